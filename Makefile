@@ -1,0 +1,46 @@
+# Everything a developer or a machine runs. Each target makes what it needs: nothing has to be installed by hand.
+# PYTHON picks the interpreter (PYTHON=python3.13 make test); each interpreter gets an environment of its own.
+PYTHON ?= python3
+TAG := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+VENV := .venv-$(TAG)
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
+
+.PHONY: help install demo test check lint docs format clean
+
+help:
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
+
+install: $(STAMP) ## make the environment
+
+$(STAMP): pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) install --upgrade pip
+	$(PIP) install --editable '.[dev,docs]'
+	@touch $@
+
+demo: $(STAMP) ## train on natural-image patches, print, draw (demo/)
+	$(BIN)/python docs/demo.py
+
+test: $(STAMP) ## the test suite
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+check: lint docs ## everything static
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(STAMP) ## rewrite the sources in the house style
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+docs: $(STAMP) ## build the documentation, strictly
+	if [ -f mkdocs.yml ]; then NO_MKDOCS_2_WARNING=1 DISABLE_MKDOCS_2_WARNING=true $(BIN)/mkdocs build --strict --quiet; fi
+
+clean: ## remove environments and everything generated
+	rm -rf .venv* build dist site demo .coverage .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,1 @@
+"""The bundled backends: one backend = one file = one class = one hook."""

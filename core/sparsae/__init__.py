@@ -1,0 +1,82 @@
+"""sparsae: sparse autoencoders on the CPU, with backends that are proved right, raced fairly, and trained with.
+
+This module is the table of contents.  Names are imported from where they live when they are first used,
+so that ``import sparsae`` loads numpy and nothing heavier.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from sparsae.kernel import Backend as Backend
+    from sparsae.kernel import Kernel as Kernel
+    from sparsae.kernel import Problem as Problem
+    from sparsae.kernel import Sums as Sums
+    from sparsae.model import Parameters as Parameters
+    from sparsae.model import decode as decode
+    from sparsae.model import encode as encode
+    from sparsae.receipt import Receipt as Receipt
+    from sparsae.result import History as History
+    from sparsae.result import Status as Status
+    from sparsae.result import TrainResult as TrainResult
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "Backend": "kernel",
+    "Kernel": "kernel",
+    "History": "result",
+    "Parameters": "model",
+    "Problem": "kernel",
+    "Receipt": "receipt",
+    "Status": "result",
+    "Sums": "kernel",
+    "TrainResult": "result",
+    "decode": "model",
+    "encode": "model",
+}
+_ERRORS = (
+    "SparsaeError",
+    "DataError",
+    "ParameterError",
+    "OptimizationError",
+    "FileFormatError",
+    "FileMissingError",
+    "FileAccessError",
+    "OutputExistsError",
+    "MissingExtraError",
+    "CheckpointError",
+    "BackendError",
+    "BackendNotFoundError",
+    "BackendNotInstalledError",
+    "BackendBrokenError",
+    "BackendConflictError",
+    "BackendIncompatibleError",
+    "BackendDisabledError",
+    "BackendDeclinedError",
+    "BackendWrongError",
+    "SparsaeWarning",
+    "ConvergenceWarning",
+    "ThreadsWarning",
+    "ObserverWarning",
+    "CheckpointWarning",
+)
+_HOME.update(dict.fromkeys(_ERRORS, "errors"))
+
+__all__ = ["__version__", *sorted(_HOME)]
+
+
+def __getattr__(name: str) -> Any:
+    try:
+        home = _HOME[name]
+    except KeyError:
+        raise AttributeError(f"module 'sparsae' has no attribute {name!r}") from None
+    value = getattr(import_module(f"sparsae.{home}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,104 @@
+"""Every exception and warning of sparsae.
+
+Each exception is a `SparsaeError` and also the builtin that it is,
+so that both ``except SparsaeError`` and ``except ValueError`` do what their reader expects.
+Messages say what was given, what was possible, and what to do.
+"""
+
+from __future__ import annotations
+
+
+class SparsaeError(Exception):
+    """Base of every error that sparsae raises on purpose."""
+
+
+class DataError(SparsaeError, ValueError):
+    """Data that cannot be used: wrong shape, not finite, out of range, empty, of a wrong dtype."""
+
+
+class ParameterError(SparsaeError, ValueError):
+    """A setting or model parameter that cannot be used, such as ``rho=2`` or a W2 of the wrong shape."""
+
+
+class OptimizationError(SparsaeError, ArithmeticError):
+    """An optimisation that cannot go on, such as a cost that is not finite at the starting point."""
+
+
+class FileFormatError(SparsaeError, ValueError):
+    """A file that is truncated, foreign, or written by a version that this one cannot read."""
+
+
+class FileMissingError(SparsaeError, FileNotFoundError):
+    """A file or folder that does not exist."""
+
+
+class FileAccessError(SparsaeError, OSError):
+    """A file or folder that cannot be read or written."""
+
+
+class OutputExistsError(SparsaeError, FileExistsError):
+    """An output file that exists and would have been overwritten."""
+
+
+class MissingExtraError(SparsaeError, ImportError):
+    """An optional library that is needed and not installed; the message names the extra that brings it."""
+
+
+class CheckpointError(SparsaeError, ValueError):
+    """A checkpoint that does not belong to the fit that wants to resume from it, or cannot be read."""
+
+
+class BackendError(SparsaeError, RuntimeError):
+    """A backend that cannot do what was asked."""
+
+
+class BackendNotFoundError(BackendError, LookupError):
+    """No backend of that name is registered."""
+
+
+class BackendNotInstalledError(BackendError, ImportError):
+    """The backend is known but the library that it needs is not installed."""
+
+
+class BackendBrokenError(BackendError):
+    """The backend's module cannot be loaded, or does not keep to the contract of registration."""
+
+
+class BackendConflictError(BackendError):
+    """Two distributions register a backend of the same name."""
+
+
+class BackendIncompatibleError(BackendError):
+    """The backend was written for a version of the contract that this version does not support."""
+
+
+class BackendDisabledError(BackendError):
+    """The backend was disabled by the user."""
+
+
+class BackendDeclinedError(BackendError, ValueError):
+    """The backend does not support the problem: its output unit, activation or dtype."""
+
+
+class BackendWrongError(BackendError, ArithmeticError):
+    """The backend's kernel disagrees with the reference."""
+
+
+class SparsaeWarning(UserWarning):
+    """Base of every warning that sparsae gives."""
+
+
+class ConvergenceWarning(SparsaeWarning):
+    """Training ended for another reason than convergence; the result is usable."""
+
+
+class ThreadsWarning(SparsaeWarning):
+    """A thread count that could not be granted, or was not honoured."""
+
+
+class ObserverWarning(SparsaeWarning):
+    """An observer raised; it was dropped and the fit went on."""
+
+
+class CheckpointWarning(SparsaeWarning):
+    """A checkpoint could not be written, or an older one was used."""

@@ -1,0 +1,240 @@
+"""The sparse autoencoder as mathematics: parameters, initialisation, encode, decode.
+
+Source: Ng, *Sparse autoencoder*, CS294A lecture notes, and the UFLDL tutorial.
+Samples are rows: ``X`` is (n_samples, n_visible), abbreviated (m, n); there are p hidden units.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal, NamedTuple, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from sparsae.errors import DataError, ParameterError
+
+Output = Literal["sigmoid", "linear"]
+Array = NDArray[np.floating[Any]]
+OUTPUTS: tuple[Output, ...] = ("sigmoid", "linear")
+FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
+
+
+class Parameters(NamedTuple):
+    """Weights and biases of the autoencoder, or the gradient of a function of them.
+
+    Attributes
+    ----------
+    W1 : ndarray (n_hidden, n_visible)
+        Encoder weights; row j is what hidden unit j looks for.
+    b1 : ndarray (n_hidden,)
+        Encoder biases.
+    W2 : ndarray (n_visible, n_hidden)
+        Decoder weights.
+    b2 : ndarray (n_visible,)
+        Decoder biases.
+    """
+
+    W1: Array
+    b1: Array
+    W2: Array
+    b2: Array
+
+    @property
+    def n_visible(self) -> int:
+        """Number of inputs, n."""
+        return int(self.W1.shape[1])
+
+    @property
+    def n_hidden(self) -> int:
+        """Number of hidden units, p."""
+        return int(self.W1.shape[0])
+
+    @classmethod
+    def random(cls, n_visible: int, n_hidden: int, *, seed: int | np.random.Generator = 0) -> Self:
+        """Starting parameters: weights uniform in +-sqrt(6 / (n_visible + n_hidden + 1)), biases zero.
+
+        Parameters
+        ----------
+        n_visible, n_hidden : int
+            Number of inputs and of hidden units, at least 1.
+        seed : int or numpy.random.Generator
+            Source of randomness; the same integer gives the same parameters.
+
+        Returns
+        -------
+        Parameters
+            float64 arrays.
+
+        Raises
+        ------
+        ParameterError
+            When a size is not a positive integer.
+
+        Notes
+        -----
+        Source: UFLDL exercise *Sparse Autoencoder*, ``initializeParameters``.
+        """
+        n_visible, n_hidden = check_size("n_visible", n_visible), check_size("n_hidden", n_hidden)
+        rng = np.random.default_rng(seed)
+        r = np.sqrt(6.0 / (n_visible + n_hidden + 1))
+        return cls(
+            W1=rng.uniform(-r, r, (n_hidden, n_visible)),
+            b1=np.zeros(n_hidden),
+            W2=rng.uniform(-r, r, (n_visible, n_hidden)),
+            b2=np.zeros(n_visible),
+        )
+
+    def flatten(self) -> NDArray[np.float64]:
+        """One new float64 vector (2 n p + p + n,) in the order W1, W2, b1, b2, each row by row."""
+        parts = (self.W1, self.W2, self.b1, self.b2)
+        return np.concatenate([np.asarray(part, dtype=np.float64).ravel() for part in parts])
+
+    @classmethod
+    def from_flat(cls, theta: ArrayLike, n_visible: int, n_hidden: int) -> Self:
+        """Parameters from a flat vector in the order W1, W2, b1, b2.
+
+        The arrays are views of `theta` where it is an array: they share its memory.
+
+        Raises
+        ------
+        ParameterError
+            When `theta` is not a vector of 2 * n_visible * n_hidden + n_hidden + n_visible numbers.
+        """
+        n, p = check_size("n_visible", n_visible), check_size("n_hidden", n_hidden)
+        flat = np.asarray(theta)
+        size = 2 * n * p + p + n
+        if flat.shape != (size,):
+            raise ParameterError(
+                f"theta has shape {flat.shape}; n_visible={n} and n_hidden={p} need a vector of {size} numbers "
+                f"(W1, W2, b1, b2)."
+            )
+        w = n * p
+        return cls(
+            W1=flat[:w].reshape(p, n),
+            W2=flat[w : 2 * w].reshape(n, p),
+            b1=flat[2 * w : 2 * w + p],
+            b2=flat[2 * w + p :],
+        )
+
+    def astype(self, dtype: Any) -> Self:
+        """The same parameters in another dtype; arrays that have it already are not copied."""
+        return type(self)(*(np.asarray(part, dtype=dtype) for part in self))
+
+
+def check_size(name: str, value: object, *, least: int = 1) -> int:
+    """Return `value` as an int of at least `least`, or raise `ParameterError`."""
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, np.integer)) or value < least:
+        raise ParameterError(f"{name} must be an integer of at least {least}, not {value!r}.")
+    return int(value)
+
+
+def check_parameters(parameters: object) -> Parameters:
+    """Return consistent, finite `Parameters` of real numbers, or raise `ParameterError` with the shapes given."""
+    try:
+        W1, b1, W2, b2 = (np.asarray(part) for part in parameters)  # type: ignore[attr-defined]
+    except (TypeError, ValueError) as error:
+        raise ParameterError(
+            f"Expected sparsae.Parameters(W1, b1, W2, b2), not {type(parameters).__name__}."
+        ) from error
+    given = f"W1 {W1.shape}, b1 {b1.shape}, W2 {W2.shape}, b2 {b2.shape}"
+    if W1.ndim != 2 or 0 in W1.shape:
+        raise ParameterError(f"W1 must be a non-empty matrix (n_hidden, n_visible); given {given}.")
+    p, n = W1.shape
+    if (b1.shape, W2.shape, b2.shape) != ((p,), (n, p), (n,)):
+        raise ParameterError(
+            f"Shapes do not fit together: given {given}; a W1 of {W1.shape} needs b1 ({p},), W2 ({n}, {p}), b2 ({n},)."
+        )
+    for name, part in zip(Parameters._fields, (W1, b1, W2, b2), strict=True):
+        if part.dtype.kind not in "fiu":
+            raise ParameterError(f"{name} has dtype {part.dtype}; expected an array of real numbers.")
+        if not np.isfinite(part).all():
+            raise ParameterError(f"{name} contains {np.count_nonzero(~np.isfinite(part))} values that are not finite.")
+    floats = [part if part.dtype in FLOATS else part.astype(np.float64) for part in (W1, b1, W2, b2)]
+    return Parameters(*floats)
+
+
+def sigmoid(z: Array) -> Array:
+    """Logistic function 1 / (1 + exp(-z)) of a float array, elementwise, as a new array.
+
+    Accurate relative to its value also far below zero (it stands in the denominator of the sparsity term),
+    and silent at any finite z: the argument of exp is held where exp neither overflows nor underflows,
+    so that the least value is about 3e-308 in float64 and 2e-38 in float32.
+    """
+    limit = 708.0 if z.dtype == np.float64 else 87.0
+    a = np.clip(z, -limit, limit)
+    np.negative(a, out=a)
+    np.exp(a, out=a)
+    a += 1
+    return np.reciprocal(a, out=a)
+
+
+def encode(parameters: Parameters, X: ArrayLike) -> Array:
+    """Hidden activations a2 = sigmoid(X W1' + b1).
+
+    Parameters
+    ----------
+    parameters : Parameters
+    X : array_like (n_samples, n_visible)
+
+    Returns
+    -------
+    ndarray (n_samples, n_hidden)
+        float32 where X is float32, else float64.
+
+    Raises
+    ------
+    DataError, ParameterError
+        When shapes do not fit or X is not a matrix of finite real numbers.
+    """
+    parameters = check_parameters(parameters)
+    x = _check_matrix("X", X, parameters.n_visible, "n_visible")
+    W1, b1, _, _ = parameters.astype(x.dtype)
+    return sigmoid(x @ W1.T + b1)
+
+
+def decode(parameters: Parameters, A: ArrayLike, *, output: Output = "sigmoid") -> Array:
+    """Reconstruction a3 = f(A W2' + b2) from hidden activations, f the output unit.
+
+    Parameters
+    ----------
+    parameters : Parameters
+    A : array_like (n_samples, n_hidden)
+        Hidden activations, as returned by `encode`.
+    output : {"sigmoid", "linear"}
+        The output unit that the model was trained with.
+
+    Returns
+    -------
+    ndarray (n_samples, n_visible)
+
+    Raises
+    ------
+    DataError, ParameterError
+        When shapes do not fit or A is not a matrix of finite real numbers.
+    """
+    parameters = check_parameters(parameters)
+    check_output(output)
+    a2 = _check_matrix("A", A, parameters.n_hidden, "n_hidden")
+    _, _, W2, b2 = parameters.astype(a2.dtype)
+    z3: Array = a2 @ W2.T + b2
+    return sigmoid(z3) if output == "sigmoid" else z3
+
+
+def check_output(output: object) -> Output:
+    """Return `output` if it names an output unit, else raise `ParameterError`."""
+    if output not in OUTPUTS:
+        raise ParameterError(f"output must be one of {', '.join(OUTPUTS)}; given {output!r}.")
+    return output
+
+
+def _check_matrix(name: str, value: ArrayLike, columns: int, meaning: str) -> Array:
+    """A finite float matrix with that many columns, or a `DataError`."""
+    a = np.asarray(value)
+    if a.dtype.kind not in "fiub":
+        raise DataError(f"{name} has dtype {a.dtype}; expected an array of real numbers.")
+    if a.ndim != 2 or a.shape[1] != columns:
+        raise DataError(f"{name} has shape {a.shape}; expected (n_samples, {columns}): {meaning} is {columns}.")
+    a = a if a.dtype in FLOATS else a.astype(np.float64)
+    if not np.isfinite(a).all():
+        raise DataError(f"{name} contains {np.count_nonzero(~np.isfinite(a))} values that are not finite.")
+    return a

@@ -1,0 +1,86 @@
+"""Receipt: what ran, with what, where.  Every result carries one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, Self, final
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Receipt:
+    """What produced a result; plain numbers and strings, so that it survives JSON.
+
+    Attributes
+    ----------
+    backend, distribution, distribution_version : str
+        The backend that ran, and the installed distribution that registered it.
+    contract : int
+        Version of the backend contract.
+    threading : str
+        How the backend spends threads: workers, blas, own, none.
+    threads_requested : int or None
+        What was asked for (argument, `use_backend` or ``SPARSAE_THREADS``); None: nothing was.
+    threads_granted : int
+        What the fit was given.
+    workers : int
+        Row workers among them.
+    pools : tuple of dict
+        Every BLAS and OpenMP pool loaded, as read back while the limits were in force:
+        user_api, internal_api, version, architecture, threading_layer, num_threads, library.
+    passes : int
+        1 or 2 passes over the data in an evaluation.
+    block_rows, n_blocks, n_segments : int
+        How rows were cut; this and the passes decide the last bits.
+    storage : str
+        Where blocks came from: "kept" (prepared once) or "streamed" (read and prepared in each evaluation).
+    dtype : str
+        What the kernel computed in; sums across blocks are float64.
+    n_samples, n_visible, n_hidden : int
+        Sizes.
+    data_digest : str
+        SHA-256 of shape, dtype and values of the data (and target).
+    seed : int or None
+        Of the starting parameters, where one was used.
+    versions : dict
+        Python, sparsae, numpy, scipy and what the backend needs.
+    notes : tuple of str
+        What the user should know: reproducibility, clamped threads, backends rejected by ``auto`` and why.
+    """
+
+    backend: str
+    distribution: str
+    distribution_version: str
+    contract: int
+    threading: str
+    threads_requested: int | None
+    threads_granted: int
+    workers: int
+    passes: int
+    block_rows: int
+    n_blocks: int
+    n_segments: int
+    storage: str
+    dtype: str
+    n_samples: int
+    n_visible: int
+    n_hidden: int
+    data_digest: str
+    seed: int | None = None
+    pools: tuple[Mapping[str, Any], ...] = ()
+    versions: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields as a dict that JSON can take."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """Build a receipt from what `to_dict` gave, also after JSON; unknown fields are dropped."""
+        known = {f.name for f in fields(cls)}
+        taken = {name: value for name, value in values.items() if name in known}
+        for name in ("pools", "notes"):
+            taken[name] = tuple(taken.get(name, ()))
+        return cls(**taken)
