@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from sparsae.direct import backprop as backprop
     from sparsae.kernel import Backend as Backend
     from sparsae.kernel import Kernel as Kernel
     from sparsae.kernel import Problem as Problem
@@ -17,25 +18,42 @@ if TYPE_CHECKING:
     from sparsae.model import Parameters as Parameters
     from sparsae.model import decode as decode
     from sparsae.model import encode as encode
+    from sparsae.objective import Evaluation as Evaluation
+    from sparsae.objective import Objective as Objective
+    from sparsae.objective import cost_and_gradient as cost_and_gradient
+    from sparsae.plugins import get_backend as get_backend
+    from sparsae.plugins import hookimpl as hookimpl
+    from sparsae.plugins import list_backends as list_backends
+    from sparsae.plugins import use_backend as use_backend
     from sparsae.receipt import Receipt as Receipt
     from sparsae.result import History as History
     from sparsae.result import Status as Status
     from sparsae.result import TrainResult as TrainResult
+    from sparsae.training import train as train
 
 __version__ = "0.1.0"
 
 _HOME = {
     "Backend": "kernel",
+    "Evaluation": "objective",
     "Kernel": "kernel",
     "History": "result",
+    "Objective": "objective",
     "Parameters": "model",
     "Problem": "kernel",
     "Receipt": "receipt",
     "Status": "result",
     "Sums": "kernel",
     "TrainResult": "result",
+    "backprop": "direct",
+    "cost_and_gradient": "objective",
     "decode": "model",
     "encode": "model",
+    "get_backend": "plugins",
+    "hookimpl": "plugins",
+    "list_backends": "plugins",
+    "train": "training",
+    "use_backend": "plugins",
 }
 _ERRORS = (
     "SparsaeError",

@@ -153,18 +153,24 @@ def check_parameters(parameters: object) -> Parameters:
     return Parameters(*floats)
 
 
-def sigmoid(z: Array) -> Array:
-    """Logistic function 1 / (1 + exp(-z)) of a float array, elementwise, as a new array.
+def sigmoid(z: Array, *, out: Array | None = None) -> Array:
+    """Logistic function 1 / (1 + exp(-z)) of a float array, elementwise.
 
     Accurate relative to its value also far below zero (it stands in the denominator of the sparsity term),
     and silent at any finite z: the argument of exp is held where exp neither overflows nor underflows,
     so that the least value is about 3e-308 in float64 and 2e-38 in float32.
+
+    Parameters
+    ----------
+    z : ndarray of float32 or float64
+    out : ndarray, optional
+        Where to write the result, of the shape and dtype of `z` (and possibly `z` itself); a new array when left out.
     """
     limit = 708.0 if z.dtype == np.float64 else 87.0
-    a = np.clip(z, -limit, limit)
+    a: Array = np.clip(z, -limit, limit, out=out)
     np.negative(a, out=a)
     np.exp(a, out=a)
-    a += 1
+    np.add(a, 1, out=a)
     return np.reciprocal(a, out=a)
 
 

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import hashlib
+import platform
+import sys
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any, Self, final
+from typing import Any, Protocol, Self, final
+
+import numpy as np
+
+from sparsae import __version__ as sparsae_version
 
 
 @final
@@ -84,3 +91,34 @@ class Receipt:
         for name in ("pools", "notes"):
             taken[name] = tuple(taken.get(name, ()))
         return cls(**taken)
+
+
+class _Rows(Protocol):
+    """What `digest` reads: rows of a matrix."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+
+    def rows(self, where: slice, dtype: np.dtype[Any]) -> np.ndarray[Any, Any]: ...
+
+
+def digest(sources: Iterable[_Rows]) -> str:
+    """SHA-256 of shape, dtype and values, whatever the memory order; reads in pieces."""
+    sha = hashlib.sha256()
+    for source in sources:
+        sha.update(f"{source.shape} {source.dtype.str}".encode())
+        step = max(1, (1 << 22) // (source.shape[1] * source.dtype.itemsize))
+        for start in range(0, source.shape[0], step):
+            rows = source.rows(slice(start, min(start + step, source.shape[0])), source.dtype)
+            sha.update(np.ascontiguousarray(rows).data)
+    return sha.hexdigest()
+
+
+def versions(libraries: Iterable[str]) -> dict[str, str]:
+    """Versions of Python, sparsae, numpy, and of scipy and `libraries` where they are loaded."""
+    found = {"python": platform.python_version(), "numpy": np.__version__, "sparsae": sparsae_version}
+    for name in ("scipy", *libraries):
+        version = getattr(sys.modules.get(name), "__version__", None)
+        if version is not None:
+            found[name] = str(version)
+    return found

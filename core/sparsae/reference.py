@@ -17,7 +17,7 @@ from sparsae.model import Output, Parameters
 
 Float = NDArray[np.float64]
 KL_EDGE = 1e-6  # outside [KL_EDGE, 1 - KL_EDGE] the sparsity term goes on along its tangent
-ERROR_CONSTANT = 8.0  # C of the error model; correct kernels stay below a fifth of the bound (tests/test_reference.py)
+ERROR_CONSTANT = 1.0  # C of the error model
 
 
 class Judgement(NamedTuple):
@@ -101,16 +101,21 @@ def judge(
         b2=delta3.mean(axis=0),
     )
 
-    # The scale of the terms: every difference becomes a sum, and what rounding in z3 does to delta3 is carried along.
-    z3_scale = 1 + a2 @ abs(W2).T + abs(b2)
-    reach = (abs(a3) + abs(y)) * slope3 * z3_scale if output == "sigmoid" else abs(y) + z3_scale  # >= |delta3|
-    z2_scale = 1 + abs(x) @ abs(W1).T + abs(b1)
-    d2 = (reach @ abs(W2) + abs(s)) * q * z2_scale
+    # The scale of the terms.  An output is granted absolute accuracy eps (it stands in no denominator) and what
+    # rounding in z3 does to it; reach is what that does to delta3, and at least |delta3|.
+    z3_scale = 1 + a2 @ abs(W2).T + abs(b2)  # (m, n)
+    shift3 = 1 + slope3 * z3_scale if output == "sigmoid" else z3_scale + abs(y)
+    reach = shift3 * (slope3 + abs(a3 - y)) if output == "sigmoid" else shift3
+    # Hidden activations are granted accuracy relative to themselves (rho_hat stands in a denominator),
+    # which is absolute accuracy eps for 1 - a2 where a unit is always on.
+    z2_scale = 1 + abs(x) @ abs(W1).T + abs(b1)  # (m, p)
+    back = abs(delta3) @ abs(W2) + abs(s)  # (m, p)
+    d2 = (reach @ abs(W2)) * q + back * (q * z2_scale + a2**2)
     scale = Parameters(
         W1=d2.T @ abs(x) / m + weight_decay * abs(W1),
         b1=d2.mean(axis=0),
-        W2=reach.T @ (a2 * z2_scale) / m + weight_decay * abs(W2),
-        b2=reach.mean(axis=0) + 0 * b2,
+        W2=(reach.T @ a2 + abs(delta3).T @ (a2 + q * z2_scale)) / m + weight_decay * abs(W2),
+        b2=reach.mean(axis=0),
     )
     bend = beta * (rho / r**2 + (1 - rho) / (1 - r) ** 2)  # (p,) ds / drho_hat
     condition = Parameters(
@@ -127,5 +132,5 @@ def judge(
 def _logistic(z: Float) -> Float:
     """1 / (1 + exp(-z)) from the side where exp does not overflow."""
     e = np.exp(-np.abs(z))
-    top: Float = np.where(z >= 0, 1, e)
-    return top / (1 + e)
+    a: Float = np.where(z >= 0, 1, e) / (1 + e)
+    return a

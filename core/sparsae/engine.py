@@ -1,0 +1,249 @@
+"""How segments become Sums: passes, workers, storage.  The same fold serves one block and a file larger than memory.
+
+Two passes (data in memory): encode every block and keep a2; the mean activations give the sparsity vector;
+then accumulate.  One pass (files, clusters): accumulate with the q-sums, and apply the sparsity vector afterwards,
+since delta2 is affine in it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sparsae.errors import ParameterError
+from sparsae.kernel import Backend, Kernel, Problem, Sums
+from sparsae.model import Array, Parameters, check_size
+from sparsae.resources import memory_limit
+from sparsae.rows import ALIGN, Plan, Tree, cache_rows, tree_sum
+from sparsae.source import Source
+from sparsae.workers import Run, Stopped, WorkerPool
+
+Passes = Literal["auto", 1, 2]
+SHARE = 4  # prepared copies and kept activations may take one part in this many of the memory limit
+
+
+@final
+@dataclass(frozen=True)
+class Storage:
+    """Whether blocks are kept for the whole fit, and how often an evaluation reads them."""
+
+    kept: bool
+    passes: int
+
+
+def choose_storage(
+    sources: Sequence[Source], n_hidden: int, dtype: np.dtype[Any], passes: object, *, share: int | None = None
+) -> Storage:
+    """Keep blocks while they and their activations fit the memory share; then two passes, else one, unless asked.
+
+    Raises
+    ------
+    ParameterError
+        When `passes` is not "auto", 1 or 2.
+    """
+    if passes not in ("auto", 1, 2) or isinstance(passes, bool):
+        raise ParameterError(f'passes must be "auto", 1 or 2; given {passes!r}.')
+    m = sources[0].shape[0]
+    columns = sum(source.shape[1] for source in sources) + n_hidden
+    fits = m * columns * dtype.itemsize <= (memory_limit() // SHARE if share is None else share)
+    kept = fits and not any(source.streamed for source in sources)
+    if passes == "auto":
+        return Storage(kept, 2 if kept else 1)
+    return Storage(kept, 2 if passes == 2 else 1)
+
+
+def choose_block_rows(asked: object, backend: Backend, problem: Problem, n_samples: int) -> int:
+    """Return the number of rows in a block: the user's, else the backend's, else by threading.
+
+    Backends that give their threads to BLAS or to a pool of their own get the largest block that the memory share
+    allows; the others one that stays in cache.
+
+    Raises
+    ------
+    ParameterError
+        When it is not a positive integer, or the working set of such a block exceeds the memory share.
+    """
+    row_bytes = 4 * (problem.n_visible + problem.n_hidden) * problem.dtype.itemsize
+    largest = max(ALIGN, memory_limit() // SHARE // row_bytes)
+    if asked is not None:
+        rows = min(check_size("block_rows", asked), n_samples)
+        if rows > largest:
+            raise ParameterError(
+                f"block_rows={asked} needs about {rows * row_bytes / 2**30:.1f} GiB for one block; "
+                f"the memory share allows {largest} rows. Leave block_rows out to have it chosen."
+            )
+        return rows
+    if backend.block_rows is not None:
+        rows = check_size(f"block_rows(problem) of backend {backend.name!r}", backend.block_rows(problem))
+    elif backend.threading in ("blas", "own"):
+        rows = n_samples
+    else:
+        rows = cache_rows(problem)
+    return min(rows, n_samples, largest)
+
+
+@final
+class Engine:
+    """Evaluates the sums of one kernel over all rows.
+
+    Parameters
+    ----------
+    x, target : Source
+        The same object when there is no separate target.
+    backend : Backend
+    problem : Problem
+    plan : Plan
+    storage : Storage
+    workers : int
+        Row workers; each gets a kernel of its own.
+
+    Attributes
+    ----------
+    kernels : list of Kernel
+    """
+
+    def __init__(
+        self,
+        x: Source,
+        target: Source,
+        *,
+        backend: Backend,
+        problem: Problem,
+        plan: Plan,
+        storage: Storage,
+        workers: int,
+    ) -> None:
+        self.plan, self.storage, self.problem = plan, storage, problem
+        self._x, self._target = x, target
+        self._name = backend.name
+        self.kernels: list[Kernel] = [backend.kernel(problem) for _ in range(min(workers, plan.n_segments))]
+        self._pool = WorkerPool(self.kernels)
+        n, p = problem.n_visible, problem.n_hidden
+        self._tree = Tree(n, p, plan.n_segments, with_sparsity=storage.passes == 1)
+        self._hidden = np.zeros((plan.n_segments, p))
+        self._a2: list[Any] = [None] * plan.n_blocks
+        self._blocks: list[Any] | None = None
+        self._checked = x.checked and target.checked
+        self._weights: Any = None
+
+    def close(self) -> None:
+        """End the worker threads; the engine can be used again."""
+        self._pool.close()
+
+    def evaluate(
+        self, parameters: Parameters, sparsity_of: Callable[[NDArray[np.float64]], NDArray[np.float64]]
+    ) -> Sums:
+        """Return the sums over all rows at `parameters`, sparsity included; valid until the next call.
+
+        Parameters
+        ----------
+        parameters : Parameters
+            In the problem's dtype.
+        sparsity_of : callable
+            Gives the sparsity vector (p,) for the mean activations (p,).
+
+        Raises
+        ------
+        DataError
+            When the data is found to be unusable, has changed or has vanished.
+        BackendError
+            When the kernel raised; names the segment.
+        """
+        if self.storage.kept and self._blocks is None:
+            self._prepare_all()
+        self._tree.restart()
+        self._weights = self.kernels[0].begin(parameters)
+        m = self.plan.n_samples
+        if self.storage.passes == 2:
+            self._run(self._encode_segment)
+            rho_hat = tree_sum(self._hidden) / m
+            self._sparsity: Array | None = sparsity_of(rho_hat).astype(self.problem.dtype)
+        else:
+            self._sparsity = None
+        self._run(self._accumulate_segment)
+        self._checked = True
+        sums = self._tree.total()
+        self.kernels[0].finish(self._weights, sums)
+        if self.storage.passes == 1:
+            s = sparsity_of(sums.hidden / m)
+            sums.W1 += s[:, None] * sums.W1_sparsity
+            sums.b1 += s * sums.b1_sparsity
+        if not np.isfinite(sums.squared_error):
+            self._blame_data()
+        return sums
+
+    def _run(self, task: Callable[[Kernel, int, Run], None]) -> None:
+        """Run a task over the segments."""
+        pool = self._pool
+
+        def one(kernel: Kernel, segment: int) -> None:
+            assert pool.current is not None
+            task(kernel, segment, pool.current)
+
+        pool.run(one, self.plan.n_segments, self._describe)
+
+    def _describe(self, segment: int) -> str:
+        start, stop = self.plan.segment_rows(segment)
+        return f"Backend {self._name!r} failed in segment {segment} (rows {start} to {stop - 1})"
+
+    def _encode_segment(self, kernel: Kernel, segment: int, run: Run) -> None:
+        """First of two passes over a segment."""
+        total = self._hidden[segment]
+        total.fill(0)
+        for index in self.plan.blocks(segment):
+            if run.stop:
+                raise Stopped
+            self._a2[index], hidden = kernel.encode(self._weights, self._block(kernel, index))
+            total += hidden
+
+    def _accumulate_segment(self, kernel: Kernel, segment: int, run: Run) -> None:
+        """Second of two passes over a segment, or the only one."""
+        sums = self._tree.take()
+        for index in self.plan.blocks(segment):
+            if run.stop:
+                raise Stopped
+            block = self._block(kernel, index)
+            kernel.accumulate(self._weights, block, self._a2[index], self._sparsity, sums)
+        self._tree.give(segment, sums)
+
+    def _block(self, kernel: Kernel, index: int) -> Any:
+        """Return the kept block, or read and prepare it."""
+        if self._blocks is not None:
+            return self._blocks[index]
+        return kernel.prepare(*self._read(index), False)
+
+    def _read(self, index: int) -> tuple[Array, Array]:
+        """Return x and target of a block; streamed rows are checked when they are read first."""
+        where, dtype = self.plan.rows(index), self.problem.dtype
+        x = self._x.rows(where, dtype)
+        target = x if self._target is self._x else self._target.rows(where, dtype)
+        if not self._checked:
+            unit = self.problem.output == "sigmoid"
+            self._x.check_block(x, where.start, unit_range=unit and target is x)
+            if target is not x:
+                self._target.check_block(target, where.start, unit_range=unit)
+        return x, target
+
+    def _prepare_all(self) -> None:
+        """Prepare every block once, in the workers."""
+        blocks: list[Any] = [None] * self.plan.n_blocks
+
+        def prepare_segment(kernel: Kernel, segment: int, run: Run) -> None:
+            for index in self.plan.blocks(segment):
+                if run.stop:
+                    raise Stopped
+                blocks[index] = kernel.prepare(*self._read(index), True)
+
+        self._run(prepare_segment)
+        self._blocks = blocks
+
+    def _blame_data(self) -> None:
+        """Raise `DataError` if values that are not finite came from the data, which was finite before."""
+        if self._blocks is None:
+            unit = self.problem.output == "sigmoid"
+            for source in {self._x, self._target}:
+                source.check(unit_range=unit and source is self._target)

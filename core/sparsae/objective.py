@@ -1,0 +1,365 @@
+"""Cost and gradient of the sparse autoencoder from `Sums`: the prepared `Objective`, and `cost_and_gradient`.
+
+J(W, b) = 1/(2m) sum |a3 - target|^2 + weight_decay/2 (|W1|^2 + |W2|^2) + beta sum_j KL(rho || rho_hat_j)
+
+Source: Ng, *Sparse autoencoder*, CS294A lecture notes; UFLDL.  Biases are not decayed.
+"""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from types import TracebackType
+from typing import Any, NamedTuple, Self, final
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from sparsae.engine import Engine, Passes, choose_block_rows, choose_storage
+from sparsae.errors import BackendDeclinedError, DataError, ParameterError
+from sparsae.kernel import Backend, Problem
+from sparsae.model import Output, Parameters, check_output, check_parameters, check_size
+from sparsae.plugins import requested_threads, select
+from sparsae.receipt import Receipt, digest, versions
+from sparsae.rows import Plan
+from sparsae.source import Source, common_dtype
+from sparsae.threads import grant, limit, pools
+
+KL_EDGE = 1e-6
+
+
+class Terms(NamedTuple):
+    """The three terms of the cost; they add up to it."""
+
+    squared_error: float
+    weight_decay: float
+    sparsity: float
+
+
+class Evaluation(NamedTuple):
+    """Cost and gradient at one point, with what they are made of.
+
+    Attributes
+    ----------
+    cost : float
+    gradient : ndarray (size,) float64
+        Flat, in the order of `Parameters.flatten`; a new array.
+    terms : Terms
+    rho_hat : ndarray (n_hidden,) float64
+        Mean activation of each hidden unit.
+    squared_error_sum : float
+        sum |a3 - target|^2 over all rows.
+    """
+
+    cost: float
+    gradient: NDArray[np.float64]
+    terms: Terms
+    rho_hat: NDArray[np.float64]
+    squared_error_sum: float
+
+
+def sparsity_terms(rho_hat: NDArray[np.float64], rho: float, beta: float) -> tuple[float, NDArray[np.float64]]:
+    """Return beta sum KL(rho || rho_hat) and its derivative, the sparsity vector s (p,).
+
+    Outside [1e-6, 1 - 1e-6] the divergence goes on along its tangent,
+    so that cost and gradient stay finite and consistent where a unit is always off or always on.
+    """
+    r = np.clip(rho_hat, KL_EDGE, 1 - KL_EDGE)
+    s = beta * ((1 - rho) / (1 - r) - rho / r)
+    divergence = rho * np.log(rho / r) + (1 - rho) * np.log((1 - rho) / (1 - r))
+    return float(beta * divergence.sum() + (s * (rho_hat - r)).sum()), s
+
+
+@final
+class Objective:
+    """Cost and gradient of a sparse autoencoder on fixed data, prepared once and evaluated often.
+
+    Parameters
+    ----------
+    X : array_like (n_samples, n_visible)
+        Samples are rows.  Read-only, F-ordered, strided and memory-mapped data is used as it is and never written to;
+        memory maps and array-likes with row slicing are read block by block.
+    n_hidden : int
+        Number of hidden units.
+    target : array_like (n_samples, n_visible), optional
+        What the output should equal; X itself when left out.
+    rho : float
+        Sparsity target, in (0, 1).
+    beta, weight_decay : float
+        Weights of the sparsity term and of the weight decay, at least 0.
+    output : {"sigmoid", "linear"}
+        Output unit; a sigmoid needs targets in [0, 1].
+    dtype : float32 or float64, optional
+        What the kernel computes in; the data's own when left out, else float64.  Sums across blocks are float64.
+    backend : str or Backend, optional
+        Name of the backend; else `use_backend`, ``SPARSAE_BACKEND``, the default.
+    threads : int, optional
+        Thread budget; else `use_backend`, ``SPARSAE_THREADS``, the CPU budget.
+    block_rows : int, optional
+        Rows in a block; chosen by the backend, cache size or memory when left out.
+    passes : {"auto", 1, 2}
+        Passes over the data in an evaluation: two while activations fit the memory share, else one.
+
+    Attributes
+    ----------
+    n_samples, n_visible, n_hidden : int
+    size : int
+        Length of theta.
+    evaluations : int
+        How many there were.
+
+    Raises
+    ------
+    DataError, ParameterError, BackendError
+        When data, settings or backend cannot be used.
+
+    Examples
+    --------
+    >>> import numpy as np, sparsae
+    >>> X = np.full((5, 4), 0.5)
+    >>> with sparsae.Objective(X, 2) as objective:
+    ...     cost, gradient = objective(np.zeros(objective.size))
+    >>> gradient.shape
+    (22,)
+    """
+
+    def __init__(
+        self,
+        X: ArrayLike,
+        n_hidden: int,
+        *,
+        target: ArrayLike | None = None,
+        rho: float = 0.01,
+        beta: float = 3.0,
+        weight_decay: float = 1e-4,
+        output: Output = "sigmoid",
+        dtype: Any = None,
+        backend: str | Backend | None = None,
+        threads: int | None = None,
+        block_rows: int | None = None,
+        passes: Passes = "auto",
+    ) -> None:
+        self.n_hidden = check_size("n_hidden", n_hidden)
+        self.rho, self.beta, self.weight_decay = check_settings(rho, beta, weight_decay)
+        self.output = check_output(output)
+        x, y = _check_data(X, target, self.output)
+        self._x, self._target = x, y
+        self.n_samples, self.n_visible = x.shape
+        self.size = 2 * self.n_visible * self.n_hidden + self.n_hidden + self.n_visible
+        self.dtype = common_dtype(x, dtype)
+        self.evaluations = 0
+
+        self.selected = select(backend)
+        self.backend = self.selected.backend
+        self.grant = grant(requested_threads() if threads is None else threads, self.backend.threading)
+        draft = Problem(
+            n_visible=self.n_visible,
+            n_hidden=self.n_hidden,
+            dtype=self.dtype,
+            output=self.output,
+            threads=self.grant.pool,
+        )
+        reason = self.backend.declines(draft)
+        if reason is not None:
+            raise BackendDeclinedError(f"Backend {self.backend.name!r} declines this problem: {reason}.")
+        sources = [x] if y is x else [x, y]
+        storage = choose_storage(sources, self.n_hidden, self.dtype, passes)
+        rows = choose_block_rows(block_rows, self.backend, draft, self.n_samples)
+        self.problem = Problem(**{**vars(draft), "block_rows": rows})
+        self.engine = Engine(
+            x,
+            y,
+            backend=self.backend,
+            problem=self.problem,
+            plan=Plan(self.n_samples, rows),
+            storage=storage,
+            workers=self.grant.workers,
+        )
+        self._held: ExitStack | None = None
+        self._pools: tuple[dict[str, Any], ...] | None = None
+        self._missed: tuple[str, ...] = ()
+        self._receipt: Receipt | None = None
+
+    def __call__(self, theta: ArrayLike) -> tuple[float, NDArray[np.float64]]:
+        """Return cost and flat gradient at flat `theta`, as ``scipy.optimize.minimize(jac=True)`` wants them."""
+        found = self.evaluate(theta)
+        return found.cost, found.gradient
+
+    def evaluate(self, theta: ArrayLike) -> Evaluation:
+        """Return cost, gradient and what they are made of at flat parameters `theta` (size,).
+
+        Raises
+        ------
+        ParameterError
+            When `theta` has another shape.
+        DataError, BackendError
+            When data or kernel fail; see `Engine.evaluate`.
+        """
+        flat = np.asarray(theta, dtype=np.float64)
+        parameters = Parameters.from_flat(flat, self.n_visible, self.n_hidden).astype(self.dtype)
+        if self._held is None:
+            with self:
+                return self._evaluate(flat, parameters)
+        return self._evaluate(flat, parameters)
+
+    def _evaluate(self, flat: NDArray[np.float64], parameters: Parameters) -> Evaluation:
+        sums = self.engine.evaluate(parameters, lambda rho_hat: sparsity_terms(rho_hat, self.rho, self.beta)[1])
+        self.evaluations += 1
+        m, w = self.n_samples, self.n_visible * self.n_hidden
+        gradient = np.concatenate([part.ravel() for part in (sums.W1, sums.W2, sums.b1, sums.b2)])
+        gradient /= m
+        weights = flat[: 2 * w]
+        gradient[: 2 * w] += self.weight_decay * weights
+        rho_hat = sums.hidden / m
+        terms = Terms(
+            squared_error=sums.squared_error / (2 * m),
+            weight_decay=self.weight_decay / 2 * float(weights @ weights),
+            sparsity=sparsity_terms(rho_hat, self.rho, self.beta)[0],
+        )
+        return Evaluation(sum(terms), gradient, terms, rho_hat, sums.squared_error)
+
+    def __enter__(self) -> Self:
+        """Hold the thread limits until the end of the block, in this thread."""
+        if self._held is not None:
+            raise RuntimeError("This Objective is in use already; one thread at a time, and not nested.")
+        with ExitStack() as stack:
+            stack.callback(self.engine.close)
+            self._missed = stack.enter_context(limit(self.grant.pool))
+            if self.backend.limit_threads is not None:
+                stack.enter_context(self.backend.limit_threads(self.grant.pool))
+            if self._pools is None:
+                self._pools = pools()
+            self._held = stack.pop_all()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Give the thread limits back and end the worker threads."""
+        held, self._held = self._held, None
+        if held is not None:
+            held.__exit__(kind, error, trace)
+
+    @property
+    def receipt(self) -> Receipt:
+        """What runs, with what, where; reads the data once for its digest when it is first asked for."""
+        if self._receipt is None:
+            if self._pools is None:
+                with self:
+                    pass
+            plan, storage, record = self.engine.plan, self.engine.storage, self.selected.record
+            notes = [*self.selected.notes, *self.grant.notes, *self._missed]
+            if self.backend.threading in ("blas", "own") and self.grant.pool > 1:
+                notes.append("The last bits may depend on the number of threads with this backend.")
+            self._receipt = Receipt(
+                backend=self.backend.name,
+                distribution=record.distribution,
+                distribution_version=record.version,
+                contract=self.backend.contract,
+                threading=self.backend.threading,
+                threads_requested=self.grant.requested,
+                threads_granted=self.grant.granted,
+                workers=len(self.engine.kernels),
+                pools=self._pools or (),
+                passes=storage.passes,
+                block_rows=plan.block_rows,
+                n_blocks=plan.n_blocks,
+                n_segments=plan.n_segments,
+                storage="kept" if storage.kept else "streamed",
+                dtype=str(self.dtype),
+                n_samples=self.n_samples,
+                n_visible=self.n_visible,
+                n_hidden=self.n_hidden,
+                data_digest=digest([self._x] if self._target is self._x else [self._x, self._target]),
+                versions=versions(self.backend.requires),
+                notes=tuple(notes),
+            )
+        return self._receipt
+
+
+def cost_and_gradient(
+    parameters: Parameters,
+    X: ArrayLike,
+    *,
+    target: ArrayLike | None = None,
+    rho: float = 0.01,
+    beta: float = 3.0,
+    weight_decay: float = 1e-4,
+    output: Output = "sigmoid",
+    dtype: Any = None,
+    backend: str | Backend | None = None,
+    threads: int | None = None,
+    block_rows: int | None = None,
+    passes: Passes = "auto",
+) -> tuple[float, Parameters]:
+    """Cost of the sparse autoencoder and its gradient, once; for many evaluations prepare an `Objective`.
+
+    Parameters
+    ----------
+    parameters : Parameters
+        Where to evaluate.
+    X, target, rho, beta, weight_decay, output, dtype, backend, threads, block_rows, passes
+        As in `Objective`.
+
+    Returns
+    -------
+    cost : float
+    gradient : Parameters
+        float64, of the shapes of `parameters`.
+
+    Raises
+    ------
+    DataError, ParameterError, BackendError
+        When data, parameters, settings or backend cannot be used.
+    """
+    parameters = check_parameters(parameters)
+    objective = Objective(
+        X,
+        parameters.n_hidden,
+        target=target,
+        rho=rho,
+        beta=beta,
+        weight_decay=weight_decay,
+        output=output,
+        dtype=dtype,
+        backend=backend,
+        threads=threads,
+        block_rows=block_rows,
+        passes=passes,
+    )
+    if objective.n_visible != parameters.n_visible:
+        raise DataError(
+            f"X has {objective.n_visible} columns and the parameters are for n_visible={parameters.n_visible}."
+        )
+    cost, gradient = objective(parameters.flatten())
+    return cost, Parameters.from_flat(gradient, objective.n_visible, objective.n_hidden)
+
+
+def check_settings(rho: float, beta: float, weight_decay: float) -> tuple[float, float, float]:
+    """Return the three settings as floats, or raise `ParameterError`."""
+    values = []
+    for name, value in (("rho", rho), ("beta", beta), ("weight_decay", weight_decay)):
+        try:
+            number = float(value)
+        except (TypeError, ValueError):
+            raise ParameterError(f"{name} must be a number; given {value!r}.") from None
+        if not np.isfinite(number):
+            raise ParameterError(f"{name} must be finite; given {value!r}.")
+        values.append(number)
+    if not 0 < values[0] < 1:
+        raise ParameterError(f"rho must lie strictly between 0 and 1 (it is a mean activation); given {rho!r}.")
+    for name, number in zip(("beta", "weight_decay"), values[1:], strict=True):
+        if number < 0:
+            raise ParameterError(f"{name} must be at least 0; given {number!r}.")
+    return values[0], values[1], values[2]
+
+
+def _check_data(X: Any, target: Any, output: Output) -> tuple[Source, Source]:
+    """Return checked sources of x and target: the same object when there is no separate target."""
+    x = Source(X, "X")
+    y = x if target is None or target is X else Source(target, "target")
+    if y.shape != x.shape:
+        raise DataError(f"target has shape {y.shape} and X has {x.shape}; they must be the same.")
+    for source in {x, y}:
+        if not source.streamed:
+            source.check(unit_range=output == "sigmoid" and source is y)
+    return x, y

@@ -1,0 +1,87 @@
+"""What this process may use of the machine: CPUs, memory, caches.  Reads only; nothing is changed."""
+
+from __future__ import annotations
+
+import math
+import os
+from functools import cache
+from pathlib import Path
+
+CGROUP = Path("/sys/fs/cgroup")
+PROC_CGROUP = Path("/proc/self/cgroup")
+CPU0_CACHE = Path("/sys/devices/system/cpu/cpu0/cache")
+ASSUMED_L2 = 1 << 20
+
+
+def affinity_cpus() -> int:
+    """Number of CPUs that this process may run on."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def cgroup_cpus() -> float | None:
+    """CPU quota of the control group, in CPUs; None when there is none (or no control groups)."""
+    quotas = []
+    for folder in _cgroup_folders("cpu"):
+        words = _read(folder / "cpu.max").split()  # version 2: "QUOTA PERIOD" or "max PERIOD"
+        if not words:  # version 1
+            words = [_read(folder / "cpu.cfs_quota_us").strip(), _read(folder / "cpu.cfs_period_us").strip()]
+        try:
+            quota, period = float(words[0]), float(words[1])
+        except (ValueError, IndexError):
+            continue
+        if quota > 0 and period > 0:
+            quotas.append(quota / period)
+    return min(quotas, default=None)
+
+
+def memory_limit() -> int:
+    """Bytes of memory that this process may use: the machine's, or the control group's limit where that is less."""
+    total = 8 << 30
+    if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
+        total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    for folder in _cgroup_folders("memory"):
+        for name in ("memory.max", "memory.limit_in_bytes"):
+            word = _read(folder / name).strip()
+            if word.isdigit():
+                total = min(total, int(word))
+    return max(total, 1)
+
+
+@cache
+def l2_bytes() -> int:
+    """Size of the second-level cache of one core; 1 MiB where the system does not tell."""
+    for index in sorted(CPU0_CACHE.glob("index*")):
+        if _read(index / "level").strip() == "2":
+            size = _read(index / "size").strip()
+            if size[:-1].isdigit() and size[-1:] in "KM":
+                return int(size[:-1]) << (10 if size.endswith("K") else 20)
+    return ASSUMED_L2
+
+
+def whole_cpus(quota: float | None) -> int | None:
+    """Round a quota up to whole CPUs, at least one."""
+    return None if quota is None else max(1, math.ceil(quota))
+
+
+def _cgroup_folders(controller: str) -> list[Path]:
+    """The control group of this process and the groups above it, for either version of control groups."""
+    folders = []
+    for line in _read(PROC_CGROUP).splitlines():
+        _, _, rest = line.partition(":")
+        names, _, path = rest.partition(":")
+        if names and controller not in names.split(","):
+            continue
+        root = CGROUP / names if names else CGROUP
+        inner = root / path.lstrip("/")
+        folders += [inner, *(parent for parent in inner.parents if root in (parent, *parent.parents))]
+    return folders
+
+
+def _read(path: Path) -> str:
+    """Return the file's text, or nothing where it cannot be read."""
+    try:
+        return path.read_text(encoding="ascii", errors="replace")
+    except OSError:
+        return ""
