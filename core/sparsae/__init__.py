@@ -9,6 +9,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from sparsae.version import __version__ as __version__
+
 if TYPE_CHECKING:
     from sparsae.direct import backprop as backprop
     from sparsae.kernel import Backend as Backend
@@ -31,7 +33,6 @@ if TYPE_CHECKING:
     from sparsae.result import TrainResult as TrainResult
     from sparsae.training import train as train
 
-__version__ = "0.1.0"
 
 _HOME = {
     "Backend": "kernel",

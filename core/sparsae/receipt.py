@@ -11,7 +11,7 @@ from typing import Any, Protocol, Self, final
 
 import numpy as np
 
-from sparsae import __version__ as sparsae_version
+from sparsae.version import __version__
 
 
 @final
@@ -116,7 +116,7 @@ def digest(sources: Iterable[_Rows]) -> str:
 
 def versions(libraries: Iterable[str]) -> dict[str, str]:
     """Versions of Python, sparsae, numpy, and of scipy and `libraries` where they are loaded."""
-    found = {"python": platform.python_version(), "numpy": np.__version__, "sparsae": sparsae_version}
+    found = {"python": platform.python_version(), "numpy": np.__version__, "sparsae": __version__}
     for name in ("scipy", *libraries):
         version = getattr(sys.modules.get(name), "__version__", None)
         if version is not None:
