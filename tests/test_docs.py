@@ -1,0 +1,91 @@
+"""The documentation tells the truth: its Python examples run, and its pages need no network."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import unittest
+from doctest import ELLIPSIS
+from pathlib import Path
+
+import pytest
+from sybil import Document
+from sybil.document import PythonDocStringDocument
+from sybil.parsers.doctest import DocTestParser
+from sybil.parsers.markdown import PythonCodeBlockParser, SkipParser
+
+ROOT = Path(__file__).parent.parent
+PAGES = [ROOT / "README.md", *sorted(ROOT.glob("docs/**/*.md"))]
+MODULES = [
+    module
+    for folder in ("core", "backends")
+    for module in sorted((ROOT / folder).rglob("*.py"))
+    if ">>> " in module.read_text()
+]
+LOADED = re.compile(r"""<(?:script|link|img|iframe)\b[^>]*?\b(?:src|href)=["']?(https?:)?//[^>]*>""")
+
+
+def name(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+def evaluate(document: Document) -> list[str]:
+    """Run every example of a document in order, in one namespace; return why some were skipped."""
+    skipped = []
+    for example in document.examples():
+        try:
+            example.evaluate()
+        except unittest.SkipTest as why:
+            skipped.append(str(why))
+    return skipped
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_the_python_examples_of_a_page_run(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every fenced Python block of README and docs runs, in order, as a reader would paste it.
+
+    A block that needs an optional library says so in a comment before it:
+    ``<!--- skip: next if(importlib.util.find_spec("jax") is None, reason="needs jax") -->``.
+    """
+    monkeypatch.chdir(tmp_path)
+    document = Document.parse(str(page), SkipParser(), PythonCodeBlockParser(doctest_optionflags=ELLIPSIS))
+    if skipped := evaluate(document):
+        pytest.skip("; ".join(skipped))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_no_python_block_escapes_execution(page: Path) -> None:
+    """Whatever is fenced as Python, with a title or not, is among the blocks that are executed."""
+    fences = re.findall(r"^[ \t]*```+[ \t{.]*py(?:thon|con)?\b", page.read_text(), re.MULTILINE)
+    blocks = list(Document.parse(str(page), PythonCodeBlockParser()).examples())
+    assert len(blocks) == len(fences), f"{name(page)}: write ```python and nothing else on the line"
+
+
+def test_the_examples_in_docstrings_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every ``>>>`` example in a docstring gives what it shows."""
+    monkeypatch.chdir(tmp_path)
+    for module in MODULES:
+        assert not evaluate(PythonDocStringDocument.parse(str(module), DocTestParser(optionflags=ELLIPSIS)))
+
+
+def test_a_wrong_example_is_noticed(tmp_path: Path) -> None:
+    """The runner can fail: a block whose claim is false raises, with its page and line."""
+    page = tmp_path / "page.md"
+    page.write_text("Text.\n\n```python\nx = 1\n```\n\n```python\nassert x == 2\n```\n")
+    with pytest.raises(AssertionError):
+        evaluate(Document.parse(str(page), PythonCodeBlockParser()))
+
+
+def test_the_site_is_complete_and_loads_nothing_from_the_network(tmp_path: Path) -> None:
+    """The strict build has no warning (dead link, page outside the navigation), and its pages are self-sufficient."""
+    pytest.importorskip("material", reason="the docs extra is not installed")
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(tmp_path / "site")]
+    quiet = os.environ | {"NO_MKDOCS_2_WARNING": "1", "DISABLE_MKDOCS_2_WARNING": "true"}
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, env=quiet)
+    assert done.returncode == 0, done.stderr
+    pages = list((tmp_path / "site").rglob("*.html"))
+    assert len(pages) > 1
+    foreign = {found.group(0) for page in pages for found in LOADED.finditer(page.read_text())}
+    assert not foreign
