@@ -1,7 +1,7 @@
 """`einsum`: the three products as index expressions; threads go to BLAS.
 
-``optimize=True`` lets `numpy.einsum` hand each product to BLAS; without it they took five times as long (speed test in
-tests/backends/test_einsum.py counts the BLAS calls; the race shows the time).
+``optimize=True`` lets `numpy.einsum` hand each product to BLAS; without it they took five times as long
+(3.9 ms instead of 0.77 ms on the question's case; docs/performance.md).
 """
 
 from __future__ import annotations

@@ -37,6 +37,9 @@ class Judgement(NamedTuple):
         What one unit of relative error in rho_hat adds to each component of the gradient.
     rho_hat : ndarray (n_hidden,)
         Mean activations.
+    reach : float
+        What one unit of absolute error in an activation can do to a component of the gradient at most;
+        it matters where activations underflow.
     """
 
     cost: float
@@ -45,6 +48,7 @@ class Judgement(NamedTuple):
     gradient_scale: Parameters
     condition: Parameters
     rho_hat: Float
+    reach: float
 
     def bound(self, dtype: object, block_rows: int | None = None) -> tuple[float, Parameters]:
         """Largest errors of cost and gradient that rounding explains, for work in `dtype`.
@@ -53,10 +57,11 @@ class Judgement(NamedTuple):
         plus the condition of the sparsity vector.
         Sums across blocks are float64 by promise, so that only the rows of one block (default: 10,000) count.
         """
-        eps = float(np.finfo(np.dtype(dtype)).eps)  # type: ignore[call-overload]
+        info = np.finfo(np.dtype(dtype))  # type: ignore[call-overload]
+        eps, floor = float(info.eps), 4 * float(info.tiny) * self.reach
         p, n = self.gradient.W1.shape
         factor = ERROR_CONSTANT * eps * (np.sqrt(n) + np.sqrt(p) + np.sqrt(block_rows or 10_000))
-        bounds = [factor * a + 4 * eps * c for a, c in zip(self.gradient_scale, self.condition, strict=True)]
+        bounds = [factor * a + 4 * eps * c + floor for a, c in zip(self.gradient_scale, self.condition, strict=True)]
         return factor * self.cost_scale, Parameters(*bounds)
 
 
@@ -126,7 +131,8 @@ def judge(
     )
     shake = beta * (abs(rho * np.log(rho / r)) + abs((1 - rho) * np.log((1 - rho) / (1 - r)))) + abs(s) * rho_hat
     cost_scale = float((reach * abs(a3 - y) + np.square(a3 - y)).sum() / m + decay + shake.sum())
-    return Judgement(float(cost), gradient, cost_scale, scale, condition, rho_hat)
+    most = (1 + abs(s).max() + abs(W2).sum(axis=0).max()) * (1 + abs(x).max())
+    return Judgement(float(cost), gradient, cost_scale, scale, condition, rho_hat, float(most))
 
 
 def _logistic(z: Float) -> Float:

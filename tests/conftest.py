@@ -1,0 +1,45 @@
+"""What every test may use."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+import sparsae
+from sparsae import threads
+
+PEERS = ("jax", "torch")  # tested by `make test-peers`, in an environment that has them
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """A test that takes `backend` runs once for each bundled backend that is ready here."""
+    if "backend" in metafunc.fixturenames:
+        names = [record.name for record in sparsae.list_backends() if record.bundled and record.state == "ready"]
+        assert {"dot", "einsum", "loop", "numpy"} <= set(names)
+        marks = {name: [pytest.mark.peers] if name in PEERS else [] for name in names}
+        metafunc.parametrize("backend", [pytest.param(name, marks=marks[name]) for name in names])
+
+
+@pytest.fixture(autouse=True)
+def global_state_is_given_back(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Whatever a test does, thread limits, error modes and worker threads are afterwards what they were before."""
+    before = [(pool["library"], pool["num_threads"]) for pool in threads.pools()]
+    modes = np.geterr()
+    yield
+    now = {pool["library"]: pool["num_threads"] for pool in threads.pools()}
+    for library, n in before:
+        assert now[library] == n, f"{library} was left at {now[library]} threads instead of {n}"
+    assert np.geterr() == modes
+    alive = [thread.name for thread in threading.enumerate() if thread.name.startswith("sparsae-worker")]
+    assert not alive, f"threads outlived the test: {alive}"
+
+
+@pytest.fixture
+def digits() -> np.ndarray:
+    """scikit-learn's 1,797 digits of 8x8, scaled to [0.1, 0.9]."""
+    from sklearn.datasets import load_digits
+
+    return load_digits().data / 16 * 0.8 + 0.1

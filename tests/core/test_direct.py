@@ -1,0 +1,80 @@
+"""`sparsae.backprop` on given activations."""
+
+import numpy as np
+import pytest
+
+import sparsae
+from sparsae import DataError, Parameters
+
+
+def activations(m, n, p, dtype=np.float64):
+    """Random activations, weights and sparsity vector."""
+    rng = np.random.default_rng(m)
+    arrays = rng.random((m, n)), rng.random((m, p)), rng.random((m, n)), rng.normal(size=(n, p)), rng.normal(size=p)
+    return [a.astype(dtype) for a in arrays]
+
+
+def expected(a1, a2, a3, W2, s, target=None, *, linear=False):
+    """The formulas of the question, in float64."""
+    a1, a2, a3, W2, s = (np.asarray(a, dtype=np.float64) for a in (a1, a2, a3, W2, s))
+    delta3 = (a3 - (a1 if target is None else target)) * (1 if linear else a3 * (1 - a3))
+    delta2 = (delta3 @ W2 + s) * a2 * (1 - a2)
+    return Parameters(delta2.T @ a1, delta2.sum(0), delta3.T @ a2, delta3.sum(0))
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(np.float64, 1e-12), (np.float32, 2e-4)])
+@pytest.mark.parametrize("shape", [(1, 1, 1), (70, 5, 3), (1500, 64, 25)])
+def test_every_backend_gives_the_sums_of_the_formulas(backend, dtype, tolerance, shape):
+    """With and without a separate target, both output units, in float64 and float32."""
+    arrays = activations(*shape, dtype)
+    target = np.random.default_rng(1).random(arrays[0].shape).astype(dtype)
+    for options in ({}, {"target": target}, {"output": "linear"}):
+        got = sparsae.backprop(*arrays, backend=backend, **options)
+        true = expected(*arrays, options.get("target"), linear="output" in options)
+        for part, truth in zip(got, true, strict=True):
+            assert part.dtype == np.float64
+            np.testing.assert_allclose(part, truth, rtol=tolerance, atol=tolerance * abs(truth).max())
+
+
+@pytest.mark.filterwarnings("ignore::sparsae.ThreadsWarning")
+def test_layout_and_workers_change_nothing(backend):
+    """F-ordered, strided and read-only activations; one and three workers; inputs stay identical."""
+    arrays = activations(900, 8, 5)
+    first = sparsae.backprop(*arrays, backend=backend)
+    odd = [np.asfortranarray(a) for a in arrays]
+    odd[1] = np.repeat(arrays[1], 2, axis=0)[::2]
+    for a in odd:
+        a.flags.writeable = False
+    before = [a.copy() for a in odd]
+    for threads in (1, 3):
+        again = sparsae.backprop(*odd, backend=backend, threads=threads)
+        for part, other in zip(first, again, strict=True):
+            np.testing.assert_allclose(part, other, rtol=1e-12, atol=1e-12)
+    for a, b in zip(odd, before, strict=True):
+        np.testing.assert_array_equal(a, b)
+    if sparsae.get_backend(backend).threading in ("workers", "none"):
+        one, three = (sparsae.backprop(*arrays, backend=backend, threads=t) for t in (1, 3))
+        assert all(np.array_equal(a, b) for a, b in zip(one, three, strict=True))
+
+
+def test_results_are_the_callers_own(backend):
+    """A second call does not change what the first returned."""
+    arrays = activations(40, 4, 3)
+    first = sparsae.backprop(*arrays, backend=backend)
+    kept = [part.copy() for part in first]
+    sparsae.backprop(*(2 * a for a in arrays), backend=backend)
+    for part, copy in zip(first, kept, strict=True):
+        np.testing.assert_array_equal(part, copy)
+
+
+def test_shapes_that_do_not_fit_are_named():
+    """All shapes given and expected stand in the message."""
+    a1, a2, a3, W2, s = activations(6, 4, 3)
+    with pytest.raises(DataError, match=r"W2 \(3, 4\).*expected a1, a3 and target \(n_samples, n_visible\)"):
+        sparsae.backprop(a1, a2, a3, W2.T, s)
+    with pytest.raises(DataError, match="Shapes do not fit together"):
+        sparsae.backprop(a1, a2, a3[:5], W2, s)
+    with pytest.raises(DataError, match="a2 has dtype object"):
+        sparsae.backprop(a1, a2.astype(object), a3, W2, s)
+    with pytest.raises(DataError, match="a1 is empty"):
+        sparsae.backprop(a1[:0], a2[:0], a3[:0], W2, s)

@@ -1,0 +1,295 @@
+"""Workers, passes, storage: the same bits at any count, and nothing left behind when something goes wrong."""
+
+import _thread
+import threading
+import time
+import tracemalloc
+
+import numpy as np
+import pytest
+
+import sparsae
+from sparsae import Backend, BackendError, DataError, Kernel, Objective, ParameterError, Parameters
+from sparsae.engine import choose_block_rows, choose_storage
+from sparsae.source import Source
+
+
+def data(m, n, *, dtype=np.float64, seed=0):
+    """Uniform rows."""
+    return np.random.default_rng(seed).random((m, n)).astype(dtype)
+
+
+@pytest.mark.filterwarnings("ignore::sparsae.ThreadsWarning")
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("shape", [(1, 1, 1), (17, 3, 2), (1003, 13, 7), (2500, 64, 25)])
+def test_workers_never_change_a_bit(backend, dtype, shape):
+    """1, 2, 3 and 8 row workers give the same bits, in either number of passes, in memory and streamed."""
+    if sparsae.get_backend(backend).threading not in ("workers", "none"):
+        return  # promised for these two alone; the receipt of the others says so (test_receipt_notes_threads)
+    m, n, p = shape
+    X = data(m, n, dtype=dtype)
+    theta = Parameters.random(n, p, seed=1).flatten()
+    for passes in (1, 2):
+        found = set()
+        for workers in (1, 2, 3, 8):
+            with Objective(X, p, backend=backend, threads=workers, block_rows=29, passes=passes) as objective:
+                for _ in range(2):
+                    cost, gradient = objective(theta)
+                    found.add((cost.hex(), gradient.tobytes()))
+        assert len(found) == 1
+
+
+def test_receipt_notes_where_bits_may_depend_on_threads():
+    """For "blas" and "own" backends the receipt says that the last bits may depend on the thread count."""
+    X = data(50, 4)
+    receipts = {name: Objective(X, 2, backend=name, threads=2).receipt for name in ("numpy", "dot")}
+    assert any("last bits may depend" in note for note in receipts["numpy"].notes)
+    assert not receipts["dot"].notes
+
+
+class Counting(Kernel):
+    """A correct kernel that records which thread and instance did what; tests make it misbehave."""
+
+    def backprop(self, a1, a2, a3, W2, sparsity, target):
+        delta3 = (a3 - target) * a3 * (1 - a3)
+        delta2 = (delta3 @ W2 + sparsity) * a2 * (1 - a2)
+        return Parameters(delta2.T @ a1, delta2.sum(0), delta3.T @ a2, delta3.sum(0))
+
+
+def test_each_worker_has_a_kernel_of_its_own_and_no_more_than_needed():
+    """One instance per worker, never two threads on one; never more workers than segments."""
+    used = {}
+
+    class Spy(Counting):
+        def encode(self, weights, block):
+            used.setdefault(id(self), set()).add(threading.get_ident())
+            time.sleep(0.002)
+            return super().encode(weights, block)
+
+    spy = Backend("spy", Spy, threading="workers")
+    X = data(640, 4)
+    with Objective(X, 3, backend=spy, threads=2, block_rows=32) as objective:
+        for _ in range(5):
+            objective(np.zeros(objective.size))
+    assert len(used) == 2
+    assert all(len(threads) == 1 for threads in used.values())
+    with Objective(X, 3, backend=spy, threads=2, block_rows=640) as objective:
+        assert objective.receipt.workers == 1
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("where", ["prepare", "encode", "accumulate"])
+def test_an_exception_in_a_worker_surfaces_once_with_the_segment(workers, where):
+    """The cause is chained, the rows are named, and the objective can be used again."""
+    broken = threading.Event()
+
+    class Fails(Counting):
+        def _maybe(self, name, x):
+            if name == where and broken.is_set() and x[0, 0] == 0.75:
+                raise RuntimeError("out of luck")
+
+        def prepare(self, x, target, keep):
+            self._maybe("prepare", x)
+            return super().prepare(x, target, keep)
+
+        def encode(self, weights, block):
+            self._maybe("encode", block[0])
+            return super().encode(weights, block)
+
+        def accumulate(self, weights, block, a2, sparsity, into):
+            self._maybe("accumulate", block[0])
+            super().accumulate(weights, block, a2, sparsity, into)
+
+    X = np.full((120, 3), 0.5)
+    X[70] = 0.75
+    fails = Backend("fails", Fails, threading="workers")
+    with Objective(X, 2, backend=fails, threads=workers, block_rows=10) as objective:
+        theta = Parameters.random(3, 2).flatten()
+        broken.set()
+        message = r"Backend 'fails' failed in segment 7 \(rows 70 to 79\): RuntimeError: out of luck"
+        with pytest.raises(BackendError, match=message) as caught:
+            objective(theta)
+        assert isinstance(caught.value.__cause__, RuntimeError)
+        broken.clear()
+        assert np.isfinite(objective(theta)[0])
+
+
+def test_interrupt_stops_within_a_block_and_leaves_no_thread():
+    """Ctrl-C in the middle of an evaluation: raised once, after the other worker has left its block."""
+    working = threading.Event()
+
+    class Slow(Counting):
+        def encode(self, weights, block):
+            working.set()
+            time.sleep(0.01)
+            return super().encode(weights, block)
+
+    slow = Backend("slow", Slow, threading="workers")
+    X = data(2000, 3)
+    objective = Objective(X, 2, backend=slow, threads=2, block_rows=1)
+
+    def interrupt():
+        working.wait()
+        time.sleep(0.05)
+        _thread.interrupt_main()
+
+    started = time.perf_counter()
+    thread = threading.Thread(target=interrupt)
+    thread.start()
+    with pytest.raises(KeyboardInterrupt), objective:
+        objective(np.zeros(objective.size))
+    thread.join()
+    assert time.perf_counter() - started < 5  # 2,000 blocks would take ten seconds: it did stop early
+    assert not [t for t in threading.enumerate() if t.name.startswith("sparsae-worker")]
+
+
+def test_threads_end_with_the_block_and_without_one_with_the_call():
+    """No thread outlives the fit."""
+    X = data(500, 4)
+    objective = Objective(X, 2, threads=2, block_rows=50)
+
+    def workers():
+        return [t for t in threading.enumerate() if t.name.startswith("sparsae-worker")]
+
+    with objective:
+        objective(np.zeros(objective.size))
+        assert len(workers()) == 1
+    assert not workers()
+    objective(np.zeros(objective.size))
+    assert not workers()
+
+
+def test_an_objective_is_not_nested():
+    """Holding the limits twice at the same time is misuse, and said."""
+    objective = Objective(data(5, 3), 2)
+    with objective, pytest.raises(RuntimeError, match="in use already"), objective:
+        pass
+
+
+@pytest.mark.parametrize("passes", [1, 2])
+def test_nothing_that_grows_with_rows_is_allocated_in_steady_state(backend, passes):
+    """Tracemalloc over an evaluation: the peak is the same for 4 times the rows ("workers" backends)."""
+    if sparsae.get_backend(backend).threading != "workers" or backend == "numba":
+        return  # promised for these; what numba allocates is not NumPy's (its own test counts)
+    peaks = []
+    for m in (4096, 16384):
+        X = data(m, 32)
+        theta = Parameters.random(32, 16).flatten()
+        with Objective(X, 16, backend=backend, threads=1, passes=passes, block_rows=256) as objective:
+            for _ in range(2):
+                objective(theta)
+            tracemalloc.start()
+            objective(theta)
+            peaks.append(tracemalloc.get_traced_memory()[1])
+            tracemalloc.stop()
+    assert peaks[1] < peaks[0] + 4096
+    # The gradient is 8.5 kB; NumPy's own iterator takes up to 65 kB for adding a bias to rows, whatever their number.
+    assert max(peaks) < 100_000
+
+
+def test_a_memory_map_is_streamed_in_one_pass_and_never_copied(tmp_path):
+    """One pass, blocks prepared on the fly, and the same result as in memory; two passes when asked."""
+    X = data(3000, 16, dtype=np.float32)
+    np.save(tmp_path / "x.npy", X)
+    mapped = np.load(tmp_path / "x.npy", mmap_mode="r")
+    theta = Parameters.random(16, 4).flatten()
+    with Objective(mapped, 4, block_rows=128) as streamed, Objective(X, 4, block_rows=128, passes=1) as memory:
+        assert (streamed.receipt.storage, streamed.receipt.passes) == ("streamed", 1)
+        assert memory.receipt.storage == "kept"
+        tracemalloc.start()
+        cost, gradient = streamed(theta)
+        assert tracemalloc.get_traced_memory()[1] < X.nbytes / 2
+        tracemalloc.stop()
+        other = memory(theta)
+        assert cost == other[0]
+        np.testing.assert_array_equal(gradient, other[1])
+    with Objective(mapped, 4, block_rows=128, passes=2) as twice:
+        np.testing.assert_allclose(twice(theta)[0], cost, rtol=1e-6)
+
+
+class Rows:
+    """Something with shape, dtype and row slicing that is no NumPy array, such as an HDF5 data set."""
+
+    def __init__(self, array):
+        self.array, self.shape, self.dtype = array, array.shape, array.dtype
+        self.reads = []
+
+    def __getitem__(self, where):
+        self.reads.append(where)
+        return self.array[where]
+
+
+def test_any_array_like_with_row_slicing_is_read_once_an_evaluation():
+    """Each row is read exactly once, in blocks, and NaN is found on the first pass."""
+    rows = Rows(data(1000, 5))
+    with Objective(rows, 3, block_rows=100, threads=2) as objective:
+        cost, _ = objective(np.zeros(objective.size))
+    assert sorted((r.start, r.stop) for r in rows.reads) == [(i, i + 100) for i in range(0, 1000, 100)]
+    np.testing.assert_allclose(cost, Objective(rows.array, 3)(np.zeros(objective.size))[0], rtol=1e-13)
+    bad = data(1000, 5)
+    bad[731, 2] = np.nan
+    with pytest.raises(DataError, match="not finite; the first found is nan in row 731, column 2"):
+        Objective(Rows(bad), 3, block_rows=100)(np.zeros(38))
+    with pytest.raises(DataError, match=r"values from .* to .*; a sigmoid output"):
+        Objective(Rows(data(100, 5) * 3), 3, block_rows=100)(np.zeros(38))
+
+
+def test_nan_that_appears_on_a_later_pass_is_named():
+    """Streamed data is trusted after the first pass; when the cost leaves the numbers it is read again to find out."""
+    rows = Rows(data(400, 5))
+    with Objective(rows, 3, block_rows=50) as objective:
+        objective(np.zeros(objective.size))
+        rows.array[333, 4] = np.nan
+        with pytest.raises(DataError, match="1 value that is not finite; the first is nan in row 333, column 4"):
+            objective(np.zeros(objective.size))
+
+
+def test_a_file_that_vanishes_or_shrinks_is_noticed_before_it_kills(tmp_path):
+    """Reading a truncated map would be SIGBUS; instead: one error that names the file."""
+    path = tmp_path / "x.npy"
+    np.save(path, data(4000, 8))
+    objective = Objective(np.load(path, mmap_mode="r"), 3, block_rows=100)
+    with objective:
+        objective(np.zeros(objective.size))
+        with path.open("r+b") as file:
+            file.truncate(4000)
+        with pytest.raises(DataError, match=r"x.npy shrank from 256128 to 4000 bytes while it was used"):
+            objective(np.zeros(objective.size))
+        path.unlink()
+        with pytest.raises(DataError, match=r"x.npy vanished while it was used"):
+            objective(np.zeros(objective.size))
+
+
+def test_array_likes_that_change_shape_are_noticed():
+    """Fewer rows than promised."""
+    rows = Rows(data(400, 5))
+    with Objective(rows, 3, block_rows=50) as objective:
+        rows.array = rows.array[:333]
+        with pytest.raises(DataError, match=r"rows 300 to 350 came with shape \(33, 5\) instead of \(50, 5\)"):
+            objective(np.zeros(objective.size))
+
+
+def test_storage_follows_the_memory_share():
+    """Kept with two passes while it fits; streamed with one when it does not; asked-for passes are honoured."""
+    source = Source(data(1000, 10), "X")
+    need = 1000 * (10 + 5) * 8
+    f8 = np.dtype(np.float64)
+    assert choose_storage([source], 5, f8, "auto", share=need) == (
+        fits := choose_storage([source], 5, f8, 2, share=need)
+    )
+    assert (fits.kept, fits.passes) == (True, 2)
+    tight = choose_storage([source], 5, f8, "auto", share=need - 1)
+    assert (tight.kept, tight.passes) == (False, 1)
+    asked = choose_storage([source], 5, f8, 2, share=need - 1)
+    assert (asked.kept, asked.passes) == (False, 2)
+
+
+def test_block_rows_too_large_for_memory_are_refused(monkeypatch):
+    """A million rows where they do not fit the share: the number that does is named; more than the data is the data."""
+    problem = sparsae.Problem(n_visible=64, n_hidden=25, dtype=np.dtype(np.float64))
+    dot = sparsae.get_backend("dot")
+    assert choose_block_rows(10**6, dot, problem, 1000) == 1000
+    monkeypatch.setattr("sparsae.engine.memory_limit", lambda: 1 << 30)
+    with pytest.raises(ParameterError, match=r"block_rows=1000000 needs about 2.7 GiB.*allows 94254 rows"):
+        choose_block_rows(10**6, dot, problem, 10**7)
+    assert choose_block_rows(None, sparsae.get_backend("numpy"), problem, 10**7) == 94254

@@ -1,0 +1,113 @@
+"""The cut of rows into blocks and segments, and the order of adding."""
+
+import threading
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sparsae import Problem, Sums
+from sparsae.rows import Plan, Tree, cache_rows, tree_sum
+
+
+@given(st.integers(1, 5000), st.integers(1, 600))
+def test_every_row_is_in_exactly_one_block_and_every_block_in_one_segment(m, block_rows):
+    """Blocks in order of segments give 0, 1, ..., m - 1; no segment is empty; segments are balanced."""
+    plan = Plan(m, block_rows)
+    rows, sizes = [], []
+    for segment in range(plan.n_segments):
+        blocks = plan.blocks(segment)
+        sizes.append(len(blocks))
+        first, last = plan.segment_rows(segment)
+        inside = [i for block in blocks for i in range(*plan.rows(block).indices(m))]
+        assert inside == list(range(first, last))
+        rows += inside
+    assert rows == list(range(m))
+    assert min(sizes) >= 1
+    assert max(sizes) - min(sizes) <= 1
+
+
+def test_long_data_has_more_segments():
+    """Segments grow with the rows, so that a cluster has something to share out and an interrupt comes through."""
+    assert Plan(10_000, 500).n_segments == 12
+    assert Plan(10_000_000, 500).n_segments == 12 * 9
+
+
+@given(st.integers(1, 40), st.randoms())
+def test_tree_adds_the_same_bits_in_whatever_order_segments_arrive(n_segments, random):
+    """The total has the bits of the fixed pairwise order, also over the buffers of an earlier evaluation."""
+    rng = np.random.default_rng(n_segments)
+    leaves = rng.standard_normal((n_segments, len(Sums(3, 2).vector))) * 10.0 ** rng.integers(-8, 8, (n_segments, 1))
+    expected = tree_sum(leaves.copy())
+    tree = Tree(3, 2, n_segments, with_sparsity=True)
+    for _ in range(2):
+        order = list(range(n_segments))
+        random.shuffle(order)
+        for segment in order:
+            sums = tree.take()
+            assert not sums.vector.any()
+            sums.vector += leaves[segment]
+            tree.give(segment, sums)
+        np.testing.assert_array_equal(tree.total().vector, expected)
+        tree.restart()
+
+
+def test_tree_keeps_few_buffers():
+    """Segments that arrive in order need about log2 of their number, not one buffer each."""
+    tree = Tree(3, 2, 64, with_sparsity=False)
+    made = set()
+    for segment in range(64):
+        sums = tree.take()
+        made.add(id(sums))
+        tree.give(segment, sums)
+    assert len(made) <= 8
+
+
+def test_tree_loses_nothing_between_threads():
+    """Eight threads that give at the same time end with the same total as one."""
+    n = 96
+    for _ in range(20):
+        tree = Tree(1, 1, n, with_sparsity=True)
+        numbers = iter(range(n))
+        lock = threading.Lock()
+
+        def work(tree=tree, numbers=numbers, lock=lock):
+            while True:
+                with lock:
+                    segment = next(numbers, None)
+                if segment is None:
+                    return
+                sums = tree.take()
+                sums.rows += segment
+                tree.give(segment, sums)
+
+        workers = [threading.Thread(target=work) for _ in range(8)]
+        for worker in workers:
+            worker.start()
+        for worker in workers:
+            worker.join()
+        assert tree.total().rows == n * (n - 1) / 2
+
+
+def test_cache_rows_are_multiples_of_16_within_bounds():
+    """A huge model still gets 64 rows, a tiny one at most 4096."""
+    for n, p in ((1, 1), (64, 25), (784, 196), (100_000, 4000)):
+        for dtype in (np.float32, np.float64):
+            rows = cache_rows(Problem(n_visible=n, n_hidden=p, dtype=np.dtype(dtype)))
+            assert 64 <= rows <= 4096
+            assert rows % 16 == 0
+
+
+def test_sums_views_share_the_vector_and_survive_pickling():
+    """Adding through a view changes the vector; the head leaves out what one pass alone needs."""
+    import pickle
+
+    sums = Sums(3, 2)
+    sums.rows, sums.squared_error = 7, 2.5
+    for value, name in enumerate(("hidden", "W1", "b1", "W2", "b2", "W1_sparsity", "b1_sparsity"), start=1):
+        getattr(sums, name)[...] = value
+    assert sums.vector.sum() == 7 + 2.5 + 2 + 12 + 6 + 24 + 15 + 36 + 14
+    assert len(sums.vector) - len(sums.head) == 8
+    again = pickle.loads(pickle.dumps(sums))
+    np.testing.assert_array_equal(again.vector, sums.vector)
+    np.testing.assert_array_equal(again.W1_sparsity, sums.W1_sparsity)
