@@ -1,0 +1,152 @@
+"""Line search for the strong Wolfe conditions.
+
+Source: Nocedal and Wright, *Numerical Optimization*, 2nd edition, algorithms 3.5 and 3.6 and equation 3.59;
+the safeguards are those of Moré and Thuente, ACM TOMS 20 (1994): an interval that shrinks by a third at least every
+second trial, and trials kept off its ends.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple, final
+
+import numpy as np
+
+from sparsae.optimize.base import Vector, is_finite
+
+Trial = Callable[[Vector], tuple[float, Vector]]
+
+
+@final
+class Point(NamedTuple):
+    """A point on the line: step length, cost, slope, and the whole theta and gradient there."""
+
+    length: float
+    cost: float
+    slope: float
+    theta: Vector
+    gradient: Vector
+
+
+@final
+class Found(NamedTuple):
+    """What the search found.
+
+    Attributes
+    ----------
+    point : Point or None
+        The accepted point; None: no decrease.
+    evaluations : int
+        How many trials were made.
+    finite : bool
+        Whether any trial had a finite cost.
+    """
+
+    point: Point | None
+    evaluations: int
+    finite: bool
+
+
+def strong_wolfe(
+    function: Trial,
+    start: Point,
+    direction: Vector,
+    length: float,
+    *,
+    decrease: float,
+    curvature: float,
+    trials: int,
+) -> Found:
+    """Find a step with cost <= cost0 + decrease * length * slope0 and |slope| <= curvature * |slope0|.
+
+    Parameters
+    ----------
+    function : callable
+        theta -> (cost, gradient).
+    start : Point
+        At length 0, with a negative slope.
+    direction : ndarray (size,)
+    length : float
+        First trial.
+    decrease, curvature : float
+        Constants of the two conditions, 0 < decrease < curvature < 1.
+    trials : int
+        Evaluations at most.
+
+    Returns
+    -------
+    Found
+        Where the trials ran out, the best point that satisfies the first condition, if any.
+
+    Notes
+    -----
+    A trial whose cost is not finite counts as too long.
+    """
+    low, high = start, None  # the best point so far, and an end beyond which there is no need to look
+    longest = np.inf  # trials at or beyond it were not finite
+    width_before = width_before_that = np.inf
+    finite = False
+    for trial in range(1, trials + 1):
+        theta = start.theta + length * direction
+        cost, gradient = function(theta)
+        if not is_finite(cost, gradient):
+            longest = length
+            # No formula helps on this side: go a tenth of the way, and then on from there.
+            length = low.length + 0.1 * (length - low.length)
+            continue
+        finite = True
+        point = Point(length, cost, float(gradient @ direction), theta, gradient)
+        sufficient = cost <= start.cost + decrease * length * start.slope
+        if sufficient and abs(point.slope) <= -curvature * start.slope:
+            return Found(point, trial, finite)
+        if not sufficient or cost >= low.cost:
+            high = point
+        elif high is None:
+            # Not yet enclosed: the minimum lies ahead, or between the last point and this one.
+            if point.slope >= 0:
+                high, low = low, point
+            else:
+                length = _beyond(low, point, longest)
+                low = point
+                continue
+        else:
+            if point.slope * (high.length - low.length) >= 0:
+                high = low
+            low = point
+        width = abs(high.length - low.length)
+        if width <= 1e-16 * max(low.length, high.length):
+            return Found(low if low.length > 0 else None, trial, finite)
+        shrinks = width <= 0.66 * width_before_that
+        width_before_that, width_before = width_before, width
+        length = _between(low, high) if shrinks else 0.5 * (low.length + high.length)
+    return Found(low if low.length > 0 else None, trials, finite)
+
+
+def _cubic(a: Point, b: Point) -> float:
+    """Minimiser of the cubic through cost and slope of two points (equation 3.59); NaN where there is none."""
+    d1 = a.slope + b.slope - 3 * (a.cost - b.cost) / (a.length - b.length)
+    square = d1 * d1 - a.slope * b.slope
+    if not square >= 0:
+        return np.nan
+    d2 = np.copysign(np.sqrt(square), b.length - a.length)
+    bottom = b.slope - a.slope + 2 * d2
+    return float(b.length - (b.length - a.length) * (b.slope + d2 - d1) / bottom) if bottom else np.nan
+
+
+def _between(low: Point, high: Point) -> float:
+    """Next trial inside the interval, a tenth of it away from the ends."""
+    width = high.length - low.length
+    guess = _cubic(low, high)
+    if not np.isfinite(guess):
+        return low.length + 0.5 * width
+    fraction = min(max((guess - low.length) / width, 0.1), 0.9)
+    return low.length + fraction * width
+
+
+def _beyond(before: Point, now: Point, longest: float) -> float:
+    """Next trial ahead of a point whose slope is still negative: 1.1 to 4 steps beyond, never where cost was lost."""
+    step = now.length - before.length
+    guess = _cubic(before, now)
+    least, most = now.length + 1.1 * step, now.length + 4.0 * step
+    length = min(max(guess, least), most) if np.isfinite(guess) and guess > now.length else most
+    return length if length < longest else 0.5 * (now.length + longest)

@@ -1,0 +1,192 @@
+"""Methods by name, SciPy's methods, and the updates of the stochastic ones."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import scipy.optimize
+from numpy.typing import NDArray
+
+from sparsae import OptimizationError, ParameterError
+from sparsae.optimize import LBFGS, SGD, Adam, ScipyMethod, describe, get_method, method_names
+from sparsae.optimize.base import Method
+from sparsae.optimize.scipy_ import DENSE, LIMITED
+
+Vector = NDArray[np.float64]
+
+
+def rosenbrock(x: Vector) -> tuple[float, Vector]:
+    return float(scipy.optimize.rosen(x)), scipy.optimize.rosen_der(x)
+
+
+@pytest.mark.parametrize("name", [*LIMITED, *DENSE])
+def test_each_method_of_scipy_converges(name: str) -> None:
+    """To a gradient of 1e-5 on Rosenbrock's function in six dimensions, which `visit` ends, not SciPy."""
+    costs = []
+
+    def visit(state: Any) -> bool:
+        costs.append((state.iteration, state.cost))
+        return bool(abs(state.gradient).max() <= 1e-5) or state.iteration >= 1000
+
+    state = ScipyMethod(f"scipy:{name}").run(rosenbrock, np.tile([1.2, 1.0], 3), visit)
+    assert abs(state.gradient).max() <= 1e-5
+    assert state.outcome == ""
+    assert [iteration for iteration, _ in costs] == list(range(len(costs)))
+    assert costs[-1] == (state.iteration, state.cost)
+
+
+def test_scipy_goes_through_the_same_points_as_on_its_own() -> None:
+    """Wrapping changes nothing: L-BFGS-B ends where it does without us, bit for bit, at the same evaluations."""
+    start, count = np.tile([-1.2, 1.0], 5), 0
+
+    def counted(x: Vector) -> tuple[float, Vector]:
+        nonlocal count
+        count += 1
+        return rosenbrock(x)
+
+    state = ScipyMethod("scipy:L-BFGS-B", memory=10).run(counted, start, lambda s: s.iteration >= 40)
+    options = {"maxcor": 10, "maxiter": 40, "ftol": 0, "gtol": 0}
+    alone = scipy.optimize.minimize(rosenbrock, start, jac=True, method="L-BFGS-B", options=options)
+    assert state.theta.tobytes() == alone.x.tobytes()
+    assert count == alone.nfev
+
+
+@pytest.mark.parametrize("name", DENSE)
+def test_dense_methods_are_refused_above_2000_parameters(name: str) -> None:
+    """With the size of the matrix and what to use instead, before the first evaluation."""
+
+    def never(x: Vector) -> tuple[float, Vector]:
+        raise AssertionError
+
+    with pytest.raises(ParameterError, match=r"dense matrix of 2001 x 2001.*limited to 2000.*lbfgs"):
+        ScipyMethod(f"scipy:{name}").run(never, np.zeros(2001), lambda s: False)
+
+
+def test_a_cost_that_leaves_the_numbers_ends_scipy_with_the_last_good_point() -> None:
+    """The outcome says "not finite"; parameters and cost are those of the last iteration."""
+
+    def dies(x: Vector) -> tuple[float, Vector]:
+        return (np.nan, x) if abs(x).max() < 0.9 else rosenbrock(x)
+
+    state = ScipyMethod("scipy:CG").run(dies, np.array([-1.2, 1.0]), lambda s: False)
+    assert state.outcome == "not finite"
+    assert np.isfinite(state.cost)
+    assert state.cost == rosenbrock(state.theta)[0]
+
+
+def test_scipy_too_refuses_a_start_that_is_not_finite() -> None:
+    """As lbfgs does."""
+    with pytest.raises(OptimizationError, match="starting point is nan"):
+        ScipyMethod("scipy:CG").run(lambda x: (np.nan, x), np.ones(2), lambda s: False)
+
+
+def test_scipy_that_gives_up_is_stalled() -> None:
+    """Where SciPy ends by itself, at rounding, that is what the outcome says."""
+    state = ScipyMethod("scipy:L-BFGS-B").run(rosenbrock, np.array([-1.2, 1.0]), lambda s: s.iteration >= 10_000)
+    assert state.outcome == "stalled"
+    assert state.cost < 1e-15
+
+
+@pytest.mark.parametrize("name", method_names())
+def test_each_name_gives_a_method_that_describes_itself(name: str) -> None:
+    """get_method(**describe(m)) == m for every name, so that a checkpoint can name its optimiser."""
+    method = get_method(name)
+    assert method.name == name
+    assert get_method(**describe(method)) == method
+
+
+def test_settings_go_with_a_name() -> None:
+    """Fields of the class are taken by name; an instance is passed through as it is."""
+    assert get_method("lbfgs", memory=50) == LBFGS(memory=50)
+    assert get_method("SCIPY:cg".lower()) == ScipyMethod("scipy:CG")
+    method = Adam(batch_rows=32)
+    assert get_method(method) is method
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "message"),
+    [
+        ("lbgfs", {}, "No method named 'lbgfs'; did you mean 'lbfgs'\\? Available: lbfgs, adam, sgd, scipy:"),
+        ("scipy:dogleg", {}, "No method named 'scipy:dogleg'; the methods of SciPy that use gradients are"),
+        (3, {}, "No method named 3"),
+        ("lbfgs", {"learning_rate": 1}, "Method 'lbfgs' has no setting learning_rate; it has curvature"),
+        ("scipy:CG", {"memory": 5}, "memory goes with scipy:L-BFGS-B"),
+        (LBFGS(), {"memory": 5}, "go with a method's name"),
+    ],
+)
+def test_what_is_no_method_is_refused(name: Any, settings: dict[str, Any], message: str) -> None:
+    """With what was given, what was possible, and the nearest name."""
+    with pytest.raises(ParameterError, match=message):
+        get_method(name, **settings)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Adam(learning_rate=0), "learning_rate must be a positive number; given 0"),
+        (lambda: Adam(beta1=1), "beta1 must be at least 0 and below 1; given 1"),
+        (lambda: Adam(epsilon=0), "epsilon must be positive"),
+        (lambda: Adam(batch_rows=0), "batch_rows must be an integer of at least 1"),
+        (lambda: Adam(held_out=0.6), "held_out must lie from 0 to 0.5; given 0.6"),
+        (lambda: Adam(rho_decay=1.0), "rho_decay must be at least 0 and below 1"),
+        (lambda: SGD(momentum=-0.1), "momentum must be at least 0"),
+        (lambda: SGD(patience=0), "patience must be an integer of at least 1"),
+    ],
+)
+def test_stochastic_settings_out_of_range_are_refused(make: Any, message: str) -> None:
+    """With what was given and what was possible."""
+    with pytest.raises(ParameterError, match=message):
+        make()
+
+
+def test_adam_is_the_published_algorithm() -> None:
+    """Ten updates agree with algorithm 1 of the paper, written out with scalars."""
+    adam, rng = Adam(learning_rate=0.1), np.random.default_rng(0)
+    state = adam.start(np.array([0.5, -0.5]))
+    theta, m, v = [0.5, -0.5], [0.0, 0.0], [0.0, 0.0]
+    for t in range(1, 11):
+        g = rng.normal(size=2)
+        state = adam.update(state, g)
+        for i in range(2):
+            m[i] = 0.9 * m[i] + 0.1 * g[i]
+            v[i] = 0.999 * v[i] + 0.001 * g[i] ** 2
+            theta[i] -= 0.1 * (m[i] / (1 - 0.9**t)) / ((v[i] / (1 - 0.999**t)) ** 0.5 + 1e-8)
+    np.testing.assert_allclose(state.theta, theta, rtol=1e-12)
+
+
+def test_sgd_is_steepest_descent_with_momentum() -> None:
+    """Three updates written out."""
+    sgd = SGD(learning_rate=0.1, momentum=0.5)
+    state = sgd.start(np.array([1.0]))
+    for g in (1.0, 2.0, 3.0):
+        state = sgd.update(state, np.array([g]))
+    np.testing.assert_allclose(state.theta, 1 - 0.1 * (1.0 + 2.5 + 4.25))
+
+
+@pytest.mark.parametrize("method", [Adam(beta2=0.9), SGD()])
+def test_moments_of_a_unit_that_died_are_never_denormal(method: Any) -> None:
+    """After a last gradient, thousands of zero gradients: the moments all but vanish, and none is ever denormal."""
+    state = method.update(method.start(np.ones(4)), np.array([1.0, 1e-5, 1e-100, 1e-200]))
+    for _ in range(9000):
+        state = method.update(state, np.zeros(4))
+        for moment in (state.first, state.second):
+            assert not ((moment != 0) & (abs(moment) < np.finfo(float).tiny)).any()
+    assert (abs(state.first) < 1e-45).all()
+    assert (abs(state.second) < 1e-64).all()
+
+
+def test_updates_leave_their_state_alone() -> None:
+    """States are values: an update writes to nothing that it was given."""
+    for method in (Adam(), SGD()):
+        state = method.update(method.start(np.ones(3)), np.ones(3))
+        before = [np.array(part) for part in state]
+        method.update(state, np.full(3, 2.0))
+        assert all(np.array_equal(a, b) for a, b in zip(before, state, strict=True))
+
+
+def test_method_is_abstract() -> None:
+    """`Method` cannot be made; it says what is missing."""
+    with pytest.raises(TypeError, match="abstract"):
+        Method()  # type: ignore[abstract]
