@@ -6,6 +6,7 @@ It is never written to and, when streamed, never copied whole.
 
 from __future__ import annotations
 
+import mmap
 from pathlib import Path
 from typing import Any, final
 
@@ -15,6 +16,7 @@ from sparsae.errors import DataError
 from sparsae.model import FLOATS, Array
 
 CHECK_BYTES = 1 << 22  # checked in pieces of this size, so that no temporary grows with the data
+AHEAD_BYTES = 1 << 24  # a mapped file is asked for this far ahead; took a fifth off a cold pass over 768 MB
 
 
 @final
@@ -58,6 +60,7 @@ class Source:
         self.dtype = np.dtype(data.dtype)
         self.shape: tuple[int, ...] = tuple(data.shape)
         self._file = _file_of(data) if self.streamed else None
+        self._ahead = ReadAhead(data) if self._file is not None else None
         self.checked = False
         if self.dtype.kind not in "fiub":
             raise DataError(
@@ -78,6 +81,8 @@ class Source:
         """Return those rows in that dtype: a view where possible."""
         if self._file is not None:
             self._check_file()
+        if self._ahead is not None:
+            self._ahead.reached(where)
         try:
             rows = np.asarray(self.data[where], dtype=dtype)
         except (OSError, ValueError, RuntimeError) as error:
@@ -155,6 +160,27 @@ class Source:
             raise DataError(f"{self.name}: the file {path} vanished while it was used ({error.strerror}).") from error
         if size < least:
             raise DataError(f"{self.name}: the file {path} shrank from {least} to {size} bytes while it was used.")
+
+
+@final
+class ReadAhead:
+    """Tells the system which part of a memory map is needed next; advice only, nothing is changed by it."""
+
+    def __init__(self, data: Any) -> None:
+        self._map: Any = data._mmap if hasattr(data, "_mmap") else None
+        self._stride = data.strides[0]
+        usable = data.flags.c_contiguous and hasattr(self._map, "madvise") and hasattr(mmap, "MADV_WILLNEED")
+        self._rows = max(1, AHEAD_BYTES // self._stride) if usable else 0  # 0: give no advice
+        if self._rows:
+            self._offset = data.ctypes.data - np.frombuffer(data._mmap, dtype=np.uint8).ctypes.data
+
+    def reached(self, where: slice) -> None:
+        """Ask for the two windows that come next, once for each window that these rows enter."""
+        if self._rows and where.start // self._rows != where.stop // self._rows:
+            start = (self._offset + where.stop * self._stride) // mmap.PAGESIZE * mmap.PAGESIZE
+            length = min(2 * AHEAD_BYTES, len(self._map) - start)
+            if length > 0:
+                self._map.madvise(mmap.MADV_WILLNEED, start, length)
 
 
 def common_dtype(source: Source, dtype: Any) -> np.dtype[Any]:

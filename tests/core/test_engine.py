@@ -207,6 +207,37 @@ def test_a_memory_map_is_streamed_in_one_pass_and_never_copied(tmp_path):
         np.testing.assert_allclose(twice(theta)[0], cost, rtol=1e-6)
 
 
+def test_read_ahead_asks_for_what_comes_next(tmp_path, monkeypatch):
+    """Advice is given once a window, for pages of the map only, also for a slice of it; results are the same."""
+    from sparsae import source
+
+    monkeypatch.setattr(source, "AHEAD_BYTES", 1 << 14)
+    X = data(3000, 16)
+    np.save(tmp_path / "x.npy", X)
+    mapped = np.load(tmp_path / "x.npy", mmap_mode="r")[300:]
+    asked = []
+
+    class Map:
+        def __init__(self, real):
+            self.real = real
+
+        def __len__(self):
+            return len(self.real)
+
+        def madvise(self, option, start, length):
+            asked.append((start, length))
+            self.real.madvise(option, start, length)
+
+    objective = Objective(mapped, 3, block_rows=50, threads=1)
+    ahead = objective._x._ahead
+    ahead._map = Map(ahead._map)
+    cost, _ = objective(np.zeros(objective.size))
+    assert cost == Objective(X[300:], 3, block_rows=50, passes=1)(np.zeros(objective.size))[0]
+    size = (tmp_path / "x.npy").stat().st_size
+    assert len(asked) == pytest.approx(2700 * 128 / (1 << 14), abs=2)
+    assert all(start % 4096 == 0 and length > 0 and start + length <= size for start, length in asked)
+
+
 class Rows:
     """Something with shape, dtype and row slicing that is no NumPy array, such as an HDF5 data set."""
 
