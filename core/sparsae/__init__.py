@@ -76,6 +76,7 @@ _ERRORS = (
     "BackendDisabledError",
     "BackendDeclinedError",
     "BackendWrongError",
+    "ProbeError",
     "SparsaeWarning",
     "ConvergenceWarning",
     "ThreadsWarning",

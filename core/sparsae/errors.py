@@ -84,6 +84,10 @@ class BackendWrongError(BackendError, ArithmeticError):
     """The backend's kernel disagrees with the reference."""
 
 
+class ProbeError(SparsaeError, RuntimeError):
+    """A process that measures and died, did not answer, or answered what cannot be read."""
+
+
 class SparsaeWarning(UserWarning):
     """Base of every warning that sparsae gives."""
 

@@ -1,0 +1,79 @@
+"""Turns in random order, and ratios within a round: what noise of the machine touches alike cancels."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Iterator
+from statistics import median
+from typing import NamedTuple, Protocol
+
+from sparsae.bench.probe import Sample
+from sparsae.errors import ProbeError
+
+BATCH_SECONDS = 0.02  # a batch is at least this long: far above the clock's grain and a scheduler's turn
+
+
+class Timed(Protocol):
+    """What takes turns: a `Probe`, or anything that times like one."""
+
+    def time(self, loops: int) -> Sample:
+        """Time one batch."""
+
+
+class Ratio(NamedTuple):
+    """How many times as long the reference took: the median over rounds, and the 10th and 90th percentiles."""
+
+    median: float
+    low: float
+    high: float
+    rounds: int
+
+
+def take_turns(
+    probes: dict[str, Timed], *, rounds: int, seed: int, dropped: dict[str, str] | None = None
+) -> Iterator[dict[str, float]]:
+    """Yield, round by round, the seconds per call of each probe.
+
+    Every round visits every probe once, in a fresh random order.
+    The number of calls in a batch is chosen before the first round and then frozen.
+    A probe that fails is removed from `probes`, and why goes into `dropped`; without `dropped` the failure is raised.
+    """
+    loops: dict[str, int] = {}
+    shuffle = random.Random(seed).shuffle  # noqa: S311  an order, not a secret
+    for turn in range(rounds + 1):
+        order = list(probes)
+        shuffle(order)
+        seconds: dict[str, float] = {}
+        for name in order:
+            try:
+                if turn == 0:
+                    loops[name] = _choose_loops(probes[name])
+                else:
+                    seconds[name] = probes[name].time(loops[name]).seconds
+            except ProbeError as error:
+                if dropped is None:
+                    raise
+                dropped[name] = str(error)
+                del probes[name]
+        if turn:
+            yield seconds
+
+
+def paired_ratio(reference: list[float], other: list[float]) -> Ratio:
+    """Ratios of the same rounds: reference / other, so that more than 1 means that the other is faster."""
+    logs = sorted(math.log(a / b) for a, b in zip(reference, other, strict=True))
+
+    def at(share: float) -> float:
+        place = share * (len(logs) - 1)
+        below = math.floor(place)
+        above = min(below + 1, len(logs) - 1)
+        return math.exp(logs[below] + (place - below) * (logs[above] - logs[below]))
+
+    return Ratio(math.exp(median(logs)), at(0.1), at(0.9), len(logs))
+
+
+def _choose_loops(probe: Timed) -> int:
+    """Calls that fill a batch, from two trial calls."""
+    seconds = min(probe.time(1).seconds, probe.time(1).seconds)
+    return max(1, math.ceil(BATCH_SECONDS / max(seconds, 1e-7)))
