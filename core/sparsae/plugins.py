@@ -16,7 +16,7 @@ from sparsae.errors import BackendBrokenError, BackendNotFoundError, ParameterEr
 from sparsae.kernel import Backend
 
 GROUP = "sparsae.backends"
-DEFAULT_BACKEND = "dot"
+DEFAULT_BACKEND = "fused"
 hookimpl = pluggy.HookimplMarker("sparsae")
 _NAME: ContextVar[str | None] = ContextVar("sparsae_backend", default=None)
 _THREADS: ContextVar[int | None] = ContextVar("sparsae_threads", default=None)

@@ -1,0 +1,131 @@
+"""What `fused` promises beyond what every backend does."""
+
+import numpy as np
+import pytest
+
+from sparsae import Objective, Parameters, Problem, Sums
+from sparsae.reference import judge
+from sparsae_backends.fused import EXPONENT, FusedKernel, Tile, aligned, block_rows, padded
+
+DTYPES = [np.dtype(np.float64), np.dtype(np.float32)]
+
+
+def kernel(n, p, rows, dtype=DTYPES[0], output="sigmoid"):
+    return FusedKernel(Problem(n_visible=n, n_hidden=p, dtype=dtype, block_rows=rows, output=output))
+
+
+def sums_of(made, x, parameters, *, keep, passes):
+    """Sums over one block."""
+    s = np.linspace(-1, 1, parameters.n_hidden).astype(x.dtype)
+    block, weights = made.prepare(x, x, keep), made.begin(parameters.astype(x.dtype))
+    into = Sums(parameters.n_visible, parameters.n_hidden)
+    a2 = made.encode(weights, block)[0] if passes == 2 else None
+    made.accumulate(weights, block, a2, s if passes == 2 else None, into)
+    made.finish(weights, into)
+    return into.vector
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("passes", [1, 2])
+def test_kept_and_streamed_blocks_give_the_same_bits(dtype, passes):
+    """Leaving out the clip where no exponent can overflow changes nothing."""
+    rng = np.random.default_rng(0)
+    parameters, x = Parameters.random(9, 5), rng.random((40, 9)).astype(dtype)
+    made = kernel(9, 5, 64, dtype)
+    kept, streamed = (sums_of(made, x, parameters, keep=keep, passes=passes) for keep in (True, False))
+    np.testing.assert_array_equal(kept, streamed)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("sign", [-1, 1])
+@pytest.mark.parametrize("keep", [True, False])
+def test_saturated_units_are_silent_and_finite(dtype, sign, keep):
+    """Exponents far outside the dtype's range raise no floating-point flag that NumPy reports, and give 0 or 1."""
+    parameters = Parameters(np.full((3, 4), sign * 400.0), np.zeros(3), np.full((4, 3), 400.0), np.zeros(4))
+    x = np.ones((24, 4), dtype)
+    made = kernel(4, 3, 24, dtype)
+    with np.errstate(over="raise", invalid="raise", divide="raise"):
+        sums = Sums(4, 3, sums_of(made, x, parameters, keep=keep, passes=2))
+    assert np.isfinite(sums.vector).all()
+    np.testing.assert_allclose(sums.hidden, 24.0 if sign > 0 else 0.0, atol=1e-30)
+
+
+@pytest.mark.parametrize("z", [-30.0, -14.0, -5.0])
+def test_mean_of_units_that_are_almost_off_is_accurate_relative_to_itself(z):
+    """It stands in a denominator: 1e-14 relative where the activation is 1e-13."""
+    parameters = Parameters(np.zeros((2, 3)), np.full(2, z), np.zeros((3, 2)), np.zeros(3))
+    made = kernel(3, 2, 8)
+    _, total = made.encode(made.begin(parameters), made.prepare(np.ones((8, 3)), np.ones((8, 3)), True))
+    np.testing.assert_allclose(total, 8 / (1 + np.exp(-z)), rtol=1e-14)
+
+
+def test_short_blocks_share_scratch_and_forget_longer_ones():
+    """Blocks of changing length, in any order, give what a fresh kernel gives."""
+    rng = np.random.default_rng(1)
+    parameters, made = Parameters.random(6, 4), kernel(6, 4, 50)
+    for rows in (50, 7, 50, 1, 33, 7):
+        x = rng.random((rows, 6))
+        np.testing.assert_array_equal(
+            sums_of(made, x, parameters, keep=False, passes=2),
+            sums_of(kernel(6, 4, rows), x, parameters, keep=False, passes=2),
+        )
+
+
+def test_the_sparsity_vector_is_read_anew_when_it_changes():
+    """The copy that is written out for every row follows the vector, also one that was changed in place."""
+    tile, vector = Tile(3, 4, DTYPES[0]), np.array([1.0, 2.0])
+    np.testing.assert_array_equal(tile.of(vector, 3), [[1, 2, 0, 0]] * 3)
+    vector[0] = -5
+    np.testing.assert_array_equal(tile.of(vector, 2), [[-5, 2, 0, 0]] * 2)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("p", [12, 14, 15, 16, 25, 31, 32])
+def test_padding_of_the_hidden_layer_changes_nothing(dtype, p):
+    """Widths beside a multiple of a vector register: sums stay within the error model."""
+    rng = np.random.default_rng(2)
+    parameters, X = Parameters.random(10, p), rng.random((70, 10)).astype(dtype)
+    judgement = judge(parameters, X)
+    cost, gradient = Objective(X, p, backend="fused", block_rows=32)(parameters.flatten())
+    cost_bound, bounds = judgement.bound(dtype)
+    assert abs(cost - judgement.cost) <= cost_bound
+    assert (abs(gradient - judgement.gradient.flatten()) <= bounds.flatten()).all()
+
+
+def test_columns_of_zeros_have_a_gradient_of_zero():
+    """Shifts of the data are not folded in: a pixel that is always off leaves no rounding in its weights' gradient."""
+    rng = np.random.default_rng(3)
+    X = rng.random((100, 8))
+    X[:, 2] = 0
+    _, gradient = Objective(X, 5, backend="fused", weight_decay=0)(Parameters.random(8, 5).flatten())
+    assert (Parameters.from_flat(gradient, 8, 5).W1[:, 2] == 0).all()
+
+
+def test_widths_are_padded_only_in_single_precision_and_only_where_it_is_cheap():
+    """26 columns become 32 in float32; 18 stay, for 32 would be 78 % more."""
+    assert [padded(c, DTYPES[1]) for c in (13, 16, 18, 26, 33, 40)] == [16, 16, 18, 32, 33, 48]
+    assert padded(26, DTYPES[0]) == 26
+
+
+@pytest.mark.parametrize("n", [1, 3, 64, 200, 784, 4000])
+@pytest.mark.parametrize("p", [1, 25, 196, 900])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_blocks_have_rows_in_groups_of_eight_and_bounded_scratch(n, p, dtype):
+    """No shape asks for scratch of more than some tens of MB or for blocks of fewer than 8 rows."""
+    rows = block_rows(Problem(n_visible=n, n_hidden=p, dtype=dtype))
+    assert rows >= 8
+    assert rows % 8 == 0
+    assert rows * max(n, p) * dtype.itemsize <= 36 << 20
+
+
+def test_scratch_is_aligned():
+    """The first element of every array stands on a cache line."""
+    for shape in ((1,), (3, 5), (600, 26)):
+        assert aligned(shape, DTYPES[0]).ctypes.data % 64 == 0
+
+
+def test_limits_of_exponents_are_normal_numbers():
+    """2 to that power and its inverse neither overflow nor become denormal."""
+    for dtype, limit in EXPONENT.items():
+        assert np.isfinite(np.exp2(np.array(limit, dtype)))
+        assert np.exp2(np.array(-limit, dtype)) >= np.finfo(dtype).tiny
