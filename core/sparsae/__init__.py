@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from sparsae.result import History as History
     from sparsae.result import Status as Status
     from sparsae.result import TrainResult as TrainResult
+    from sparsae.store import load as load
+    from sparsae.store import save as save
     from sparsae.training import train as train
 
 
@@ -53,6 +55,8 @@ _HOME = {
     "get_backend": "plugins",
     "hookimpl": "plugins",
     "list_backends": "plugins",
+    "load": "store",
+    "save": "store",
     "train": "training",
     "use_backend": "plugins",
 }

@@ -1,0 +1,38 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+import click
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+NAMES = ("n_patches", "patch_size", "whiten", "scale")
+
+
+def data_options(command: Command) -> Command:
+    """Add the options that say how data is made from images or scaled."""
+    for option in reversed(
+        (
+            click.option("--patches", "n_patches", default=10_000, show_default=True, help="How many image patches."),
+            click.option("--patch-size", default=8, show_default=True, help="Rows and columns of a patch."),
+            click.option(
+                "--whiten",
+                type=click.Choice(["none", "zca", "olshausen"]),
+                default="none",
+                show_default=True,
+                help="Whitening of image patches.",
+            ),
+            click.option("--scale", is_flag=True, help="Scale the range of a file's values to [0.1, 0.9]."),
+        )
+    ):
+        command = option(command)
+    return command
+
+
+def load_data(source: str, options: dict[str, Any], *, seed: int, like: Mapping[str, Any] | None = None) -> Any:
+    """Load data with the options of `data_options`, which are taken out of `options`."""
+    from sparsae.data import load
+
+    return load(source, seed=seed, like=like, **{name: options.pop(name) for name in NAMES if name in options})

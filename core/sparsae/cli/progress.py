@@ -1,0 +1,66 @@
+"""The progress of a fit: one live line on a terminal, a line now and then elsewhere."""
+
+from __future__ import annotations
+
+import math
+import time
+from types import TracebackType
+from typing import Any, Self
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+EVERY_SECONDS = 10.0  # between lines where there is no terminal
+
+
+class Reporter:
+    """An observer that shows iteration, cost, rate and remaining time on standard error.
+
+    Parameters
+    ----------
+    show : bool
+        False: say nothing.
+    """
+
+    def __init__(self, *, show: bool) -> None:
+        self._console = Console(stderr=True)
+        self._live: Progress | None = None
+        self._show = show
+        self._task: Any = None
+        self._last = -math.inf
+
+    def __enter__(self) -> Self:
+        """Begin; on a terminal a line appears that is kept up to date."""
+        if self._show and self._console.is_terminal:
+            self._live = Progress(
+                TextColumn("iteration"),
+                MofNCompleteColumn(),
+                BarColumn(bar_width=None),
+                TextColumn("cost {task.fields[cost]}"),
+                TextColumn("{task.fields[rate]} it/s"),
+                TimeRemainingColumn(),
+                console=self._console,
+                transient=True,
+            )
+            self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """End; the live line goes away, also after an exception."""
+        if self._live is not None:
+            self._live.stop()
+
+    def __call__(self, progress: Any) -> None:
+        """Show one iteration."""
+        rate = f"{progress.iteration / progress.seconds:.0f}" if progress.seconds > 0 else "-"
+        cost = f"{progress.cost:.6g}"
+        if self._live is not None:
+            if self._task is None:
+                self._task = self._live.add_task("fit", total=progress.max_iter, cost=cost, rate=rate)
+            self._live.update(self._task, completed=progress.iteration, cost=cost, rate=rate)
+        elif self._show and time.monotonic() - self._last >= EVERY_SECONDS:
+            self._last = time.monotonic()
+            line = f"iteration {progress.iteration}/{progress.max_iter}  cost {cost}  {rate} it/s"
+            self._console.print(line, highlight=False, soft_wrap=True)

@@ -1,0 +1,104 @@
+"""`sparsae train`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from sparsae.cli.options import data_options
+from sparsae.cli.report import print_facts, print_json, warnings_as_lines
+
+
+@click.command()
+@click.argument("data")
+@click.option("-o", "--out", type=click.Path(path_type=Path), help="Model file to write [default: model.npz].")
+@click.option("--hidden", default=25, show_default=True, help="Hidden units.")
+@click.option("--rho", default=0.01, show_default=True, help="Sparsity target: wanted mean activation.")
+@click.option("--beta", default=3.0, show_default=True, help="Weight of the sparsity term.")
+@click.option("--weight-decay", default=1e-4, show_default=True, help="Weight of the weight decay.")
+@click.option("--output", type=click.Choice(["sigmoid", "linear"]), default="sigmoid", show_default=True)
+@click.option("--max-iter", default=400, show_default=True, help="Iterations at most.")
+@click.option("--backend", help="Backend by name; see `sparsae backends`.")
+@click.option("--threads", type=int, help="Thread budget [default: what the machine grants].")
+@click.option("--dtype", type=click.Choice(["float32", "float64"]), help="[default: the data's own]")
+@click.option("--seed", default=0, show_default=True, help="For starting weights and patches.")
+@click.option("--block-rows", type=int, help="Rows in a block [default: chosen].")
+@click.option("--passes", type=click.Choice(["auto", "1", "2"]), default="auto", show_default=True)
+@click.option("--force", is_flag=True, help="Replace an existing model file.")
+@click.option("--quiet", is_flag=True, help="Print nothing but errors.")
+@click.option("--json", "as_json", is_flag=True, help="Print a report for programs.")
+@data_options
+def train(*, data: str, out: Path | None, quiet: bool, as_json: bool, **options: Any) -> int:
+    """Train a sparse autoencoder on DATA and write a model file.
+
+    DATA is digits, patches, photos, patches:FILE_OR_FOLDER, or a .npy, .npz, .csv, .tsv, .txt or .mat file.
+    """
+    from dataclasses import replace
+
+    from sparsae.atomic import check_writable
+    from sparsae.cli.options import load_data
+    from sparsae.cli.progress import Reporter
+    from sparsae.store import save
+    from sparsae.training import train as fit
+
+    goal = check_writable(out or Path("model.npz"), force=options.pop("force"))
+    with warnings_as_lines(quiet=quiet):
+        dataset = load_data(data, options, seed=options["seed"])
+        passes = options.pop("passes")
+        with Reporter(show=not quiet and not as_json) as reporter:
+            result = fit(
+                dataset.X,
+                options.pop("hidden"),
+                passes="auto" if passes == "auto" else int(passes),  # type: ignore[arg-type]
+                observers=[reporter],
+                **options,
+            )
+        preprocessing = dict(dataset.preprocessing) | {"source": dataset.name, "image_shape": dataset.image_shape}
+        save(goal, replace(result, preprocessing=preprocessing))
+    if as_json:
+        print_json({"model": goal, **figures(result), "receipt": result.receipt.to_dict()})
+    elif not quiet:
+        print_facts(summary(result))
+        click.echo(f"Model written to {goal}.")
+    if result.status.reason == "interrupted":
+        if quiet or as_json:
+            click.echo(f"Interrupted; the model so far is in {goal}.", err=True)
+        return 130
+    return 0
+
+
+def figures(result: Any) -> dict[str, Any]:
+    """Return what a program wants to know of a fit: names as in the Python interface, plain numbers."""
+    history = result.history
+    last = {name: getattr(history, name)[-1] for name in ("squared_error", "weight_decay", "sparsity", "gradient_max")}
+    return {
+        "status": {"reason": result.status.reason, "message": result.status.message},
+        "iterations": history.iteration[-1],
+        "evaluations": history.evaluations[-1],
+        "seconds": history.seconds[-1],
+        "evaluation_seconds": history.evaluation_seconds[-1],
+        "cost": result.cost,
+        "terms": last,
+        "metrics": dict(result.metrics),
+    }
+
+
+def summary(result: Any) -> dict[str, Any]:
+    """Return the figures of a fit that a person wants first."""
+    history, receipt = result.history, result.receipt
+    seconds, inside = float(history.seconds[-1]), float(history.evaluation_seconds[-1])
+    outside = 100 * (1 - inside / seconds) if seconds > 0 else 0
+    return {
+        "status": result.status.reason,
+        "iterations": int(history.iteration[-1]),
+        "evaluations": int(history.evaluations[-1]),
+        "cost": f"{result.cost:.6f}",
+        "  squared error": f"{history.squared_error[-1]:.6f}",
+        "  weight decay": f"{history.weight_decay[-1]:.6f}",
+        "  sparsity": f"{history.sparsity[-1]:.6f}",
+        "seconds": f"{seconds:.2f}, {outside:.0f} % of it outside the evaluations",
+        "backend": f"{receipt.backend}, {receipt.threads_granted} threads, {receipt.workers} workers, {receipt.dtype}",
+        **{name.replace("_", " "): f"{value:.4f}" for name, value in result.metrics.items()},
+    }
