@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import IO, Any, Protocol, Self, final
 
+from sparsae.bench.machine import THREAD_VARIABLES, affinity
 from sparsae.errors import ProbeError
 
 TIMEOUT = 120.0  # seconds that one answer may take
@@ -224,18 +225,7 @@ class Probe:
 
 def one_thread() -> dict[str, str | None]:
     """Environment of a probe that shall use one thread, whatever library it loads."""
-    return dict.fromkeys(
-        (
-            "OMP_NUM_THREADS",
-            "OPENBLAS_NUM_THREADS",
-            "MKL_NUM_THREADS",
-            "BLIS_NUM_THREADS",
-            "VECLIB_MAXIMUM_THREADS",
-            "NUMEXPR_NUM_THREADS",
-            "NUMBA_NUM_THREADS",
-        ),
-        "1",
-    )
+    return dict.fromkeys(THREAD_VARIABLES, "1")
 
 
 def serve(factory: str, settings: str) -> None:
@@ -256,7 +246,7 @@ def serve(factory: str, settings: str) -> None:
         task.run()
         from sparsae.threads import pools
 
-        answer({"pools": pools(), "affinity": _affinity()})
+        answer({"pools": pools(), "affinity": affinity()})
         for line in sys.stdin:
             word, _, rest = line.strip().partition(" ")
             answer({"error": task.error()} if word == "error" else {"wall": _batch(task.run, int(rest))})
@@ -277,8 +267,3 @@ def _batch(run: Callable[[], object], loops: int) -> float:
     finally:
         if was_on:
             gc.enable()
-
-
-def _affinity() -> list[int]:
-    """CPUs that this process may use, as the system says; empty where it does not."""
-    return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []

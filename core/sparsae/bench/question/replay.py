@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from statistics import median
 from typing import Any, NamedTuple
 
+from sparsae.bench.machine import affinity
 from sparsae.bench.probe import Probe, one_thread
 from sparsae.bench.question.case import SIZE, make_case
 from sparsae.bench.question.octave import WAYS, OctaveProbe, find_octave
@@ -218,7 +218,7 @@ def _octave_entries(size: tuple[int, int, int], seed: int, left_out: dict[str, s
     found: str = command
 
     def starter(way: str) -> Callable[[], OctaveProbe]:
-        return lambda: OctaveProbe(found, way, case, environment=one_thread(), cpus=_cpus()[:1])
+        return lambda: OctaveProbe(found, way, case, environment=one_thread(), cpus=affinity()[:1])
 
     return [_Entry(f"octave-{way}", label, 1, starter(way)) for way, label in WAYS.items()]
 
@@ -229,11 +229,6 @@ def _entry(key: str, label: str, threads: int, function: str, settings: dict[str
     environment |= {"SPARSAE_THREADS": None, "SPARSAE_BACKEND": None}
 
     def start() -> Probe:
-        return Probe(f"{_HERE}:{function}", settings, environment=environment, cpus=_cpus()[:threads], name=label)
+        return Probe(f"{_HERE}:{function}", settings, environment=environment, cpus=affinity()[:threads], name=label)
 
     return _Entry(key, label, threads, start)
-
-
-def _cpus() -> list[int]:
-    """CPUs that we may use; empty where the system does not say, and then nothing is pinned."""
-    return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
