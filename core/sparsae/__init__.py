@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from sparsae.version import __version__ as __version__
 
 if TYPE_CHECKING:
+    from sparsae.checkpoint import Checkpoint as Checkpoint
     from sparsae.direct import backprop as backprop
     from sparsae.kernel import Backend as Backend
     from sparsae.kernel import Kernel as Kernel
@@ -33,10 +34,13 @@ if TYPE_CHECKING:
     from sparsae.result import TrainResult as TrainResult
     from sparsae.store import load as load
     from sparsae.store import save as save
+    from sparsae.stopping import Stop as Stop
     from sparsae.training import train as train
 
 
 _HOME = {
+    "Checkpoint": "checkpoint",
+    "Stop": "stopping",
     "Backend": "kernel",
     "Evaluation": "objective",
     "Kernel": "kernel",

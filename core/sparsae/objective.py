@@ -217,6 +217,11 @@ class Objective:
         )
         return Evaluation(sum(terms), gradient, terms, rho_hat, sums.squared_error)
 
+    @property
+    def sources(self) -> tuple[Source, Source]:
+        """Input and target rows: the same object when there is no separate target."""
+        return self._x, self._target
+
     def __enter__(self) -> Self:
         """Hold the thread limits until the end of the block, in this thread."""
         if self._held is not None:

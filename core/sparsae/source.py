@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sparsae.errors import DataError
 from sparsae.model import FLOATS, Array
@@ -94,6 +95,15 @@ class Source:
                 f"{rows.shape} instead of {expected}."
             )
         return rows
+
+    def take(self, which: NDArray[np.intp], dtype: np.dtype[Any]) -> Array:
+        """Return those rows, given in ascending order, in that dtype: a copy."""
+        if self._file is not None:
+            self._check_file()
+        try:
+            return np.asarray(self.data[which], dtype=dtype)
+        except (OSError, ValueError, RuntimeError, TypeError, IndexError) as error:
+            raise DataError(f"{self.name}: {len(which)} chosen rows cannot be read: {error}") from error
 
     def check(self, *, unit_range: bool) -> None:
         """Check that every value is finite and, for a sigmoid output, within [0, 1].

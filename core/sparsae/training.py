@@ -1,21 +1,28 @@
-"""`train`: the loop around the objective."""
+"""`train`: from data to a trained model, with everything that a long run needs."""
 
 from __future__ import annotations
 
-import time
+import os
+import signal
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from sparsae.checkpoint import Checkpoint
 from sparsae.engine import Passes
 from sparsae.errors import ConvergenceWarning
+from sparsae.fit import Fit, Settings, adopt, finish, starting_point
+from sparsae.interrupt import interruptible
 from sparsae.kernel import Backend
+from sparsae.loop import Loop
 from sparsae.model import Output, Parameters
-from sparsae.objective import Evaluation, Objective
-from sparsae.result import History, Status, TrainResult
+from sparsae.objective import Objective
+from sparsae.optimize import AnyMethod
+from sparsae.result import TrainResult
+from sparsae.stopping import Stop
 
 
 def train(
@@ -32,13 +39,72 @@ def train(
     threads: int | None = None,
     block_rows: int | None = None,
     passes: Passes = "auto",
+    method: str | AnyMethod = "lbfgs",
     max_iter: int = 400,
-    seed: int = 0,
-    observers: Sequence[Callable[..., Any]] = (),
+    stop: Stop | None = None,
+    seed: int | np.random.Generator = 0,
+    initial: Parameters | TrainResult | None = None,
+    checkpoint: str | os.PathLike[str] | Checkpoint | None = None,
+    resume: bool = False,
+    observers: Sequence[Any] = (),
 ) -> TrainResult:
-    """Train a sparse autoencoder with SciPy's L-BFGS-B."""
-    from scipy.optimize import minimize
+    """Train a sparse autoencoder.
 
+    Parameters
+    ----------
+    X, n_hidden, target, rho, beta, weight_decay, output, dtype, backend, threads, block_rows, passes
+        As in `sparsae.Objective`.
+    method : str or optimiser
+        "lbfgs", "adam", "sgd", or a gradient method of SciPy such as "scipy:CG", with their default settings;
+        or one of `sparsae.optimize` with settings of your own, such as ``LBFGS(memory=50)``.
+    max_iter : int
+        Iterations at most; epochs for mini-batch methods.  Iterations before a resume count.
+    stop : Stop, optional
+        Rules that end training before.
+    seed : int or numpy.random.Generator
+        For the starting parameters, and for the order of mini-batches.
+    initial : Parameters or TrainResult, optional
+        Warm start: begin at these parameters, with iteration 0 and an optimiser that knows nothing yet.
+    checkpoint : path or Checkpoint, optional
+        Where to save the whole state of the fit, every 30 seconds and at the end;
+        or a `Checkpoint`, which also says how often.
+    resume : bool
+        Go on from the checkpoint as if the fit had never stopped; where there is none yet, start afresh and say so.
+    observers : sequence
+        Informed after each iteration.
+
+    Returns
+    -------
+    TrainResult
+        ``status`` says why training ended.
+
+    Raises
+    ------
+    DataError, ParameterError, BackendError
+        When data, settings or backend cannot be used.
+    OptimizationError
+        When the cost at the starting point is not finite.
+    CheckpointError
+        When the checkpoint belongs to another fit, or is broken and there is none before it.
+    FileMissingError, FileAccessError, OutputExistsError
+        When no checkpoint can be written, or there is one that would not be resumed from.
+
+    Warns
+    -----
+    ConvergenceWarning
+        Once, when training ended otherwise than by converging; with advice.
+    CheckpointWarning
+        When a checkpoint could not be written, an older one was used, or there was none to resume from.
+
+    Notes
+    -----
+    Ctrl-C ends training after the iteration at hand, and returns the model so far with the status "interrupted";
+    a second Ctrl-C raises KeyboardInterrupt at once.
+    """
+    settings = Settings.checked(method, max_iter, stop, seed, checkpoint, resume=resume)
+    found = settings.find()
+    if found.saved is not None:
+        block_rows, passes = adopt(found.saved.header, block_rows, passes)
     objective = Objective(
         X,
         n_hidden,
@@ -53,53 +119,22 @@ def train(
         block_rows=block_rows,
         passes=passes,
     )
-    seen: dict[bytes, Evaluation] = {}
-    rows: list[tuple[float, ...]] = []
-    start, inside = time.perf_counter(), 0.0
-
-    def cost_and_gradient(theta: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
-        nonlocal inside
-        before = time.perf_counter()
-        found = objective.evaluate(theta)
-        inside += time.perf_counter() - before
-        if len(seen) > 40:
-            seen.pop(next(iter(seen)))
-        seen[theta.tobytes()] = found
-        return found.cost, found.gradient
-
-    def note(theta: NDArray[np.float64]) -> None:
-        found = seen.get(theta.tobytes()) or objective.evaluate(theta)
-        steepest = float(abs(found.gradient).max())
-        rows.append((objective.evaluations, found.cost, *found.terms, steepest, time.perf_counter() - start, inside))
-
-    theta = Parameters.random(objective.n_visible, objective.n_hidden, seed=seed).flatten()
-    with objective:
-        cost_and_gradient(theta)
-        note(theta)
-        found = minimize(
-            cost_and_gradient,
-            theta,
-            jac=True,
-            method="L-BFGS-B",
-            callback=note,
-            options={"maxiter": max_iter, "maxfun": 10 * max_iter + 100},
+    with objective, interruptible(signal.SIGINT) as interrupt:
+        theta, start_seed, shuffle_seed = starting_point(objective, seed, initial)
+        fit = Fit(objective, settings, start_seed, found)
+        loop = Loop(
+            objective,
+            max_iter=settings.max_iter,
+            stop=settings.stop,
+            interrupt=interrupt,
+            tell=None,
+            rows=fit.rows,
         )
-    status = Status("converged", str(found.message))
-    if not found.success:
-        status = Status("iteration limit", f"Stopped at max_iter={max_iter}; a larger max_iter may lower the cost.")
-        warnings.warn(status.message, ConvergenceWarning, stacklevel=2)
-    columns = list(zip(*rows, strict=True))
-    names = ("cost", "squared_error", "weight_decay", "sparsity", "gradient_max", "seconds", "evaluation_seconds")
-    history = History(
-        iteration=np.arange(len(rows)),
-        evaluations=np.array(columns[0], dtype=np.int64),
-        **{name: np.array(column) for name, column in zip(names, columns[1:], strict=True)},
-    )
-    return TrainResult(
-        parameters=Parameters.from_flat(found.x, objective.n_visible, objective.n_hidden),
-        cost=float(found.fun),
-        history=history,
-        receipt=objective.receipt,
-        status=status,
-        settings={"rho": rho, "beta": beta, "weight_decay": weight_decay, "output": output, "max_iter": max_iter},
-    )
+        runner = fit.runner(shuffle_seed, loop)
+        start = theta if found.saved is None else runner.unpack(dict(found.saved.arrays))
+        loop.keeper = fit.keeper(runner)
+        state = runner.run(loop.function, start, loop.visit)
+        result = finish(fit, loop, runner, state)
+    if result.status.reason not in ("converged", "stopped"):
+        warnings.warn(result.status.message, ConvergenceWarning, stacklevel=2)
+    return result

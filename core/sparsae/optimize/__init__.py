@@ -3,7 +3,7 @@
 They own no clock, no file and no global state: states go in, states come out.
 """
 
-from sparsae.optimize.base import Function, Method, Outcome, State, StepMethod
+from sparsae.optimize.base import Function, Method, Outcome, PlainState, State, StepMethod
 from sparsae.optimize.lbfgs import LBFGS
 from sparsae.optimize.methods import AnyMethod, describe, get_method, method_names
 from sparsae.optimize.scipy_ import ScipyMethod
@@ -17,6 +17,7 @@ __all__ = [
     "Function",
     "Method",
     "Outcome",
+    "PlainState",
     "ScipyMethod",
     "State",
     "StepMethod",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, NamedTuple, Protocol, final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,8 +13,9 @@ Vector = NDArray[np.float64]
 Function = Callable[[Vector], tuple[float, Vector]]
 """theta (size,) -> (cost, gradient (size,)); the gradient must not be a view of scratch."""
 
-Outcome = Literal["", "stalled", "not finite"]
-"""How a step ended: "" (go on), "stalled" (no decrease was found), "not finite" (nor was a finite cost)."""
+Outcome = Literal["", "converged", "stalled", "not finite"]
+"""How a step ended: "" (go on), "converged" (a rule of the method's own was met), "stalled" (no decrease was found),
+"not finite" (nor was a finite cost)."""
 
 
 class State(Protocol):
@@ -48,6 +49,17 @@ class State(Protocol):
 Visit = Callable[[State], bool]
 
 
+@final
+class PlainState(NamedTuple):
+    """A state that is a point and nothing else: what can be known of methods that keep theirs to themselves."""
+
+    theta: Vector
+    cost: float
+    gradient: Vector
+    iteration: int
+    outcome: Outcome = ""
+
+
 class Method(ABC):
     """An optimiser: meant for subclassing.  Instances are frozen settings.
 
@@ -73,9 +85,30 @@ class Method(ABC):
             The last one visited, or one with an outcome.
         """
 
+    def best(self, state: Any) -> Vector:
+        """Return the parameters to keep when the run ends in that state (size,)."""
+        theta: Vector = state.theta
+        return theta
+
+    def pack(self, state: Any) -> dict[str, NDArray[Any]]:
+        """The state as named arrays, for a checkpoint: here the point, from which the method starts afresh."""
+        return {
+            "theta": state.theta,
+            "gradient": state.gradient,
+            "cost": np.array(state.cost),
+            "iteration": np.array(state.iteration),
+        }
+
+    def unpack(self, arrays: dict[str, NDArray[Any]]) -> Any:
+        """Undo `pack`."""
+        return PlainState(arrays["theta"], float(arrays["cost"]), arrays["gradient"], int(arrays["iteration"]))
+
 
 class StepMethod(Method):
-    """An optimiser that owns no loop: meant for subclassing."""
+    """An optimiser that owns no loop: meant for subclassing.
+
+    Going on from a state that was packed and unpacked gives the bits of never having stopped.
+    """
 
     @abstractmethod
     def init(self, function: Function, theta: Vector) -> Any:

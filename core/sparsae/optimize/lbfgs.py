@@ -150,7 +150,7 @@ class LBFGS(StepMethod):
         return {
             "theta": state.theta,
             "gradient": state.gradient,
-            "cost": np.float64(state.cost),  # type: ignore[dict-item]
+            "cost": np.array(state.cost),
             "counts": np.array([state.iteration, pairs.memory, pairs.count, pairs.first], dtype=np.int64),
             "rows": pairs.rows[: 2 * pairs.count],
             "sy": pairs.sy,

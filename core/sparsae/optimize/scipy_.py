@@ -4,29 +4,18 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass
-from typing import Any, NamedTuple, NoReturn, final
+from typing import Any, NoReturn, final
 
 import numpy as np
 
 from sparsae.errors import OptimizationError, ParameterError
-from sparsae.optimize.base import Function, Method, Outcome, State, Vector, Visit, is_finite
+from sparsae.optimize.base import Function, Method, Outcome, PlainState, State, Vector, Visit, is_finite
 
 PREFIX = "scipy:"
 LIMITED = ("L-BFGS-B", "CG", "TNC", "Newton-CG")
 DENSE = ("BFGS", "SLSQP", "trust-constr")
 DENSE_LIMIT = 2000  # 2,000 parameters: a matrix of 32 MB, updated in every iteration
 UNLIMITED = 2**31 - 1
-
-
-@final
-class Seen(NamedTuple):
-    """A point that SciPy went through: what it lets out of its state."""
-
-    theta: Vector
-    cost: float
-    gradient: Vector
-    iteration: int
-    outcome: Outcome = ""
 
 
 class _Halt(Exception):  # noqa: N818 (a signal between our own functions, not an error)
@@ -135,7 +124,7 @@ class _Watch:
         if not is_finite(cost, gradient):
             raise OptimizationError(f"The cost at the starting point is {cost}, or its gradient is not finite.")
         self._recent.append((theta.copy(), cost, gradient))
-        self.last = Seen(theta.copy(), cost, gradient, iteration)
+        self.last = PlainState(theta.copy(), cost, gradient, iteration)
         self.stopped = visit(self.last)
 
     def function(self, theta: Vector) -> tuple[float, Vector]:
@@ -150,7 +139,7 @@ class _Watch:
 
     def visit(self, theta: Vector, *_: object) -> None:
         cost, gradient = self.function(theta)
-        self.last = Seen(theta.copy(), cost, gradient, self.last.iteration + 1)
+        self.last = PlainState(theta.copy(), cost, gradient, self.last.iteration + 1)
         if self._visit(self.last):
             _halt()
 

@@ -56,7 +56,7 @@ class StochasticMethod(ABC):
     """
 
     learning_rate: float
-    batch_rows: int = 256
+    batch_rows: int = 128
     rho_decay: float = 0.9
     held_out: float = 0.0
     patience: int = 10
@@ -102,7 +102,7 @@ class Adam(StochasticMethod):
         As in `StochasticMethod`.
     """
 
-    learning_rate: float = 0.003
+    learning_rate: float = 0.01
     beta1: float = 0.9
     beta2: float = 0.999
     epsilon: float = 1e-8
@@ -149,7 +149,7 @@ class SGD(StochasticMethod):
         As in `StochasticMethod`.
     """
 
-    learning_rate: float = 0.05
+    learning_rate: float = 0.01
     momentum: float = 0.9
 
     def __post_init__(self) -> None:

@@ -1,0 +1,63 @@
+"""Figures of merit of a trained model, from sums."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sparsae.source import CHECK_BYTES, Source
+
+DEAD = 0.1  # a unit whose mean activation is below this share of rho: practically never on
+SATURATED = 0.9  # a unit whose mean activation is above this: practically always on
+
+
+def variance_sum(target: Source) -> float:
+    """Return sum |t - mean t|^2 over all rows, the mean being that of each column; reads the data once, in pieces.
+
+    Source: Chan, Golub, LeVeque (1979), pairwise update of sums of squares.
+    """
+    m, n = target.shape
+    step = max(1, CHECK_BYTES // (8 * n))
+    count, mean, squares = 0, np.zeros(n), np.zeros(n)
+    for start in range(0, m, step):
+        piece = target.rows(slice(start, min(start + step, m)), np.dtype(np.float64))
+        k = len(piece)
+        center = piece.mean(axis=0)
+        shift = center - mean
+        squares += np.square(piece - center).sum(axis=0) + np.square(shift) * (count * k / (count + k))
+        mean += shift * (k / (count + k))
+        count += k
+    return float(squares.sum())
+
+
+def metrics(squared_error: float, variance: float, rho_hat: NDArray[np.floating[Any]], rho: float) -> dict[str, float]:
+    """Figures of merit, with the thresholds that they use.
+
+    Parameters
+    ----------
+    squared_error : float
+        sum |a3 - target|^2 over all rows.
+    variance : float
+        From `variance_sum`.
+    rho_hat : ndarray (n_hidden,)
+        Mean activations.
+    rho : float
+        Sparsity target.
+
+    Returns
+    -------
+    dict
+        explained_variance (1 - squared_error / variance; NaN where the data is constant), mean_activation,
+        dead_share (of units with rho_hat < dead_below), saturated_share (rho_hat > saturated_above),
+        dead_below, saturated_above.
+    """
+    return {
+        "explained_variance": 1 - squared_error / variance if variance > 0 else float("nan"),
+        "mean_activation": float(np.mean(rho_hat)),
+        "dead_share": float(np.mean(rho_hat < DEAD * rho)),
+        "saturated_share": float(np.mean(rho_hat > SATURATED)),
+        "dead_below": DEAD * rho,
+        "saturated_above": SATURATED,
+    }

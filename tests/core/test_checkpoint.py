@@ -1,0 +1,388 @@
+"""Checkpoints: a fit that was stopped goes on as if it had not been, and a file that is wrong is never trusted."""
+
+from __future__ import annotations
+
+import resource
+import signal
+import subprocess
+import sys
+import time
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+import sparsae
+from sparsae import Checkpoint, CheckpointError, CheckpointWarning, TrainResult, train
+from sparsae.checkpoint import load, previous
+from sparsae.optimize import LBFGS, Adam, StepMethod
+
+Array = NDArray[Any]
+QUIET = "ignore::sparsae.ConvergenceWarning"
+FRESH = "ignore:No checkpoint at:sparsae.CheckpointWarning"
+pytestmark = pytest.mark.filterwarnings(QUIET)
+
+
+class Scripted(StepMethod):
+    """L-BFGS with the test's hand in it: `act(iteration)` runs before each step."""
+
+    name = "scripted"
+
+    def __init__(self, act: Callable[[int], object]) -> None:
+        self.inner, self.act = LBFGS(), act
+
+    def init(self, function: Any, theta: Any) -> Any:
+        return self.inner.init(function, theta)
+
+    def step(self, function: Any, state: Any) -> Any:
+        self.act(state.iteration)
+        return self.inner.step(function, state)
+
+    def pack(self, state: Any) -> Any:
+        return self.inner.pack(state)
+
+    def unpack(self, arrays: Any) -> Any:
+        return self.inner.unpack(arrays)
+
+
+@pytest.fixture
+def small() -> Array:
+    return np.random.default_rng(0).uniform(0.1, 0.9, (200, 12))
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "run.ckpt"
+
+
+def same(a: TrainResult, b: TrainResult) -> bool:
+    """Whether parameters and learning curve agree bit for bit, times aside."""
+    names = ("iteration", "evaluations", "cost", "squared_error", "weight_decay", "sparsity", "gradient_max")
+    return a.parameters.flatten().tobytes() == b.parameters.flatten().tobytes() and all(
+        getattr(a.history, name).tobytes() == getattr(b.history, name).tobytes() for name in names
+    )
+
+
+@pytest.mark.parametrize("method", ["lbfgs", LBFGS(memory=5), "adam", "sgd", Adam(batch_rows=32, held_out=0.2)])
+def test_stop_and_resume_is_never_having_stopped(small: Array, path: Path, method: Any) -> None:
+    """13 iterations, then 30: parameters and the whole history are those of 30 at once, bit for bit."""
+    whole = train(small, 5, method=method, max_iter=30)
+    train(small, 5, method=method, max_iter=13, checkpoint=path)
+    resumed = train(small, 5, method=method, max_iter=30, checkpoint=path, resume=True)
+    assert same(resumed, whole)
+    assert (np.diff(resumed.history.seconds) > 0).all()
+    assert "Resumed at iteration 13." in resumed.receipt.notes
+
+
+def test_the_number_of_threads_may_change_for_row_workers(small: Array, path: Path) -> None:
+    """One thread before, two after: the same bits, and no note about it."""
+    whole = train(small, 5, max_iter=20, block_rows=16, threads=1)
+    train(small, 5, max_iter=9, block_rows=16, threads=1, checkpoint=path)
+    resumed = train(small, 5, max_iter=20, threads=2, checkpoint=path, resume=True)
+    assert same(resumed, whole)
+    assert resumed.receipt.block_rows == 16
+    assert resumed.receipt.notes[-1].startswith("Resumed at")
+
+
+def test_for_other_backends_a_note_says_that_bits_may_depend_on_threads(small: Array, path: Path) -> None:
+    """`numpy` gives its threads to BLAS."""
+    train(small, 5, max_iter=3, backend="numpy", threads=1, checkpoint=path)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", sparsae.ThreadsWarning)  # where there is one CPU only
+        resumed = train(small, 5, max_iter=5, backend="numpy", threads=2, checkpoint=path, resume=True)
+    if resumed.receipt.threads_granted == 2:
+        assert "Resumed with 2 threads after 1" in " ".join(resumed.receipt.notes)
+
+
+def test_resuming_a_fit_that_is_done_changes_nothing(small: Array, path: Path) -> None:
+    """The same result comes back without an iteration more."""
+    done = train(small, 5, max_iter=6, checkpoint=path)
+    again = train(small, 5, max_iter=6, checkpoint=path, resume=True)
+    assert same(done, again)
+    assert again.status.reason == done.status.reason
+    assert again.cost == pytest.approx(done.cost, rel=1e-14)
+
+
+def test_an_early_stop_stays_stopped(small: Array, path: Path) -> None:
+    """Held-out patience that ran out is still out after a resume."""
+    method = Adam(learning_rate=0.05, batch_rows=16, held_out=0.3, patience=2)
+    done = train(small, 5, method=method, max_iter=300, checkpoint=path)
+    assert done.status.converged
+    assert same(done, train(small, 5, method=method, max_iter=300, checkpoint=path, resume=True))
+
+
+def test_where_there_is_no_checkpoint_yet_it_starts_afresh_and_says_so(small: Array, path: Path) -> None:
+    """`resume=True` can stand in a script from the first run on."""
+    with pytest.warns(CheckpointWarning, match=r"No checkpoint at .*run.ckpt yet: training starts afresh"):
+        first = train(small, 5, max_iter=4, checkpoint=path, resume=True)
+    assert same(first, train(small, 5, max_iter=4))
+    assert path.exists()
+
+
+def test_settings_of_the_optimiser_are_adopted(small: Array, path: Path) -> None:
+    """A bare name takes the checkpoint's settings silently; other settings are told that they are not used."""
+    whole = train(small, 5, method=LBFGS(memory=7), max_iter=20, block_rows=16, passes=1)
+    train(small, 5, method=LBFGS(memory=7), max_iter=9, block_rows=16, passes=1, checkpoint=path)
+    resumed = train(small, 5, max_iter=14, checkpoint=path, resume=True)
+    assert resumed.settings["memory"] == 7
+    with pytest.warns(CheckpointWarning, match="settings are those of the checkpoint") as caught:
+        resumed = train(small, 5, method=LBFGS(memory=9), max_iter=20, checkpoint=path, resume=True)
+    assert caught[0].filename == __file__
+    assert same(resumed, whole)
+    assert (resumed.receipt.passes, resumed.receipt.block_rows) == (1, 16)
+
+
+def test_block_size_and_passes_are_adopted_and_said(small: Array, path: Path) -> None:
+    """They decide the last bits, so the checkpoint's are used, whatever is asked for."""
+    train(small, 5, max_iter=2, block_rows=16, passes=1, checkpoint=path)
+    with pytest.warns(CheckpointWarning, match=r"block_rows=16 and passes=1 are used, not block_rows=32, passes=2"):
+        resumed = train(small, 5, max_iter=3, block_rows=32, passes=2, checkpoint=path, resume=True)
+    assert (resumed.receipt.block_rows, resumed.receipt.passes) == (16, 1)
+
+
+def test_another_fit_is_refused_with_every_difference(small: Array, path: Path) -> None:
+    """Data, sizes, settings, backend, version, method, seed: all that differ are named, and the file is unchanged."""
+    train(small, 5, max_iter=2, checkpoint=path)
+    before = path.read_bytes()
+    other = small.copy()
+    other[3, 4] += 1e-12
+    with pytest.raises(CheckpointError, match=r"run.ckpt belongs to another fit: the data are not the same\. Give"):
+        train(other, 5, checkpoint=path, resume=True)
+    with pytest.raises(
+        CheckpointError,
+        match=r"rho is 0.02 here and 0.01 in the checkpoint; .*backend is 'numpy' here and 'dot'.*"
+        r"method is 'adam' here and 'lbfgs' .*seed is 3 here and 0",
+    ):
+        train(small, 5, rho=0.02, backend="numpy", method="adam", seed=3, checkpoint=path, resume=True)
+    with pytest.raises(CheckpointError, match="n_hidden is 6 here and 5 in the checkpoint"):
+        train(small, 6, checkpoint=path, resume=True)
+    assert path.read_bytes() == before
+
+
+def test_another_version_of_the_backend_is_refused(small: Array, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its bits may be others."""
+    from sparsae import plugins
+
+    train(small, 5, max_iter=2, checkpoint=path)
+    select = plugins.select
+
+    def newer(*arguments: Any) -> Any:
+        from dataclasses import replace
+
+        chosen = select(*arguments)
+        return replace(chosen, record=replace(chosen.record, version="99"))
+
+    monkeypatch.setattr("sparsae.objective.select", newer)
+    with pytest.raises(CheckpointError, match="distribution_version is '99' here and"):
+        train(small, 5, checkpoint=path, resume=True)
+
+
+def test_an_existing_checkpoint_is_not_overwritten_by_a_new_fit(small: Array, path: Path) -> None:
+    """Forgetting to resume must not cost the run."""
+    train(small, 5, max_iter=2, checkpoint=path)
+    with pytest.raises(sparsae.OutputExistsError, match=r"run.ckpt exists; resume=True \(--resume\) goes on from it"):
+        train(small, 5, checkpoint=path)
+
+
+def test_the_last_two_are_kept(small: Array, path: Path) -> None:
+    """And nothing else is left in the folder."""
+    train(small, 5, max_iter=9, checkpoint=Checkpoint(path, every=2))
+    assert load(path).header["iteration"] == 9
+    assert load(previous(path)).header["iteration"] == 8
+    assert sorted(p.name for p in path.parent.iterdir()) == ["run.ckpt", "run.ckpt.previous"]
+
+
+def test_seconds_between_checkpoints(small: Array, path: Path) -> None:
+    """Zero seconds: after every iteration."""
+    train(small, 5, max_iter=5, checkpoint=Checkpoint(path, seconds=0))
+    assert load(previous(path)).header["iteration"] == 4
+
+
+def _truncate(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size * 2 // 3])
+
+
+def _flip(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+
+
+def _foreign(path: Path) -> None:
+    path.write_text("a shopping list")
+
+
+def _archive(path: Path) -> None:
+    with path.open("wb") as file:
+        np.savez(file, header=np.frombuffer(b'{"format": "other"}', np.uint8), history=np.zeros(3))
+
+
+def _array(path: Path) -> None:
+    with path.open("wb") as file:
+        np.save(file, np.zeros(3))
+
+
+def _later(path: Path) -> None:
+    with path.open("wb") as file:
+        header = b'{"format": "sparsae checkpoint", "version": 99}'
+        np.savez(file, header=np.frombuffer(header, np.uint8), history=np.zeros(3))
+
+
+SPOIL = {
+    "truncated": _truncate,
+    "one bit flipped": _flip,
+    "foreign": _foreign,
+    "another archive": _archive,
+    "a bare array": _array,
+    "a later version": _later,
+    "empty": lambda path: path.write_bytes(b""),
+    "gone": lambda path: path.unlink(),
+}
+
+
+@pytest.mark.parametrize("damage", SPOIL)
+def test_a_spoilt_checkpoint_falls_back_to_the_one_before(small: Array, path: Path, damage: str) -> None:
+    """And says so; the fit ends with the bits of never having stopped, and both files are whole again."""
+    whole = train(small, 5, max_iter=12)
+    train(small, 5, max_iter=9, checkpoint=Checkpoint(path, every=4))
+    SPOIL[damage](path)
+    with pytest.warns(CheckpointWarning, match=r"goes on from the one before, .*run.ckpt.previous, at iteration 8"):
+        resumed = train(small, 5, max_iter=12, checkpoint=Checkpoint(path, every=1), resume=True)
+    assert same(resumed, whole)
+    assert (load(path).header["iteration"], load(previous(path)).header["iteration"]) == (12, 11)
+
+
+def test_a_spoilt_file_never_takes_the_place_of_the_one_before(
+    small: Array, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a fallback the first save leaves the good one alone, so that a kill in the middle loses nothing."""
+    train(small, 5, max_iter=9, checkpoint=Checkpoint(path, every=4))
+    _flip(path)
+    kept = previous(path).read_bytes()
+    with pytest.warns(CheckpointWarning):
+        train(small, 5, max_iter=10, checkpoint=Checkpoint(path, every=100), resume=True)
+    assert previous(path).read_bytes() == kept
+    assert load(path).header["iteration"] == 10
+
+
+def test_where_both_are_spoilt_it_is_an_error(small: Array, path: Path) -> None:
+    """Both reasons are given, and the files are left for the user to look at."""
+    train(small, 5, max_iter=9, checkpoint=Checkpoint(path, every=4))
+    _truncate(path)
+    _foreign(previous(path))
+    with pytest.raises(CheckpointError, match=r"run.ckpt is not a checkpoint .*previous is not .* Remove them"):
+        train(small, 5, checkpoint=path, resume=True)
+    assert previous(path).read_text() == "a shopping list"
+
+
+def test_a_full_disk_does_not_end_the_fit(small: Array, path: Path) -> None:
+    """Said once; tried again, and once there is room it is written: here the limit on file size is real."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def act(iteration: int) -> None:
+        if iteration == 2:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
+        if iteration == 6:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+    plan = Checkpoint(path, every=1)
+    try:
+        with pytest.warns(
+            CheckpointWarning, match=r"Iteration 3: .* could not be written .*Training goes on"
+        ) as caught:
+            result = train(small, 5, method=Scripted(act), max_iter=10, checkpoint=plan)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert sum(w.category is CheckpointWarning for w in caught) == 1
+    assert len(result.history) == 11
+    assert load(path).header["iteration"] == 10
+    assert load(previous(path)).header["iteration"] == 9
+
+
+@pytest.mark.parametrize(
+    ("where", "error", "message"),
+    [
+        ("/proc/run.ckpt", sparsae.FileAccessError, "No checkpoint can be written to /proc: "),
+        ("/nowhere/at/all/run.ckpt", sparsae.FileMissingError, "/nowhere/at/all, does not exist; make it first"),
+        ("/tmp", sparsae.FileAccessError, "The checkpoint /tmp is a folder; name a file in it"),
+    ],
+)
+def test_a_place_without_permission_is_said_before_training(
+    small: Array, where: str, error: type[Exception], message: str
+) -> None:
+    """Not after the first interval: the cost is never evaluated."""
+
+    def never(iteration: int) -> None:
+        raise AssertionError
+
+    with pytest.raises(error, match=message):
+        train(small, 5, method=Scripted(never), checkpoint=where)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [({"every": 0}, "every must be an integer of at least 1"), ({"seconds": -1}, "must be at least 0; given -1")],
+)
+def test_intervals_out_of_range_are_refused(settings: dict[str, Any], message: str) -> None:
+    """With what was given."""
+    with pytest.raises(sparsae.ParameterError, match=message):
+        Checkpoint("x", **settings)
+
+
+@pytest.mark.filterwarnings(FRESH)
+def test_scipy_starts_afresh_from_the_saved_point_and_says_so(small: Array, path: Path) -> None:
+    """What cannot be resumed exactly is resumed as well as can be, with a note."""
+    train(small, 5, method="scipy:CG", max_iter=5, checkpoint=path)
+    resumed = train(small, 5, method="scipy:CG", max_iter=8, checkpoint=path, resume=True)
+    assert resumed.history.iteration.tolist() == list(range(9))
+    assert resumed.history.cost[8] < resumed.history.cost[5]
+    assert "keeps its state to itself" in " ".join(resumed.receipt.notes)
+
+
+FIT = """
+import sys, warnings
+import numpy as np, sparsae
+from sparsae.optimize import get_method
+warnings.simplefilter("ignore")
+path, out, method, threads, max_iter = sys.argv[1], sys.argv[2], sys.argv[3], int(sys.argv[4]), int(sys.argv[5])
+X = np.random.default_rng(0).uniform(0.1, 0.9, (400, 16))
+plan = sparsae.Checkpoint(path, every=1) if path else None
+result = sparsae.train(X, 6, method=method, threads=threads, block_rows=32, max_iter=max_iter,
+                       checkpoint=plan, resume=bool(path))
+h = result.history
+np.savez(out, theta=result.parameters.flatten(), cost=h.cost, gradient=h.gradient_max, evaluations=h.evaluations)
+"""
+
+
+def run_fit(*arguments: object) -> subprocess.Popen[bytes]:
+    return subprocess.Popen([sys.executable, "-c", FIT, *map(str, arguments)])
+
+
+@pytest.mark.parametrize("method", ["lbfgs", "adam"])
+def test_kill_9_and_resume_gives_the_same_bits(tmp_path: Path, method: str) -> None:
+    """Three processes are killed midway, with changing thread counts; the fourth ends as one alone would have."""
+    path, out = tmp_path / "run.ckpt", tmp_path / "out.npz"
+    alone = run_fit("", tmp_path / "alone.npz", method, 1, 150)
+    assert alone.wait(60) == 0
+    for threads, reach in ((1, 20), (2, 60), (1, 100)):
+        process = run_fit(path, out, method, threads, 100_000 if reach < 100 else 150)
+        while process.poll() is None and not _at_least(path, reach):
+            time.sleep(0.002)
+        process.send_signal(signal.SIGKILL)
+        process.wait(60)
+    assert load(path).header["iteration"] >= 100
+    last = run_fit(path, out, method, 2, 150)
+    assert last.wait(60) == 0
+    with np.load(out) as a, np.load(tmp_path / "alone.npz") as b:
+        for name in a.files:
+            n = 151 if name != "theta" else None
+            assert a[name][:n].tobytes() == b[name].tobytes(), name
+
+
+def _at_least(path: Path, iteration: int) -> bool:
+    """Whether the checkpoint, whole at every moment, has come so far."""
+    return path.exists() and load(path).header["iteration"] >= iteration

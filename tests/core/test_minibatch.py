@@ -1,0 +1,173 @@
+"""Mini-batches: their gradient, their order, what is held out, and resuming in the middle of an epoch."""
+
+from __future__ import annotations
+
+from itertools import chain
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+import sparsae
+from sparsae import DataError, Objective, train
+from sparsae.minibatch import Epochs, MiniBatches
+from sparsae.optimize import SGD, Adam
+
+Array = NDArray[Any]
+QUIET = "ignore::sparsae.ConvergenceWarning"
+
+
+@pytest.fixture
+def data() -> Array:
+    return np.random.default_rng(0).uniform(0.1, 0.9, (150, 9))
+
+
+@pytest.mark.parametrize("output", ["sigmoid", "linear"])
+def test_a_mini_batch_of_all_rows_has_the_full_gradient(backend: str, data: Array, output: Any) -> None:
+    """With rho_decay 0 and every row, cost and gradient are the objective's, for every backend."""
+    if backend == "loop":
+        data = data[:20]
+    objective = Objective(data, 4, backend=backend, output=output)
+    theta = sparsae.Parameters.random(9, 4, seed=1).flatten()
+    with objective:
+        full = objective.evaluate(theta)
+        batches = MiniBatches(objective, 1000)
+        batch = batches.gradient(theta, np.arange(len(data)), np.full(4, 0.5), 0.0)
+        cost = batches.cost(theta, np.arange(len(data)))
+    np.testing.assert_allclose(batch.gradient, full.gradient, rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(batch.terms, full.terms, rtol=1e-12)
+    np.testing.assert_allclose(batch.rho_hat, full.rho_hat, rtol=1e-12)
+    assert cost == pytest.approx(full.cost, rel=1e-12)
+
+
+def test_the_running_mean_enters_as_documented(data: Array) -> None:
+    """Decay times r plus (1 - decay) times the mean; the gradient takes s at that r as a constant."""
+    objective = Objective(data, 4, rho=0.2)
+    theta, rows, before = sparsae.Parameters.random(9, 4).flatten(), np.arange(3, 40), np.full(4, 0.3)
+    with objective:
+        batches = MiniBatches(objective, 64)
+        batch = batches.gradient(theta, rows, before, 0.75)
+    mean = sparsae.encode(sparsae.Parameters.from_flat(theta, 9, 4), data[rows]).mean(axis=0)
+    running = 0.75 * before + 0.25 * mean
+    np.testing.assert_allclose(batch.rho_hat, running, rtol=1e-12)
+    s = objective.beta * ((1 - 0.2) / (1 - running) - 0.2 / running)
+
+    def surrogate(t: Array) -> float:
+        p = sparsae.Parameters.from_flat(t, 9, 4)
+        a2 = sparsae.encode(p, data[rows])
+        error = np.square(sparsae.decode(p, a2) - data[rows]).sum() / (2 * len(rows))
+        return float(error + objective.weight_decay / 2 * np.square(t[:72]).sum() + s @ a2.mean(axis=0))
+
+    for i in (0, 17, 50, 72, 78, 84):
+        e = np.zeros_like(theta)
+        e[i] = 1e-4
+        slope = (surrogate(theta + e) - surrogate(theta - e)) / 2e-4
+        assert batch.gradient[i] == pytest.approx(slope, rel=1e-6, abs=1e-9)
+
+
+def test_every_row_is_used_once_in_an_epoch(data: Array) -> None:
+    """Shuffled from the seed, differently in each epoch; the last mini-batch is short."""
+    objective = Objective(data, 4)
+    with objective:
+        epochs = Epochs(Adam(batch_rows=64), objective, seed=5)
+        state = epochs.init(objective, sparsae.Parameters.random(9, 4).flatten())
+        used: list[list[int]] = []
+        sizes = []
+        for _ in range(6):
+            rows = epochs._rows(state)
+            sizes.append(len(rows))
+            used.append(rows.tolist())
+            state = epochs.step(objective, state)
+    assert sizes == [64, 64, 22] * 2
+    assert sorted(chain(*used[:3])) == sorted(chain(*used[3:])) == list(range(150))
+    assert used[0] != used[3]
+    assert state.iteration == 2
+
+
+@pytest.mark.parametrize("method", [Adam(batch_rows=16), SGD(batch_rows=40), Adam(batch_rows=16, held_out=0.2)])
+@pytest.mark.parametrize("stop", [0, 3, 10, 23])
+def test_resuming_in_the_middle_of_an_epoch_gives_the_same_bits(data: Array, method: Any, stop: int) -> None:
+    """pack, unpack in a new object, go on: parameters, terms and running mean are those of never having stopped."""
+
+    def run(epochs: Epochs, state: Any, steps: int) -> Any:
+        for _ in range(steps):
+            state = epochs.step(objective, state)
+        return state
+
+    objective = Objective(data, 4)
+    theta = sparsae.Parameters.random(9, 4).flatten()
+    with objective:
+        one = Epochs(method, objective, seed=5)
+        whole = run(one, one.init(objective, theta), 40)
+        part = run(one, one.init(objective, theta), stop)
+        arrays = {name: np.array(value) for name, value in one.pack(part).items()}
+        two = Epochs(method, objective, seed=5)
+        resumed = run(two, two.unpack(arrays), 40 - stop)
+    assert resumed.theta.tobytes() == whole.theta.tobytes()
+    assert resumed.terms.tobytes() == whole.terms.tobytes()
+    assert resumed.rho_hat.tobytes() == whole.rho_hat.tobytes()
+    assert (resumed.best_cost, resumed.best_epoch) == (whole.best_cost, whole.best_epoch)
+
+
+@pytest.mark.filterwarnings(QUIET)
+def test_held_out_rows_are_never_trained_on_and_end_training(data: Array) -> None:
+    """The best parameters on the held-out rows are returned; the status says that they no longer got better."""
+    result = train(data, 6, method=Adam(learning_rate=0.05, batch_rows=16, held_out=0.3, patience=4), max_iter=500)
+    assert result.status.converged
+    assert "held-out cost has not fallen" in result.status.message
+    epochs = len(result.history) - 1
+    best = train(
+        data,
+        6,
+        method=Adam(learning_rate=0.05, batch_rows=16, held_out=0.3, patience=4),
+        max_iter=epochs - 4,
+    )
+    assert result.parameters.flatten().tobytes() == best.parameters.flatten().tobytes()
+
+
+def test_held_out_changes_do_not_reach_the_training(data: Array) -> None:
+    """Other values in the held-out rows leave every mini-batch of the first epoch as it was."""
+    method = Adam(batch_rows=16, held_out=0.2)
+    first = Objective(data, 4)
+    held = Epochs(method, first, seed=0).held_out
+    other = data.copy()
+    other[held] = 1 - other[held]
+    with first, Objective(other, 4) as second:
+        states = []
+        for objective in (first, second):
+            epochs = Epochs(method, objective, seed=0)
+            state = epochs.init(objective, sparsae.Parameters.random(9, 4).flatten())
+            arrays = epochs.pack(state) | {"rho_hat": np.full(4, 0.5)}  # it starts from all rows
+            state = epochs.unpack(arrays)
+            for _ in range(3):
+                state = epochs.step(objective, state)
+            states.append(state.theta.tobytes())
+    assert states[0] == states[1]
+
+
+def test_too_few_samples_to_hold_some_out(data: Array) -> None:
+    """Where the share is less than one sample, the message gives both numbers."""
+    with pytest.raises(DataError, match=r"held_out=0.1 of 3 samples leaves none on one side"):
+        train(data[:3], 2, method=Adam(held_out=0.1))
+
+
+@pytest.mark.filterwarnings(QUIET)
+def test_mini_batches_read_memory_maps(data: Array, tmp_path: Any) -> None:
+    """The same bits from a mapped file as from memory."""
+    np.save(tmp_path / "x.npy", data)
+    mapped = np.load(tmp_path / "x.npy", mmap_mode="r")
+    method = Adam(batch_rows=32)
+    one = train(data, 4, method=method, max_iter=3, passes=1, block_rows=32)
+    two = train(mapped, 4, method=method, max_iter=3, passes=1, block_rows=32)
+    assert one.parameters.flatten().tobytes() == two.parameters.flatten().tobytes()
+
+
+def test_target_rows_go_with_input_rows(data: Array) -> None:
+    """Denoising: permuting rows of X and target alike is another order, permuting one of them another problem."""
+    objective = Objective(data, 4, target=1 - data)
+    theta = sparsae.Parameters.random(9, 4).flatten()
+    rows = np.arange(10, 30)
+    with objective, Objective(data[rows], 4, target=1 - data[rows]) as part:
+        batch = MiniBatches(objective, 64).gradient(theta, rows, np.full(4, 0.5), 0.0)
+        np.testing.assert_allclose(batch.gradient, part.evaluate(theta).gradient, rtol=1e-9, atol=1e-12)
