@@ -32,9 +32,9 @@ if TYPE_CHECKING:
     from sparsae.result import History as History
     from sparsae.result import Status as Status
     from sparsae.result import TrainResult as TrainResult
+    from sparsae.stopping import Stop as Stop
     from sparsae.store import load as load
     from sparsae.store import save as save
-    from sparsae.stopping import Stop as Stop
     from sparsae.training import train as train
 
 
