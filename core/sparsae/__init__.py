@@ -24,14 +24,15 @@ if TYPE_CHECKING:
     from sparsae.objective import Evaluation as Evaluation
     from sparsae.objective import Objective as Objective
     from sparsae.objective import cost_and_gradient as cost_and_gradient
-    from sparsae.plugins import get_backend as get_backend
+    from sparsae.observers import Progress as Progress
     from sparsae.plugins import hookimpl as hookimpl
-    from sparsae.plugins import list_backends as list_backends
-    from sparsae.plugins import use_backend as use_backend
     from sparsae.receipt import Receipt as Receipt
     from sparsae.result import History as History
     from sparsae.result import Status as Status
     from sparsae.result import TrainResult as TrainResult
+    from sparsae.selection import get_backend as get_backend
+    from sparsae.selection import list_backends as list_backends
+    from sparsae.selection import use_backend as use_backend
     from sparsae.stopping import Stop as Stop
     from sparsae.store import load as load
     from sparsae.store import save as save
@@ -47,6 +48,7 @@ _HOME = {
     "History": "result",
     "Objective": "objective",
     "Parameters": "model",
+    "Progress": "observers",
     "Problem": "kernel",
     "Receipt": "receipt",
     "Status": "result",
@@ -56,13 +58,13 @@ _HOME = {
     "cost_and_gradient": "objective",
     "decode": "model",
     "encode": "model",
-    "get_backend": "plugins",
+    "get_backend": "selection",
     "hookimpl": "plugins",
-    "list_backends": "plugins",
+    "list_backends": "selection",
     "load": "store",
     "save": "store",
     "train": "training",
-    "use_backend": "plugins",
+    "use_backend": "selection",
 }
 _ERRORS = (
     "SparsaeError",

@@ -9,11 +9,11 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from sparsae.engine import choose_block_rows
-from sparsae.errors import BackendDeclinedError, DataError
+from sparsae.errors import BackendDeclinedError, DataError, ParameterError
 from sparsae.kernel import Backend, Kernel, Problem
 from sparsae.model import Array, Output, Parameters, check_output
-from sparsae.plugins import requested_threads, select
 from sparsae.rows import Plan, Tree
+from sparsae.selection import AUTO, requested_threads, select, wish
 from sparsae.source import Source, common_dtype
 from sparsae.threads import grant, limit
 from sparsae.workers import WorkerPool
@@ -91,8 +91,9 @@ def backprop(
             f"a2 (n_samples, n_hidden), W2 (n_visible, n_hidden), sparsity (n_hidden,)."
         )
 
-    selected = select(backend)
-    chosen = selected.backend
+    if wish(backend)[1] == AUTO:
+        raise ParameterError("auto times whole evaluations; for backprop name a backend, such as 'fused'.")
+    chosen = select(backend).backend
     share = grant(requested_threads() if threads is None else threads, chosen.threading)
     draft = Problem(n_visible=n, n_hidden=p, dtype=dtype, output=output, threads=share.pool)
     reason = chosen.declines(draft)

@@ -7,6 +7,8 @@ Source: Ng, *Sparse autoencoder*, CS294A lecture notes; UFLDL.  Biases are not d
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Callable
 from contextlib import ExitStack
 from types import TracebackType
 from typing import Any, NamedTuple, Self, final
@@ -14,17 +16,21 @@ from typing import Any, NamedTuple, Self, final
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from sparsae.auto import fastest
 from sparsae.engine import Engine, Passes, choose_block_rows, choose_storage
-from sparsae.errors import BackendDeclinedError, DataError, ParameterError
+from sparsae.errors import BackendDeclinedError, DataError, ParameterError, ThreadsWarning
+from sparsae.guard import ROWS as GUARD_ROWS
+from sparsae.guard import check_kernel
 from sparsae.kernel import Backend, Problem
 from sparsae.model import Output, Parameters, check_output, check_parameters, check_size
-from sparsae.plugins import requested_threads, select
 from sparsae.receipt import Receipt, digest, versions
 from sparsae.rows import Plan
+from sparsae.selection import AUTO, Selected, list_backends, requested_threads, select, wish
 from sparsae.source import Source, common_dtype
 from sparsae.threads import grant, limit, pools
 
 KL_EDGE = 1e-6
+AUTO_ROWS = 20_000  # `auto` times candidates on no more rows than these
 
 
 class Terms(NamedTuple):
@@ -148,7 +154,12 @@ class Objective:
         self.dtype = common_dtype(x, dtype)
         self.evaluations = 0
 
-        self.selected = select(backend)
+        how, wanted = wish(backend)
+        if wanted == AUTO:
+            options = {"output": output, "dtype": self.dtype, "block_rows": block_rows, "passes": passes}
+            self.selected = self._pick(how, options | {"threads": threads})
+        else:
+            self.selected = select(backend)
         self.backend = self.selected.backend
         self.grant = grant(requested_threads() if threads is None else threads, self.backend.threading)
         draft = Problem(
@@ -174,10 +185,34 @@ class Objective:
             storage=storage,
             workers=self.grant.workers,
         )
+        record = self.selected.record  # a Backend that was given as an object is its author's own business
+        self._unproved = bool(record.distribution) and not record.bundled
         self._held: ExitStack | None = None
         self._pools: tuple[dict[str, Any], ...] | None = None
         self._missed: tuple[str, ...] = ()
         self._receipt: Receipt | None = None
+
+    def _pick(self, how: str, options: dict[str, Any]) -> Selected:
+        """Choose the fastest ready backend for this problem, on its first rows."""
+        some = slice(0, min(self.n_samples, AUTO_ROWS))
+        X = self._x.rows(some, self.dtype)
+        if self._target is not self._x:
+            options["target"] = self._target.rows(some, self.dtype)
+        theta = Parameters.random(self.n_visible, self.n_hidden).flatten()
+        prepared: dict[str, Objective] = {}
+
+        def enter(name: str, stack: ExitStack) -> Callable[[], object]:
+            if name not in prepared:
+                prepared[name] = Objective(X, self.n_hidden, backend=name, **options)
+            objective = stack.enter_context(prepared[name])
+            return lambda: objective(theta)
+
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ThreadsWarning)  # given once, for the one that is chosen
+            names = [record.name for record in list_backends() if record.state == "ready"]
+            choice = fastest(names, enter)
+        chosen = select(choice.name)
+        return Selected(chosen.backend, chosen.record, f"auto ({how})", choice.notes)
 
     def __call__(self, theta: ArrayLike) -> tuple[float, NDArray[np.float64]]:
         """Return cost and flat gradient at flat `theta`, as ``scipy.optimize.minimize(jac=True)`` wants them."""
@@ -202,6 +237,8 @@ class Objective:
         return self._evaluate(flat, parameters)
 
     def _evaluate(self, flat: NDArray[np.float64], parameters: Parameters) -> Evaluation:
+        if self._unproved:
+            self._prove(parameters)
         sums = self.engine.evaluate(parameters, lambda rho_hat: sparsity_terms(rho_hat, self.rho, self.beta)[1])
         self.evaluations += 1
         m, w = self.n_samples, self.n_visible * self.n_hidden
@@ -221,6 +258,21 @@ class Objective:
     def sources(self) -> tuple[Source, Source]:
         """Input and target rows: the same object when there is no separate target."""
         return self._x, self._target
+
+    def _prove(self, parameters: Parameters) -> None:
+        """Compare a third-party kernel with the reference on the first rows, before it is trusted with the fit."""
+        some = slice(0, min(GUARD_ROWS, self.n_samples))
+        x = self._x.rows(some, self.dtype)
+        check_kernel(
+            self.backend,
+            self.problem,
+            parameters,
+            x,
+            x if self._target is self._x else self._target.rows(some, self.dtype),
+            settings={"rho": self.rho, "beta": self.beta, "weight_decay": self.weight_decay},
+            sparsity_of=lambda rho_hat: sparsity_terms(rho_hat, self.rho, self.beta)[1],
+        )
+        self._unproved = False
 
     def __enter__(self) -> Self:
         """Hold the thread limits until the end of the block, in this thread."""

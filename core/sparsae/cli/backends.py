@@ -11,7 +11,7 @@ from sparsae.cli.report import print_json
 @click.option("--json", "as_json", is_flag=True, help="Print a report for programs.")
 def backends(*, as_json: bool) -> None:
     """List the backends: name, distribution, version, threading, state, summary."""
-    from sparsae.plugins import list_backends
+    from sparsae.selection import list_backends
 
     columns = ("name", "distribution", "version", "threading", "state", "summary")
     rows = [tuple(str(getattr(record, column)) for column in columns) for record in list_backends()]

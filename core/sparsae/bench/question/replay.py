@@ -16,7 +16,7 @@ from sparsae.bench.question.variants import VARIANTS
 from sparsae.bench.rounds import Timed, paired_ratio, take_turns
 from sparsae.errors import ProbeError
 from sparsae.model import check_size
-from sparsae.plugins import DEFAULT_BACKEND, list_backends
+from sparsae.selection import DEFAULT_BACKEND, list_backends
 from sparsae.threads import cpu_budget
 
 _HERE = "sparsae.bench.question.tasks"

@@ -1,0 +1,106 @@
+"""The guard: a named third-party kernel is compared with the reference before the first evaluation of a fit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sparsae.engine import Engine, Storage
+from sparsae.errors import BackendWrongError
+from sparsae.kernel import Backend, Problem
+from sparsae.model import Array, Parameters
+from sparsae.reference import Judgement, judge
+from sparsae.rows import Plan
+from sparsae.source import Source
+
+ROWS = 64
+FIRST_BLOCK = 41  # the rest are 23: a kernel that relies on full blocks is found out
+
+
+def check_kernel(
+    backend: Backend,
+    problem: Problem,
+    parameters: Parameters,
+    x: Array,
+    target: Array,
+    *,
+    settings: dict[str, float],
+    sparsity_of: Callable[[NDArray[np.float64]], NDArray[np.float64]],
+) -> None:
+    """Compare the gradient sums of a kernel with `reference.py` on at most 64 rows, cut unevenly in two blocks.
+
+    Parameters
+    ----------
+    backend : Backend
+    problem : Problem
+        Of the fit; its block size is not used.
+    parameters : Parameters
+        Where the fit starts, in the problem's dtype.
+    x, target : ndarray (at most 64, n_visible)
+        The same object when there is no separate target.
+    settings : dict
+        rho, beta, weight_decay.
+    sparsity_of : callable
+        As in `Engine.evaluate`.
+
+    Raises
+    ------
+    BackendWrongError
+        When they disagree by more than rounding explains; names the quantity and the error.
+    """
+    m = len(x)
+    block_rows = min(FIRST_BLOCK, m)
+    small = Problem(**{**vars(problem), "block_rows": block_rows})
+    judgement = judge(parameters, x, target=target, output=problem.output, **settings)
+    for passes in (2, 1):
+        source = Source(x, "X")
+        engine = Engine(
+            source,
+            source if target is x else Source(target, "target"),
+            backend=backend,
+            problem=small,
+            plan=Plan(m, block_rows),
+            storage=Storage(kept=passes == 2, passes=passes),
+            workers=1,
+        )
+        sums = engine.evaluate(parameters, sparsity_of)
+        engine.close()
+        found = {"rows": (sums.rows, m, 0.0), "hidden": (sums.hidden / m, judgement.rho_hat, None)}
+        found |= _gradients(sums, parameters, judgement, problem.dtype, settings["weight_decay"], m)
+        for name, (got, true, bound) in found.items():
+            _compare(backend.name, name, got, true, _loose(problem.dtype) if bound is None else bound, passes)
+
+
+def _gradients(
+    sums: Any, parameters: Parameters, judgement: Judgement, dtype: np.dtype[Any], weight_decay: float, m: int
+) -> dict[str, tuple[Any, Any, Any]]:
+    """Name, value, truth and bound of each part of the gradient."""
+    _, bounds = judgement.bound(dtype, FIRST_BLOCK)
+    decays = Parameters(W1=weight_decay, b1=0, W2=weight_decay, b2=0)  # type: ignore[arg-type]
+    return {
+        name: (
+            getattr(sums, name) / m + getattr(decays, name) * getattr(parameters, name),
+            getattr(judgement.gradient, name),
+            getattr(bounds, name),
+        )
+        for name in Parameters._fields
+    }
+
+
+def _loose(dtype: np.dtype[Any]) -> float:
+    return 64 * float(np.finfo(dtype).eps)
+
+
+def _compare(backend: str, name: str, got: Any, true: Any, bound: Any, passes: int) -> None:
+    error = np.abs(got - true)
+    if np.all(error <= bound):  # NaN compares false
+        return
+    worst = float(np.max(np.where(np.isfinite(error), error, np.inf)))
+    raise BackendWrongError(
+        f"Backend {backend!r} is wrong on the first rows of this problem: {name} differs from the reference by "
+        f"{worst:.3g} where rounding explains {float(np.max(bound)):.3g} ({passes} pass{'es' if passes > 1 else ''}). "
+        f"See what else is wrong with: sparsae check {backend}."
+    )

@@ -1,0 +1,154 @@
+"""Which backend, and how many threads: argument > `use_backend` > environment > default.
+
+A backend that the user named either runs or the call fails; there is no silent fallback.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import final
+
+from sparsae.errors import BackendNotFoundError, ParameterError
+from sparsae.kernel import Backend
+from sparsae.model import check_size
+from sparsae.plugins import BackendRecord, disabled, registry
+
+DEFAULT_BACKEND = "fused"
+AUTO = "auto"
+_NAME: ContextVar[str | Backend | None] = ContextVar("sparsae_backend", default=None)
+_THREADS: ContextVar[int | None] = ContextVar("sparsae_threads", default=None)
+
+
+@final
+@dataclass(frozen=True)
+class Selected:
+    """A backend that was chosen.
+
+    Attributes
+    ----------
+    backend : Backend
+    record : BackendRecord
+        Where it comes from; without a distribution where the `Backend` itself was given.
+    how : {"argument", "context", "environment", "default", "auto"}
+        How it was chosen.
+    notes : tuple of str
+        For the receipt.
+    """
+
+    backend: Backend
+    record: BackendRecord
+    how: str
+    notes: tuple[str, ...] = ()
+
+
+def wish(backend: str | Backend | None = None) -> tuple[str, str | Backend]:
+    """Return how a backend is chosen, and its name (or the `Backend` itself); nothing is loaded.
+
+    Raises
+    ------
+    ParameterError
+        When it is neither a name nor a `Backend`.
+    """
+    if backend is not None and not isinstance(backend, (str, Backend)):
+        raise ParameterError(f"backend must be the name of a backend or a sparsae.Backend; given {backend!r}.")
+    for how, value in (
+        ("argument", backend),
+        ("context", _NAME.get()),
+        ("environment", os.environ.get("SPARSAE_BACKEND")),
+    ):
+        if value:
+            return how, value
+    return "default", DEFAULT_BACKEND
+
+
+def select(backend: str | Backend | None = None) -> Selected:
+    """Choose and load a backend: the argument, else `use_backend`, else ``SPARSAE_BACKEND``, else the default.
+
+    Raises
+    ------
+    BackendNotFoundError
+        When there is none of that name; says which there are and which is nearest.
+    BackendError
+        When it is there and cannot be used: not installed, broken, in conflict, incompatible, disabled.
+    """
+    how, value = wish(backend)
+    if isinstance(value, Backend):
+        return Selected(value, BackendRecord(value.name, "", "", threading=value.threading), how)
+    if value not in registry().names():
+        raise BackendNotFoundError(_not_found(value, how))
+    found, record = registry().get(value)
+    return Selected(found, record, how)
+
+
+def get_backend(name: str | None = None) -> Backend:
+    """Return the backend of that name, or the one that would be used; errors as in `select`."""
+    return select(name).backend
+
+
+def list_backends() -> tuple[BackendRecord, ...]:
+    """Return a record of every registered backend, sorted by name; imports every plugin module."""
+    return registry().records()
+
+
+def requested_threads() -> int | None:
+    """Return the thread count asked for by `use_backend` or ``SPARSAE_THREADS``; None where there is none.
+
+    Raises
+    ------
+    ParameterError
+        When the variable is not a positive integer.
+    """
+    asked = _THREADS.get()
+    word = os.environ.get("SPARSAE_THREADS", "").strip()
+    if asked is not None or not word:
+        return asked
+    if not (word.isascii() and word.isdigit()) or int(word) < 1:
+        raise ParameterError(f"SPARSAE_THREADS must be an integer of at least 1; it is {word!r}.")
+    return int(word)
+
+
+@contextmanager
+def use_backend(backend: str | Backend | None = None, *, threads: int | None = None) -> Iterator[None]:
+    """Use that backend, and that many threads, where the arguments of a call do not say otherwise.
+
+    For this thread (or task) and until the end of the block; blocks may nest.
+
+    Parameters
+    ----------
+    backend : str or Backend, optional
+        Left out: as before.
+    threads : int, optional
+        Left out: as before.
+
+    Raises
+    ------
+    BackendError, ParameterError
+        At once, when the backend cannot be used or `threads` is not a positive integer.
+    """
+    if backend is not None and backend != AUTO:
+        select(backend)
+    if threads is not None:
+        threads = check_size("threads", threads)
+    before = _NAME.set(_NAME.get() if backend is None else backend)
+    count = _THREADS.set(_THREADS.get() if threads is None else threads)
+    try:
+        yield
+    finally:
+        _THREADS.reset(count)
+        _NAME.reset(before)
+
+
+def _not_found(name: str, how: str) -> str:
+    """Say what was asked for, what there is, and which is nearest."""
+    names = [known for known in registry().names() if known not in disabled()]
+    near = get_close_matches(name, [*names, AUTO], n=1)
+    asked = {"environment": " (from SPARSAE_BACKEND)", "context": " (from use_backend)"}.get(how, "")
+    return (
+        f"No backend named {name!r}{asked}{f'; did you mean {near[0]!r}?' if near else '.'} "
+        f"Available: {', '.join(names)}. Third-party backends appear once their package is installed."
+    )
