@@ -11,9 +11,10 @@ from importlib import import_module
 from typing import Any, final
 
 from sparsae.bench.machine import cpu_flags, cpu_name, steal_and_load, thread_variables
-from sparsae.plugins import BackendRecord, list_backends
+from sparsae.plugins import BackendRecord
 from sparsae.receipt import versions
 from sparsae.resources import whole_cpus
+from sparsae.selection import list_backends
 from sparsae.threads import Budget, cpu_budget, pools
 
 # Variables that bend what is measured, and what each of them does.
