@@ -144,7 +144,7 @@ def test_a_probe_that_fails_leaves_and_the_others_go_on() -> None:
 def test_a_ratio_is_taken_within_rounds() -> None:
     """A machine that becomes three times as slow half way changes both of a round and no ratio."""
     drift = [1.0, 1.0, 3.0, 3.0]
-    assert paired_ratio([2 * d for d in drift], drift) == pytest.approx(Ratio(2, 2, 2, 4))
+    assert paired_ratio([2 * d for d in drift], drift) == pytest.approx(Ratio(2, 2, 2, 4, 4))
     low = paired_ratio([1, 2, 3], [1, 1, 1])
     assert (low.median, low.rounds) == (pytest.approx(2), 3)
     assert 1 < low.low < 2 < low.high < 3

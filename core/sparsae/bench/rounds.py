@@ -22,21 +22,35 @@ class Timed(Protocol):
 
 
 class Ratio(NamedTuple):
-    """How many times as long the reference took: the median over rounds, and the 10th and 90th percentiles."""
+    """How many times as long the reference took.
+
+    Attributes
+    ----------
+    median, low, high : float
+        Over rounds: the median, the 10th and the 90th percentile.
+    rounds, wins : int
+        How many rounds there were, and in how many of them the reference took longer.
+    """
 
     median: float
     low: float
     high: float
     rounds: int
+    wins: int
 
 
 def take_turns(
-    probes: dict[str, Timed], *, rounds: int, seed: int, dropped: dict[str, str] | None = None
+    probes: dict[str, Timed],
+    *,
+    rounds: int,
+    seed: int,
+    batch_seconds: float = BATCH_SECONDS,
+    dropped: dict[str, str] | None = None,
 ) -> Iterator[dict[str, float]]:
     """Yield, round by round, the seconds per call of each probe.
 
     Every round visits every probe once, in a fresh random order.
-    The number of calls in a batch is chosen before the first round and then frozen.
+    The number of calls in a batch, of about `batch_seconds`, is chosen before the first round and then frozen.
     A probe that fails is removed from `probes`, and why goes into `dropped`; without `dropped` the failure is raised.
     """
     loops: dict[str, int] = {}
@@ -48,7 +62,7 @@ def take_turns(
         for name in order:
             try:
                 if turn == 0:
-                    loops[name] = _choose_loops(probes[name])
+                    loops[name] = _choose_loops(probes[name], batch_seconds)
                 else:
                     seconds[name] = probes[name].time(loops[name]).seconds
             except ProbeError as error:
@@ -70,10 +84,10 @@ def paired_ratio(reference: list[float], other: list[float]) -> Ratio:
         above = min(below + 1, len(logs) - 1)
         return math.exp(logs[below] + (place - below) * (logs[above] - logs[below]))
 
-    return Ratio(math.exp(median(logs)), at(0.1), at(0.9), len(logs))
+    return Ratio(math.exp(median(logs)), at(0.1), at(0.9), len(logs), sum(log > 0 for log in logs))
 
 
-def _choose_loops(probe: Timed) -> int:
+def _choose_loops(probe: Timed, batch_seconds: float) -> int:
     """Calls that fill a batch, from two trial calls."""
     seconds = min(probe.time(1).seconds, probe.time(1).seconds)
-    return max(1, math.ceil(BATCH_SECONDS / max(seconds, 1e-7)))
+    return max(1, math.ceil(batch_seconds / max(seconds, 1e-7)))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Self
 
@@ -64,3 +66,12 @@ class Reporter:
             self._last = time.monotonic()
             line = f"iteration {progress.iteration}/{progress.max_iter}  cost {cost}  {rate} it/s"
             self._console.print(line, highlight=False, soft_wrap=True)
+
+
+@contextmanager
+def share_bar() -> Iterator[Callable[[str, float], None]]:
+    """Yield what shows a word and a share of the whole on standard error; on a terminal only."""
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task("", total=1.0)
+        yield lambda what, share: bar.update(task, description=what, completed=share)

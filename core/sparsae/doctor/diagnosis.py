@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, final
 
+from sparsae.bench.machine import affinity
+from sparsae.bench.rounds import BATCH_SECONDS
 from sparsae.doctor.experiments import Gain, run_experiments
 from sparsae.doctor.facts import Facts, read_facts
 from sparsae.doctor.finding import Finding
 from sparsae.doctor.rules import experiments, findings
+
+QUOTA_BATCH_SECONDS = 0.25
 
 
 @final
@@ -73,6 +76,10 @@ def diagnose(
     wanted = experiments(facts) if measure else ()
     gains: dict[str, Gain] = {}
     if wanted:
-        cpus = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
-        gains = run_experiments(wanted, cpus=cpus, progress=lambda share: progress("measuring better settings", share))
+        gains = run_experiments(
+            wanted,
+            cpus=affinity(),
+            batch_seconds=BATCH_SECONDS if facts.budget.cgroup is None else QUOTA_BATCH_SECONDS,
+            progress=lambda share: progress("measuring better settings", share),
+        )
     return Diagnosis(facts=facts, findings=findings(facts, gains), gains=gains)

@@ -163,7 +163,7 @@ def _say_budget(facts: Facts, gains: Gains) -> Iterator[Finding]:
     """CPUs that are there and not ours, or ours and not used."""
     held, limit = _holding_back(facts), facts.budget.pool_limit
     if limit is not None and limit < facts.available:
-        what = f"The BLAS pools are limited to {limit} of {facts.available} CPUs"
+        what = f"The BLAS pools are limited to {limit} of {_cpus(facts.available)}"
         what += f" by {', '.join(held)}." if held else "; no variable that we know does that."
         why = "sparsae keeps to a limit that it finds, as inside a joblib worker."
         if held:
@@ -175,7 +175,7 @@ def _say_budget(facts: Facts, gains: Gains) -> Iterator[Finding]:
         what = f"This process may run on {affinity} of {cores} CPUs (affinity)."
         yield Finding(key="affinity", severity="note", what=what, why="taskset, a scheduler or a container set that.")
     if quota is not None and quota < affinity:
-        what = f"The control group grants {quota:g} CPUs and {affinity} are visible."
+        what = f"The control group grants {_cpus(quota)} of the {affinity} that are visible."
         why = "Libraries count the visible ones; threads above the quota are stopped for the rest of each period."
         yield Finding(key="quota", severity="note", what=what, why=why, fix="nothing: sparsae keeps to the quota")
 
@@ -198,7 +198,7 @@ def _say_pools(facts: Facts, gains: Gains) -> Iterator[Finding]:
     crowded = _crowded(facts)
     if crowded:
         names = ", ".join(f"{pool['library']} ({pool['num_threads']})" for pool in crowded)
-        what = f"More threads than the {facts.available} CPUs of this process: {names}."
+        what = f"More threads than the {_cpus(facts.available)} of this process: {names}."
         why = "Threads that wait for each other's CPU make a product many times slower. sparsae limits the pools; "
         why += "other code may not."
         fix = "; ".join(f"export {name}={value}" for name, value in _uncrowd(facts).items())
@@ -230,7 +230,7 @@ def _say_busy(facts: Facts, gains: Gains) -> Iterator[Finding]:
     free = max(ours - facts.others, wanted * 0.05)
     cost = max(1.0, wanted / free)
     if facts.others > 0.05:
-        what = f"Other processes keep {facts.others:.1f} of our {ours} CPUs busy."
+        what = f"Other processes keep {facts.others:.1f} of our {_cpus(ours)} busy."
         evidence = f"estimated: {wanted} wanted, {free:.1f} free"
         why = "They take turns with us and push data out of the caches; times cannot be repeated."
         yield Finding(
@@ -281,6 +281,10 @@ def _say_plugins(facts: Facts, gains: Gains) -> Iterator[Finding]:
 
 _Rule = Callable[[Facts, Gains], Iterator[Finding]]
 _RULES: tuple[_Rule, ...] = (_say_kernels, _say_core, _say_budget, _say_wish, _say_pools, _say_busy, _say_plugins)
+
+
+def _cpus(count: float) -> str:
+    return f"{count:g} CPU" + "s" * (count != 1)
 
 
 def _severity(cost: float | None) -> Severity:

@@ -164,11 +164,9 @@ def _libraries(ready: Mapping[str, Any]) -> dict[str, str]:
     """Say in words what a process that is ready tells about the libraries underneath."""
     if "blas" in ready:
         return {"Octave": f"{ready['version']}, BLAS {ready['blas']}"}
-    for pool in ready["pools"]:
-        if pool["user_api"] == "blas":  # numpy's own is loaded first
-            kernels = f", kernels for {pool['architecture']}" if pool["architecture"] else ""
-            return {"BLAS of NumPy": f"{pool['internal_api']} {pool['version']}{kernels}"}
-    return {}
+    blas = [pool for pool in ready["pools"] if pool["user_api"] == "blas"]
+    words = (f"{pool['internal_api']} {pool['version']}, {pool['architecture']} kernels" for pool in blas)
+    return {"BLAS of NumPy": "; ".join(dict.fromkeys(words)) or "not recognised"}
 
 
 def _reason(error: object, label: str) -> str:
