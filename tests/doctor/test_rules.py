@@ -11,6 +11,7 @@ from sparsae.bench.rounds import Ratio
 from sparsae.doctor import Diagnosis, Facts, Finding, diagnose
 from sparsae.doctor.experiments import Gain
 from sparsae.doctor.rules import experiments, findings
+from sparsae.errors import BackendBrokenError
 from sparsae.plugins import BackendRecord
 from sparsae.threads import Budget
 
@@ -44,7 +45,7 @@ def machine(**changes: Any) -> Facts:
         "others": 0.0,
         "steal": 0.0,
         "load": 0.1,
-        "backends": (BackendRecord("dot", "sparsae", "1", True, "ready"),),
+        "backends": (BackendRecord("dot", "sparsae", "1", bundled=True),),
     }
     return Facts(**(well | changes))
 
@@ -240,17 +241,20 @@ def test_busyness_that_cannot_be_read_is_said() -> None:
 def test_plugin_states_are_told() -> None:
     """Broken: a warning with the cause; not installed: the line that installs it; disabled: a note; ready: nothing."""
     backends = (
-        BackendRecord("dot", "sparsae", "1", True, "ready"),
-        BackendRecord("bad", "bad-dist", "0.3", False, "broken", error=ImportError("no such thing")),
-        BackendRecord("jax", "sparsae", "1", True, "not installed", install="pip install 'sparsae[jax]'"),
-        BackendRecord("off", "other", "2", False, "disabled"),
+        BackendRecord("dot", "sparsae", "1", bundled=True),
+        BackendRecord(
+            "bad", "bad-dist", "0.3", state="broken", error=BackendBrokenError("It is broken: no such thing.")
+        ),
+        BackendRecord("jax", "sparsae", "1", state="not installed", install="pip install 'sparsae[jax]'"),
+        BackendRecord("off", "other", "2", state="disabled"),
     )
     facts = machine(backends=backends)
     bad = find(facts, {}, "backend bad")
     assert bad.severity == "warning"
-    assert "(bad-dist 0.3) is broken: no such thing" in bad.what
+    assert bad.what == "It is broken: no such thing."
     assert find(facts, {}, "backend jax").fix == "pip install 'sparsae[jax]'"
-    assert find(facts, {}, "backend off").severity == "note"
+    off = find(facts, {}, "backend off")
+    assert (off.severity, off.what) == ("note", "Backend 'off' is disabled.")
     assert "backend dot" not in {finding.key for finding in findings(facts, {})}
 
 
@@ -260,7 +264,7 @@ def test_dear_things_come_first() -> None:
         environment={"OPENBLAS_CORETYPE": "Haswell", "SPARSAE_THREADS": "9"},
         others=1.0,
         cores=4,
-        backends=(BackendRecord("bad", "d", "1", False, "broken"),),
+        backends=(BackendRecord("bad", "d", "1", state="broken"),),
     )
     gains = {"OPENBLAS_CORETYPE": gain(1.5), "SPARSAE_THREADS": gain(3.0)}
     order = ["SPARSAE_THREADS", "busy", "OPENBLAS_CORETYPE", "backend bad", "affinity"]
@@ -269,7 +273,9 @@ def test_dear_things_come_first() -> None:
 
 def test_a_diagnosis_survives_json() -> None:
     """Facts, findings and gains are values that JSON can take, and say which findings are costly."""
-    facts = machine(environment={"OPENBLAS_CORETYPE": "Haswell"}, backends=(BackendRecord("b", "d", "1", False, "x"),))
+    facts = machine(
+        environment={"OPENBLAS_CORETYPE": "Haswell"}, backends=(BackendRecord("b", "d", "1", state="broken"),)
+    )
     gains = {"OPENBLAS_CORETYPE": gain(1.7)}
     values = json.loads(json.dumps(Diagnosis(facts=facts, findings=findings(facts, gains), gains=gains).to_dict()))
     assert values["costly"] == ["OPENBLAS_CORETYPE"]

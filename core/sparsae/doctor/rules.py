@@ -257,26 +257,17 @@ def _say_busy(facts: Facts, gains: Gains) -> Iterator[Finding]:
 
 
 def _say_plugins(facts: Facts, gains: Gains) -> Iterator[Finding]:
-    """Backends that cannot be used."""
+    """Backends that cannot be used; the error of each says why and what to do."""
     for record in facts.backends:
-        if record.state == "ready":
-            continue
-        name = f"Backend {record.name!r}"
-        source = f" ({record.distribution} {record.version})" if record.distribution else ""
-        if record.state == "not installed":
-            what = f"{name} is known and the library that it needs is not installed."
+        if record.state != "ready":
+            harmless = record.state in ("not installed", "disabled")
             yield Finding(
-                key=f"backend {record.name}", severity="note", what=what, why="It may be faster.", fix=record.install
+                key=f"backend {record.name}",
+                severity="note" if harmless else "warning",
+                what=str(record.error or f"Backend {record.name!r} is {record.state}."),
+                why="It may be faster; the race leaves it out." if harmless else "It cannot be chosen.",
+                fix=record.install if record.state == "not installed" else "",
             )
-            continue
-        because = f": {record.error}" if record.error else "."
-        yield Finding(
-            key=f"backend {record.name}",
-            severity="note" if record.state == "disabled" else "warning",
-            what=f"{name}{source} is {record.state}{because}",
-            why="It cannot be chosen, and the race leaves it out.",
-            fix="" if record.state == "disabled" else f"reinstall it, or export SPARSAE_DISABLE={record.name}",
-        )
 
 
 _Rule = Callable[[Facts, Gains], Iterator[Finding]]
