@@ -108,9 +108,7 @@ def _figure(path: str | os.PathLike[str], size: tuple[float, float]) -> Any:
 def _colormap() -> Any:
     from matplotlib import colormaps
 
-    shades = colormaps["gray"].copy()
-    shades.set_bad("#557799")
-    return shades
+    return colormaps["gray"].with_extremes(bad="#557799")
 
 
 def _write(path: str | os.PathLike[str], figure: Any) -> None:

@@ -157,7 +157,8 @@ class Source:
         if low < 0 or high > 1:
             raise DataError(
                 f"{self.name} has values from {low:.6g} to {high:.6g}; a sigmoid output reproduces values in [0, 1]. "
-                f'Scale the data, for example (X - X.min()) / (X.max() - X.min()), or use output="linear".'
+                f'Scale the data, for example (X - X.min()) / (X.max() - X.min()), or use output="linear" '
+                f"(at the command line: --scale, or --output linear)."
             )
 
     def _check_file(self) -> None:

@@ -77,7 +77,7 @@ def load(path: str | os.PathLike[str]) -> TrainResult:
     if not path.exists():
         raise FileMissingError(f"There is no model file {path}.")
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             names = getattr(archive, "files", None)
             if names is None or "about" not in names:
                 raise FileFormatError(f"{path} is not a model file of sparsae.")

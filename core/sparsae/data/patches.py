@@ -42,13 +42,14 @@ def extract_patches(images: Sequence[Float], n_patches: int, size: int, *, seed:
         When an image is smaller than a patch.
     """
     n_patches, size = check_size("n_patches", n_patches), check_size("patch_size", size)
+    for index, (rows, columns) in enumerate(image.shape for image in images):
+        if min(rows, columns) < size:
+            raise DataError(f"Image {index} has {rows}x{columns} pixels; patches of {size}x{size} do not fit into it.")
     rng = np.random.default_rng(seed)
     patches = np.empty((n_patches, size * size))
     which = np.arange(n_patches) % len(images)
     for index, image in enumerate(images):
         rows, columns = image.shape
-        if min(rows, columns) < size:
-            raise DataError(f"Image {index} has {rows}x{columns} pixels; patches of {size}x{size} do not fit into it.")
         mine = np.flatnonzero(which == index)
         tops = rng.integers(0, rows - size + 1, len(mine))
         lefts = rng.integers(0, columns - size + 1, len(mine))

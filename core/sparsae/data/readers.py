@@ -79,7 +79,7 @@ def _read_npy(path: Path, name: str) -> Matrix:
 def _read_npz(path: Path, name: str) -> Matrix:
     """Read the named array, or the only matrix."""
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             if not isinstance(archive, np.lib.npyio.NpzFile):
                 raise FileFormatError(f"{path} is not an .npz file.")
             return _pick(path, {key: partial(archive.__getitem__, key) for key in archive.files}, name)
@@ -92,14 +92,16 @@ def _read_npz(path: Path, name: str) -> Matrix:
 def _read_mat(path: Path, name: str) -> Matrix:
     """Read the named variable, or the only matrix, of a Matlab file (version 7 or older)."""
     from scipy.io import loadmat
+    from scipy.io.matlab import MatReadError
 
     try:
-        found = loadmat(path)
+        with path.open("rb") as file:
+            found = loadmat(file)
     except NotImplementedError as error:
         raise FileFormatError(
             f"{path} is a Matlab 7.3 file, which is HDF5: save it with -v7, or pass h5py's data set in Python."
         ) from error
-    except (ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, KeyError, MatReadError) as error:
         raise FileFormatError(f"{path} is truncated or not a .mat file: {error}") from error
     variables = {key: value for key, value in found.items() if not key.startswith("__")}
     return _pick(path, {key: partial(variables.__getitem__, key) for key in variables}, name)
