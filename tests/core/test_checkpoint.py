@@ -165,10 +165,9 @@ def test_another_fit_is_refused_with_every_difference(small: Array, path: Path) 
 
 def test_another_version_of_the_backend_is_refused(small: Array, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its bits may be others."""
-    from sparsae import plugins
+    from sparsae.selection import select
 
     train(small, 5, max_iter=2, checkpoint=path)
-    select = plugins.select
 
     def newer(*arguments: Any) -> Any:
         from dataclasses import replace
