@@ -116,7 +116,8 @@ class LBFGS(StepMethod):
             outcome: Outcome = "stalled" if found.finite else "not finite"
             return LBFGSState(state.theta, state.cost, state.gradient, state.iteration, outcome, pairs, pairs.version)
         theta, gradient = found.point.theta, found.point.gradient
-        s, y = theta - state.theta, gradient - state.gradient
+        s = np.subtract(theta, state.theta, out=pairs.spare[0])
+        y = np.subtract(gradient, state.gradient, out=pairs.spare[1])
         difference = pairs.moved(gradient)
         sy, yy = float(s @ y), float(y @ y)
         if sy > _EPS * abs(float(s @ state.gradient)) and yy > 0:  # else H would not stay positive definite

@@ -87,7 +87,8 @@ def strong_wolfe(
     width_before = width_before_that = np.inf
     finite = False
     for trial in range(1, trials + 1):
-        theta = start.theta + length * direction
+        theta = length * direction
+        theta += start.theta
         cost, gradient = function(theta)
         if not is_finite(cost, gradient):
             longest = length

@@ -47,15 +47,18 @@ class Pairs:
         s_i'y_j for i <= j, and y_i'y_j, in order of time.
     products : ndarray (2 memory,)
         rows @ gradient at the present point; of the rows that exist.
+    spare : ndarray (2, size)
+        Room for the pair that is being looked at.
     version : int
         Goes up with every change, so that a state can tell that its memory has moved on.
     """
 
-    __slots__ = ("count", "first", "memory", "products", "rows", "size", "sy", "version", "yy")
+    __slots__ = ("count", "first", "memory", "products", "rows", "size", "spare", "sy", "version", "yy")
 
     def __init__(self, size: int, memory: int) -> None:
         self.size, self.memory = size, memory
         self.rows = np.zeros((2 * memory, size))
+        self.spare = np.empty((2, size))
         self.sy = np.zeros((memory, memory), order="F")
         self.yy = np.zeros((memory, memory), order="F")
         self.products = np.zeros(2 * memory)
