@@ -102,6 +102,11 @@ class Saved:
     arrays: Mapping[str, NDArray[Any]]
     history: NDArray[np.float64]
 
+    @property
+    def columns(self) -> list[str]:
+        """Names of the columns of the learning curve."""
+        return list(self.header["columns"])
+
 
 def previous(path: Path) -> Path:
     """Return the name of the checkpoint before."""
@@ -198,6 +203,15 @@ def load(path: Path) -> Saved:
         )
     state = {name.removeprefix(STATE): array for name, array in arrays.items()}
     return Saved(header=header, arrays=state, history=history)
+
+
+def is_checkpoint(path: Path) -> bool:
+    """Whether it looks like a checkpoint, whole or not."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return "header.npy" in archive.namelist()
+    except (OSError, zipfile.BadZipFile):
+        return False
 
 
 @final

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,15 +15,18 @@ import numpy as np
 from sparsae.checkpoint import Checkpoint, Found, check_identity, check_place, find
 from sparsae.engine import Passes
 from sparsae.errors import CheckpointWarning, ParameterError
-from sparsae.loop import Keeper, Loop, Row
+from sparsae.kernel import Backend
+from sparsae.loop import COLUMNS, Keeper, Loop, Row
 from sparsae.metrics import metrics, variance_sum
 from sparsae.minibatch import Epochs
 from sparsae.model import Parameters, check_parameters, check_size
 from sparsae.objective import Objective
+from sparsae.observers import ObserverSet, Progress
 from sparsae.optimize import AnyMethod, Method, StepMethod, StochasticMethod, describe, get_method
 from sparsae.optimize.base import State, Vector
 from sparsae.receipt import Receipt
 from sparsae.result import TrainResult
+from sparsae.selection import AUTO, wish
 from sparsae.stopping import Stop, status
 
 
@@ -163,6 +166,25 @@ class Fit:
         keeper.start(int(self.rows[-1][0]) if self.rows else 0)
         return keeper
 
+    def tell(self, watchers: ObserverSet) -> Callable[[State, Row], bool] | None:
+        """Return what informs observers of a row of the learning curve, if there are any."""
+        if not watchers:
+            return None
+        n, p, max_iter = self.objective.n_visible, self.objective.n_hidden, self.settings.max_iter
+
+        def inform(state: State, row: Row) -> bool:
+            values: dict[str, Any] = dict(zip(COLUMNS, row, strict=True))
+            theta = state.theta
+            return watchers.notify(
+                Progress(
+                    **values,
+                    max_iter=max_iter,
+                    make_parameters=lambda: Parameters.from_flat(theta.copy(), n, p),
+                )
+            )
+
+        return inform
+
     def describe(self) -> dict[str, Any]:
         """Return hyper-parameters and options as plain values."""
         o = self.objective
@@ -197,8 +219,10 @@ def starting_point(
     return theta, int(seed) if initial is None else None, int(seed)
 
 
-def adopt(header: Mapping[str, Any], block_rows: int | None, passes: Passes) -> tuple[int, Passes]:
-    """Return block size and passes of the checkpoint, for they decide the last bits.
+def adopt(
+    header: Mapping[str, Any], backend: str | Backend | None, block_rows: int | None, passes: Passes
+) -> tuple[str | Backend | None, int, Passes]:
+    """Return block size and passes of the checkpoint, for they decide the last bits; and its backend for "auto".
 
     Warns
     -----
@@ -219,7 +243,9 @@ def adopt(header: Mapping[str, Any], block_rows: int | None, passes: Passes) -> 
             CheckpointWarning,
             stacklevel=3,
         )
-    return saved_rows, saved_passes
+    if wish(backend)[1] == AUTO:
+        backend = str(receipt["backend"])
+    return backend, saved_rows, saved_passes
 
 
 def _resume_notes(header: Mapping[str, Any], now: Receipt, method: AnyMethod) -> list[str]:

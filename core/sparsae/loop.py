@@ -73,7 +73,7 @@ class Keeper:
 
     def save(self, state: State, rows: list[Row]) -> None:
         """Save now; a failure is said once."""
-        header = {**self._header(), "iteration": state.iteration, "evaluations": int(rows[-1][1])}
+        header = {**self._header(), "iteration": state.iteration, "evaluations": int(rows[-1][1]), "columns": COLUMNS}
         saved = Saved(header, self._method.pack(state), np.array(rows))
         try:
             save(self._path, saved, rotate=self._rotate)

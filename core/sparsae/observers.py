@@ -73,6 +73,9 @@ class ObserverSet:
     def __init__(self, observers: Sequence[Any] = ()) -> None:
         self._functions = [(observer, observer_function(observer)) for observer in observers]
 
+    def __bool__(self) -> bool:
+        return bool(self._functions)
+
     def notify(self, progress: Progress) -> bool:
         """Show one iteration to everybody; return whether somebody asked to stop.
 

@@ -20,6 +20,7 @@ from sparsae.kernel import Backend
 from sparsae.loop import Loop
 from sparsae.model import Output, Parameters
 from sparsae.objective import Objective
+from sparsae.observers import ObserverSet
 from sparsae.optimize import AnyMethod
 from sparsae.result import TrainResult
 from sparsae.stopping import Stop
@@ -71,7 +72,8 @@ def train(
     resume : bool
         Go on from the checkpoint as if the fit had never stopped; where there is none yet, start afresh and say so.
     observers : sequence
-        Informed after each iteration.
+        Functions of a `sparsae.observers.Progress`, called after each iteration; one that returns True ends training.
+        Also plugins with the hook ``sparsae_iteration``, or names of installed ones.
 
     Returns
     -------
@@ -101,10 +103,11 @@ def train(
     Ctrl-C ends training after the iteration at hand, and returns the model so far with the status "interrupted";
     a second Ctrl-C raises KeyboardInterrupt at once.
     """
+    watchers = ObserverSet(observers)
     settings = Settings.checked(method, max_iter, stop, seed, checkpoint, resume=resume)
     found = settings.find()
     if found.saved is not None:
-        block_rows, passes = adopt(found.saved.header, block_rows, passes)
+        backend, block_rows, passes = adopt(found.saved.header, backend, block_rows, passes)
     objective = Objective(
         X,
         n_hidden,
@@ -127,7 +130,7 @@ def train(
             max_iter=settings.max_iter,
             stop=settings.stop,
             interrupt=interrupt,
-            tell=None,
+            tell=fit.tell(watchers),
             rows=fit.rows,
         )
         runner = fit.runner(shuffle_seed, loop)

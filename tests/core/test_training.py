@@ -325,3 +325,42 @@ def test_the_result_is_a_record() -> None:
     assert isinstance(result, TrainResult)
     with pytest.raises(AttributeError):
         result.cost = 0.0  # type: ignore[misc]
+
+
+@pytest.mark.filterwarnings(QUIET)
+def test_observers_see_every_iteration_and_may_stop_it(small: Array) -> None:
+    """Numbers are those of the history; parameters are made when they are asked for; True ends training kindly."""
+    seen = []
+
+    def watch(progress: Any) -> bool:
+        seen.append((progress.iteration, progress.cost, progress.parameters))
+        return bool(progress.iteration == 6)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        result = train(small, 5, observers=[watch])
+    assert result.status.reason == "stopped"
+    assert "Stopped by an observer after 6 iterations" in result.status.message
+    assert [cost for _, cost, _ in seen] == result.history.cost.tolist()
+    for _, cost, parameters in seen:
+        assert sparsae.cost_and_gradient(parameters, small)[0] == cost
+
+
+@pytest.mark.filterwarnings(QUIET)
+@pytest.mark.parametrize("method", ["lbfgs", "adam"])
+def test_an_observer_that_raises_is_dropped_and_the_fit_goes_on(small: Array, method: str) -> None:
+    """Said once; the result is that of a fit without it, bit for bit."""
+
+    def broken(progress: Any) -> None:
+        raise RuntimeError("disk on fire")
+
+    with pytest.warns(sparsae.ObserverWarning, match="disk on fire; it was dropped"):
+        result = train(small, 5, method=method, max_iter=5, observers=[broken])
+    alone = train(small, 5, method=method, max_iter=5)
+    assert result.parameters.flatten().tobytes() == alone.parameters.flatten().tobytes()
+
+
+def test_what_is_no_observer_is_refused_before_training(small: Array) -> None:
+    """With what was given."""
+    with pytest.raises(sparsae.ParameterError, match="3"):
+        train(small, 5, observers=[3])

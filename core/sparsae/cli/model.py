@@ -109,10 +109,17 @@ def _shape(text: str) -> tuple[int, int]:
 @click.argument("model", type=FILE)
 @click.option("--json", "as_json", is_flag=True, help="Print a report for programs.")
 def info(*, model: Path, as_json: bool) -> None:
-    """Say what a model file holds: sizes, cost, settings, preprocessing, and the receipt of its training."""
+    """Say what a model file holds: sizes, cost, settings, preprocessing, and the receipt of its training.
+
+    Of a checkpoint, also while its fit is running: where the fit stands.
+    """
+    from sparsae.checkpoint import is_checkpoint
     from sparsae.cli.train import figures, summary
     from sparsae.store import load
 
+    if is_checkpoint(model):
+        _checkpoint_info(model, as_json=as_json)
+        return
     result = load(model)
     if as_json:
         print_json(
@@ -141,4 +148,34 @@ def info(*, model: Path, as_json: bool) -> None:
     facts["versions"] = ", ".join(f"{name} {version}" for name, version in receipt.versions.items())
     for number, note in enumerate(receipt.notes, start=1):
         facts[f"note {number}"] = note
+    print_facts(facts)
+
+
+_TERMS = {name: f"  {name.replace('_', ' ')}" for name in ("squared_error", "weight_decay", "sparsity")}
+
+
+def _checkpoint_info(path: Path, *, as_json: bool) -> None:
+    """Print where a fit stands."""
+    from sparsae.checkpoint import load
+
+    saved = load(path)
+    header, receipt, identity = saved.header, saved.header["receipt"], saved.header["identity"]
+    last = dict(zip(saved.columns, saved.history[-1].tolist(), strict=True))
+    whole = {name: int(last[name]) if name in ("iteration", "evaluations") else value for name, value in last.items()}
+    if as_json:
+        print_json(
+            {"checkpoint": path, **whole, **{n: header[n] for n in ("saved", "settings", "identity", "receipt")}}
+        )
+        return
+    facts: dict[str, Any] = {
+        "checkpoint": path,
+        "saved": header["saved"],
+        "iteration": f"{whole['iteration']} of {header['settings']['max_iter']}",
+        "evaluations": whole["evaluations"],
+        **{_TERMS.get(name, name.replace("_", " ")): f"{last[name]:.6g}" for name in saved.columns[2:]},
+        **{name.replace("_", " "): value for name, value in header["settings"].items() if value is not None},
+        "data": f"{identity['n_samples']} samples of {identity['n_visible']}, SHA-256 {identity['data_digest'][:16]}",
+        "hidden units": identity["n_hidden"],
+        "backend": f"{receipt['backend']}, {receipt['threads_granted']} threads, {receipt['dtype']}",
+    }
     print_facts(facts)

@@ -39,12 +39,17 @@ def print_facts(facts: Mapping[str, Any]) -> None:
 
 @contextmanager
 def warnings_as_lines(*, quiet: bool = False) -> Iterator[None]:
-    """Show each warning of ours as one line on standard error; none with --quiet."""
-    with warnings.catch_warnings(record=True) as caught:
+    """Show each warning, when it comes, as one line on standard error; none with --quiet."""
+    said = set()
+
+    def say(message: Warning | str, *_: object, **__: object) -> None:
+        if not quiet and str(message) not in said:
+            said.add(str(message))
+            click.echo(f"Warning: {message}", err=True)
+
+    with warnings.catch_warnings():
         warnings.simplefilter("default")
-        try:
-            yield
-        finally:
-            if not quiet:
-                for line in dict.fromkeys(str(warning.message) for warning in caught):
-                    click.echo(f"Warning: {line}", err=True)
+        for category in (DeprecationWarning, PendingDeprecationWarning):  # between libraries, not for their users
+            warnings.simplefilter("ignore", category)
+        warnings.showwarning = say
+        yield

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from sparsae.cli.loop_options import loop_options, take_loop
 from sparsae.cli.options import data_options
 from sparsae.cli.report import print_facts, print_json, warnings_as_lines
 
@@ -29,32 +30,33 @@ from sparsae.cli.report import print_facts, print_json, warnings_as_lines
 @click.option("--force", is_flag=True, help="Replace an existing model file.")
 @click.option("--quiet", is_flag=True, help="Print nothing but errors.")
 @click.option("--json", "as_json", is_flag=True, help="Print a report for programs.")
+@loop_options
 @data_options
 def train(*, data: str, out: Path | None, quiet: bool, as_json: bool, **options: Any) -> int:
     """Train a sparse autoencoder on DATA and write a model file.
 
     DATA is digits, patches, photos, patches:FILE_OR_FOLDER, or a .npy, .npz, .csv, .tsv, .txt or .mat file.
     """
+    import signal
     from dataclasses import replace
 
     from sparsae.atomic import check_writable
     from sparsae.cli.options import load_data
     from sparsae.cli.progress import Reporter
+    from sparsae.interrupt import interruptible
     from sparsae.store import save
     from sparsae.training import train as fit
 
-    goal = check_writable(out or Path("model.npz"), force=options.pop("force"))
-    with warnings_as_lines(quiet=quiet):
+    # Going on with a fit replaces what its first part has written.
+    goal = check_writable(out or Path("model.npz"), force=options.pop("force") or options["resume"])
+    with warnings_as_lines(quiet=quiet), interruptible(signal.SIGINT, signal.SIGTERM) as interrupt:
         dataset = load_data(data, options, seed=options["seed"])
-        passes = options.pop("passes")
+        hidden, checkpoint = options.pop("hidden"), options["checkpoint"]
+        options["passes"] = "auto" if options["passes"] == "auto" else int(options["passes"])
+        loop = take_loop(options, goal=goal, dataset=dataset, n_hidden=hidden)
         with Reporter(show=not quiet and not as_json) as reporter:
-            result = fit(
-                dataset.X,
-                options.pop("hidden"),
-                passes="auto" if passes == "auto" else int(passes),  # type: ignore[arg-type]
-                observers=[reporter],
-                **options,
-            )
+            loop["observers"].append(reporter)
+            result = fit(dataset.X, hidden, **loop, **options)
         preprocessing = dict(dataset.preprocessing) | {"source": dataset.name, "image_shape": dataset.image_shape}
         save(goal, replace(result, preprocessing=preprocessing))
     if as_json:
@@ -62,10 +64,12 @@ def train(*, data: str, out: Path | None, quiet: bool, as_json: bool, **options:
     elif not quiet:
         print_facts(summary(result))
         click.echo(f"Model written to {goal}.")
-    if result.status.reason == "interrupted":
+    if result.status.reason == "interrupted" and interrupt.signal is not None:
         if quiet or as_json:
             click.echo(f"Interrupted; the model so far is in {goal}.", err=True)
-        return 130
+        if checkpoint is not None and not quiet:
+            click.echo(f"The same command with --resume goes on from {checkpoint}.", err=True)
+        return 128 + interrupt.signal
     return 0
 
 
