@@ -14,7 +14,7 @@ from typing import Any, Literal, final
 import numpy as np
 from numpy.typing import NDArray
 
-from sparsae.errors import ParameterError
+from sparsae.errors import BackendBrokenError, ParameterError, SparsaeError
 from sparsae.kernel import Backend, Kernel, Problem, Sums
 from sparsae.model import Array, Parameters, check_size
 from sparsae.resources import memory_limit
@@ -86,6 +86,30 @@ def choose_block_rows(asked: object, backend: Backend, problem: Problem, n_sampl
     return min(rows, n_samples, largest)
 
 
+def build_kernel(backend: Backend, problem: Problem) -> Kernel:
+    """Make one kernel.
+
+    Raises
+    ------
+    BackendBrokenError
+        When that raises, a library that cannot be imported included, or gives no `Kernel`; the cause is chained.
+    """
+    try:
+        kernel: object = backend.kernel(problem)
+    except (MemoryError, SparsaeError):
+        raise
+    except Exception as error:
+        raise BackendBrokenError(
+            f"Backend {backend.name!r} cannot make a kernel: {type(error).__name__}: {error}. "
+            f"Name another backend, such as 'numpy'."
+        ) from error
+    if not isinstance(kernel, Kernel):
+        raise BackendBrokenError(
+            f"Backend {backend.name!r} made a {type(kernel).__name__} where a sparsae.Kernel is needed."
+        )
+    return kernel
+
+
 @final
 class Engine:
     """Evaluates the sums of one kernel over all rows.
@@ -120,7 +144,7 @@ class Engine:
         self.plan, self.storage, self.problem = plan, storage, problem
         self._x, self._target = x, target
         self._name = backend.name
-        self.kernels: list[Kernel] = [backend.kernel(problem) for _ in range(min(workers, plan.n_segments))]
+        self.kernels: list[Kernel] = [build_kernel(backend, problem) for _ in range(min(workers, plan.n_segments))]
         self._pool = WorkerPool(self.kernels)
         n, p = problem.n_visible, problem.n_hidden
         self._tree = Tree(n, p, plan.n_segments, with_sparsity=storage.passes == 1)

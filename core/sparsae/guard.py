@@ -12,7 +12,7 @@ from sparsae.engine import Engine, Storage
 from sparsae.errors import BackendWrongError
 from sparsae.kernel import Backend, Problem
 from sparsae.model import Array, Parameters
-from sparsae.reference import Judgement, judge
+from sparsae.reference import ERROR_CONSTANT, Judgement, judge
 from sparsae.rows import Plan
 from sparsae.source import Source
 
@@ -55,6 +55,7 @@ def check_kernel(
     block_rows = min(FIRST_BLOCK, m)
     small = Problem(**{**vars(problem), "block_rows": block_rows})
     judgement = judge(parameters, x, target=target, output=problem.output, **settings)
+    plain = judge(parameters, x, target=target, output=problem.output, beta=0, weight_decay=0)
     for passes in (2, 1):
         source = Source(x, "X")
         engine = Engine(
@@ -68,10 +69,14 @@ def check_kernel(
         )
         sums = engine.evaluate(parameters, sparsity_of)
         engine.close()
-        found = {"rows": (sums.rows, m, 0.0), "hidden": (sums.hidden / m, judgement.rho_hat, None)}
+        found: dict[str, tuple[Any, Any, Any]] = {
+            "rows": (sums.rows, m, 0.0),
+            "hidden": (sums.hidden / m, judgement.rho_hat, _bound(judgement.rho_hat_scale, problem)),
+            "squared_error": (sums.squared_error / (2 * m), plain.cost, plain.bound(problem.dtype, FIRST_BLOCK)[0]),
+        }
         found |= _gradients(sums, parameters, judgement, problem.dtype, settings["weight_decay"], m)
         for name, (got, true, bound) in found.items():
-            _compare(backend.name, name, got, true, _loose(problem.dtype) if bound is None else bound, passes)
+            _compare(backend.name, name, got, true, bound, passes)
 
 
 def _gradients(
@@ -90,8 +95,12 @@ def _gradients(
     }
 
 
-def _loose(dtype: np.dtype[Any]) -> float:
-    return 64 * float(np.finfo(dtype).eps)
+def _bound(scale: NDArray[np.float64], problem: Problem) -> NDArray[np.float64]:
+    """Return what rounding explains of an error in the mean activations, as in `Judgement.bound`."""
+    info = np.finfo(problem.dtype)
+    factor = ERROR_CONSTANT * (np.sqrt(problem.n_visible) + np.sqrt(problem.n_hidden) + np.sqrt(FIRST_BLOCK))
+    bound: NDArray[np.float64] = float(info.eps) * factor * scale + 4 * float(info.tiny)
+    return bound
 
 
 def _compare(backend: str, name: str, got: Any, true: Any, bound: Any, passes: int) -> None:

@@ -11,6 +11,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, final
 
+import numpy as np
+
 from sparsae.errors import ObserverWarning
 from sparsae.model import Parameters
 from sparsae.plugins import observer_function
@@ -88,7 +90,7 @@ class ObserverSet:
         for entry in tuple(self._functions):
             observer, function = entry
             try:
-                stop |= function(progress) is True
+                stop |= isinstance(answer := function(progress), (bool, np.bool_)) and bool(answer)
             except Exception as error:  # noqa: BLE001 (an observer may raise anything; the fit goes on)
                 self._functions.remove(entry)
                 name = getattr(observer, "__qualname__", None) or repr(observer)

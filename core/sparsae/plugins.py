@@ -11,9 +11,11 @@ and drops duplicates without a word.
 from __future__ import annotations
 
 import os
+import threading
+import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint, distributions, entry_points
 from importlib.util import find_spec
 from typing import Any, Literal, final
 
@@ -27,6 +29,7 @@ from sparsae.errors import (
     BackendIncompatibleError,
     BackendNotInstalledError,
     ParameterError,
+    SparsaeWarning,
 )
 from sparsae.kernel import CONTRACT, OLDEST_CONTRACT, Backend
 
@@ -107,12 +110,14 @@ class Registry:
         self._manager = _manager()
         self._points: dict[str, list[EntryPoint]] = {}
         self._loaded: dict[EntryPoint, Backend | BackendError] = {}
+        self._lock = threading.RLock()  # two threads that load the same plugin would register it twice
         for point in points:
             known = self._points.setdefault(point.name, [])
             if point.value not in [other.value for other in known]:  # the same one twice is tolerated
                 known.append(point)
         for known in self._points.values():
-            known.sort(key=lambda point: (not _is_bundled(point), point.value))  # bundled names cannot be shadowed
+            if len(known) > 1:  # the owner's name costs a file to read; bundled names cannot be shadowed
+                known.sort(key=lambda point: (not _is_bundled(point), point.value))
 
     def names(self) -> list[str]:
         """Every registered name, sorted; nothing is imported."""
@@ -134,13 +139,13 @@ class Registry:
             error = BackendDisabledError(
                 f"Backend {name!r} is disabled by SPARSAE_DISABLE or --disable; take it off that list to use it."
             )
-        elif not _is_bundled(known[0]) and len(known) > 1:
+        elif len(known) > 1 and not _is_bundled(known[0]):
             error = _conflict(name, known)
         if error is not None:
             raise error
         backend = self._load(known[0])
         if isinstance(backend, BackendError):
-            raise backend
+            raise backend.with_traceback(None)  # kept and raised again: what counts is its cause's traceback
         return backend, _record(known[0], backend, None)
 
     def records(self) -> tuple[BackendRecord, ...]:
@@ -159,15 +164,16 @@ class Registry:
 
     def _load(self, point: EntryPoint) -> Backend | BackendError:
         """Import and check one plugin, once; the outcome is kept."""
-        if point not in self._loaded:
-            try:
-                backend = self._ask(point)
-                _check_contract(point, backend)
-                _check_requirements(backend)
-                self._loaded[point] = backend
-            except BackendError as error:
-                self._loaded[point] = error
-        return self._loaded[point]
+        with self._lock:
+            if point not in self._loaded:
+                try:
+                    backend = self._ask(point)
+                    _check_contract(point, backend)
+                    _check_requirements(backend)
+                    self._loaded[point] = backend
+                except BackendError as error:
+                    self._loaded[point] = error
+            return self._loaded[point]
 
     def _ask(self, point: EntryPoint) -> Backend:
         """Import the plugin, register it, and call its own hook implementation.
@@ -181,7 +187,9 @@ class Registry:
             raise _broken(point, f"its entry-point name {point.name!r} is not an identifier such as 'mine'")
         try:
             plugin = point.load()
-        except (Exception, SystemExit) as error:
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # also sys.exit(), and a panic of a compiled plugin
             raise _broken(point, f"{type(error).__name__} when it was imported: {error}") from error
         impls = _register(self._manager, plugin, point, "sparsae_backend")
         if len(impls) != 1:
@@ -189,7 +197,9 @@ class Registry:
             raise _broken(point, f"it implements the hook sparsae_backend {len(impls)} times instead of once")
         try:
             backend: Any = impls[0].function()
-        except (Exception, SystemExit) as error:
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
             self._manager.unregister(plugin)
             raise _broken(point, f"{type(error).__name__} in its hook sparsae_backend: {error}") from error
         reason = ""
@@ -204,6 +214,7 @@ class Registry:
         return made
 
 
+_LOCK = threading.Lock()
 _REGISTRY: Registry | None = None
 _DISABLED: set[str] = set()
 
@@ -211,9 +222,32 @@ _DISABLED: set[str] = set()
 def registry() -> Registry:
     """Return the backends of this process; reads entry-point metadata when it is first called."""
     global _REGISTRY
-    if _REGISTRY is None:
-        _REGISTRY = Registry(entry_points(group=GROUP))
-    return _REGISTRY
+    with _LOCK:
+        if _REGISTRY is None:
+            _REGISTRY = Registry(_entry_points(GROUP))
+        return _REGISTRY
+
+
+def _entry_points(group: str) -> list[EntryPoint]:
+    """Read entry-point metadata; a distribution whose metadata cannot be read is left out, with a warning.
+
+    importlib.metadata gives up on all of them when one file is malformed.
+    """
+    try:
+        return list(entry_points(group=group))
+    except Exception:  # noqa: BLE001 (whatever it is, the search goes on one by one)
+        found: list[EntryPoint] = []
+    for distribution in distributions():
+        try:
+            found += distribution.entry_points.select(group=group)
+        except Exception as error:  # noqa: BLE001
+            name = getattr(distribution, "_path", None) or distribution
+            warnings.warn(
+                f"The entry points of {name} cannot be read ({type(error).__name__}: {error}); they are left out.",
+                SparsaeWarning,
+                stacklevel=4,
+            )
+    return found
 
 
 def disabled() -> set[str]:
@@ -242,7 +276,7 @@ def observer_function(observer: Any) -> Callable[[Any], Any]:
         When it is none of these; says what it is.
     """
     if isinstance(observer, str):
-        points = {point.name: point for point in entry_points(group=OBSERVER_GROUP)}
+        points = {point.name: point for point in _entry_points(OBSERVER_GROUP)}
         if observer not in points:
             raise ParameterError(
                 f"No observer named {observer!r}; registered are: {', '.join(sorted(points)) or 'none'}."
@@ -281,8 +315,8 @@ def _register(manager: pluggy.PluginManager, plugin: Any, point: EntryPoint, hoo
     try:
         manager.register(plugin, name=f"{point.name}={point.value}")
         manager.check_pending()
-    except (ValueError, pluggy.PluginValidationError) as error:  # registered under another name, or a wrong signature
-        if isinstance(error, pluggy.PluginValidationError) and manager.is_registered(plugin):
+    except Exception as error:  # a wrong signature, an unknown hook, the same module under another name
+        if not isinstance(error, ValueError) and manager.is_registered(plugin):
             manager.unregister(plugin)
         raise _broken(point, f"its hooks do not fit: {' '.join(str(error).split())}") from error
     impls = [impl for impl in getattr(manager.hook, hook).get_hookimpls() if impl.plugin is plugin]
@@ -349,8 +383,8 @@ def _record(point: EntryPoint, backend: object, error: BackendError | None) -> B
     """Describe a plugin as far as it is known."""
     record = BackendRecord(
         point.name,
-        point.dist.name if point.dist is not None else "",
-        point.dist.version if point.dist is not None else "",
+        (point.dist.name or "") if point.dist is not None else "",
+        (point.dist.version or "") if point.dist is not None else "",
         point.value,
         _is_bundled(point),
     )

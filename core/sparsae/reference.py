@@ -40,6 +40,8 @@ class Judgement(NamedTuple):
     reach : float
         What one unit of absolute error in an activation can do to a component of the gradient at most;
         it matters where activations underflow.
+    rho_hat_scale : ndarray (n_hidden,)
+        Sum of the absolute values of the terms of rho_hat, rounding in the pre-activation included.
     """
 
     cost: float
@@ -49,6 +51,7 @@ class Judgement(NamedTuple):
     condition: Parameters
     rho_hat: Float
     reach: float
+    rho_hat_scale: Float
 
     def bound(self, dtype: object, block_rows: int | None = None) -> tuple[float, Parameters]:
         """Largest errors of cost and gradient that rounding explains, for work in `dtype`.
@@ -131,8 +134,9 @@ def judge(
     )
     shake = beta * (abs(rho * np.log(rho / r)) + abs((1 - rho) * np.log((1 - rho) / (1 - r)))) + abs(s) * rho_hat
     cost_scale = float((reach * abs(a3 - y) + np.square(a3 - y)).sum() / m + decay + shake.sum())
+    hidden = (a2 + q * z2_scale).mean(axis=0)
     most = (1 + abs(s).max() + abs(W2).sum(axis=0).max()) * (1 + abs(x).max())
-    return Judgement(float(cost), gradient, cost_scale, scale, condition, rho_hat, float(most))
+    return Judgement(float(cost), gradient, cost_scale, scale, condition, rho_hat, float(most), hidden)
 
 
 def _logistic(z: Float) -> Float:

@@ -59,7 +59,7 @@ def wish(backend: str | Backend | None = None) -> tuple[str, str | Backend]:
     for how, value in (
         ("argument", backend),
         ("context", _NAME.get()),
-        ("environment", os.environ.get("SPARSAE_BACKEND")),
+        ("environment", os.environ.get("SPARSAE_BACKEND", "").strip()),
     ):
         if value:
             return how, value
@@ -79,6 +79,11 @@ def select(backend: str | Backend | None = None) -> Selected:
     how, value = wish(backend)
     if isinstance(value, Backend):
         return Selected(value, BackendRecord(value.name, "", "", threading=value.threading), how)
+    if value == AUTO:
+        raise BackendNotFoundError(
+            "'auto' is not a backend: it picks the fastest one for a problem. "
+            "Give it to train, Objective or cost_and_gradient; elsewhere name a backend."
+        )
     if value not in registry().names():
         raise BackendNotFoundError(_not_found(value, how))
     found, record = registry().get(value)

@@ -1,0 +1,119 @@
+"""Argument before context before environment before default; never a silent fallback."""
+
+import asyncio
+import threading
+
+import numpy as np
+import pytest
+
+import sparsae
+from sparsae import selection
+from sparsae.auto import fastest
+
+
+def test_argument_before_context_before_environment_before_default(monkeypatch):
+    """Each level is used only where those before it are silent."""
+    monkeypatch.delenv("SPARSAE_BACKEND", raising=False)
+    assert (selection.select().backend.name, selection.select().how) == ("fused", "default")
+    monkeypatch.setenv("SPARSAE_BACKEND", "loop")
+    assert (selection.select().backend.name, selection.select().how) == ("loop", "environment")
+    with sparsae.use_backend("numpy"):
+        assert (selection.select().backend.name, selection.select().how) == ("numpy", "context")
+        assert (selection.select("dot").backend.name, selection.select("dot").how) == ("dot", "argument")
+        with sparsae.use_backend(threads=3):
+            assert selection.select().backend.name == "numpy"
+            assert selection.requested_threads() == 3
+    assert selection.requested_threads() is None
+
+
+def test_context_ends_with_an_exception_and_stays_in_its_thread_and_task(monkeypatch):
+    """Another thread and another task do not see it."""
+    monkeypatch.delenv("SPARSAE_BACKEND", raising=False)
+    seen = []
+
+    def fail():
+        with sparsae.use_backend("loop"):
+            thread = threading.Thread(target=lambda: seen.append(selection.select().backend.name))
+            thread.start()
+            thread.join()
+            raise RuntimeError("x")
+
+    with pytest.raises(RuntimeError, match="x"):
+        fail()
+
+    async def inside():
+        with sparsae.use_backend("loop"):
+            await asyncio.sleep(0.01)
+
+    async def outside():
+        seen.append(selection.select().backend.name)
+
+    async def both():
+        await asyncio.gather(inside(), outside())
+
+    asyncio.run(both())
+    assert [*seen, selection.select().backend.name] == ["fused", "fused", "fused"]
+
+
+def test_a_misspelt_name_is_refused_with_the_nearest(monkeypatch):
+    """Whoever asked for it is named too."""
+    with pytest.raises(sparsae.BackendNotFoundError, match=r"No backend named 'fussed'; did you mean 'fused'\? Avail"):
+        sparsae.get_backend("fussed")
+    with pytest.raises(sparsae.BackendNotFoundError, match="No backend named 'fussed'"), sparsae.use_backend("fussed"):
+        pass
+    monkeypatch.setenv("SPARSAE_BACKEND", "fussed")
+    with pytest.raises(LookupError, match=r"No backend named 'fussed' \(from SPARSAE_BACKEND\)"):
+        sparsae.train(np.full((4, 3), 0.5), 2)
+    with pytest.raises(sparsae.ParameterError, match=r"must be the name of a backend or a sparsae.Backend; given 3"):
+        sparsae.get_backend(3)
+    with pytest.raises(sparsae.BackendNotFoundError, match="'auto' is not a backend"):
+        sparsae.get_backend("auto")
+
+
+@pytest.mark.parametrize("word", ["0", "-1", "two", "1.5"])
+def test_a_thread_variable_that_is_no_number_is_refused(monkeypatch, word):
+    """SPARSAE_THREADS is a positive integer."""
+    monkeypatch.setenv("SPARSAE_THREADS", word)
+    with pytest.raises(sparsae.ParameterError, match=f"SPARSAE_THREADS must be an integer .* it is '{word}'"):
+        selection.requested_threads()
+
+
+def test_auto_takes_a_backend_that_works_and_says_why_not_the_others():
+    """The receipt names the one that ran and a reason for each other one."""
+    X = np.random.default_rng(0).random((300, 8))
+    with sparsae.Objective(X, 4, backend="auto", threads=1) as objective:
+        objective(np.zeros(objective.size))
+        receipt = objective.receipt
+    names = {record.name for record in sparsae.list_backends() if record.state == "ready"}
+    assert receipt.backend in names
+    for other in names - {receipt.backend}:
+        assert any(note.startswith(f"auto: {other} ") for note in receipt.notes), receipt.notes
+
+
+def test_auto_rejects_whoever_cannot_and_fails_when_nobody_can():
+    """A candidate that declines costs nothing but its line."""
+
+    def enter(name, stack):
+        if name != "able":
+            raise sparsae.BackendDeclinedError(f"{name} declines")
+        return lambda: None
+
+    choice = fastest(["able", "unable"], enter)
+    assert choice.name == "able"
+    assert "auto: unable was rejected: unable declines" in choice.notes
+    with pytest.raises(sparsae.BackendNotFoundError, match=r"auto found no backend .* rejected: unable declines"):
+        fastest(["unable"], enter)
+
+
+def test_a_kernel_that_cannot_be_made_is_one_error_with_its_cause():
+    """A library that fails in the kernel's constructor, and a factory that makes something else."""
+
+    def broken(problem):
+        raise ImportError("libmagic.so: cannot open shared object file")
+
+    X = np.full((4, 3), 0.5)
+    with pytest.raises(sparsae.BackendBrokenError, match=r"Backend 'mine' cannot make a kernel: ImportError: lib") as e:
+        sparsae.Objective(X, 2, backend=sparsae.Backend("mine", broken))
+    assert isinstance(e.value.__cause__, ImportError)
+    with pytest.raises(sparsae.BackendBrokenError, match=r"made a int where a sparsae.Kernel is needed"):
+        sparsae.Objective(X, 2, backend=sparsae.Backend("mine", lambda problem: 3))
