@@ -86,7 +86,7 @@ BAD = {
         "returned str, not one sparsae.Backend",
     ),
     "two": (
-        "import sparsae\nB = sparsae.Backend('two', sparsae.Kernel)\n@sparsae.hookimpl\ndef sparsae_backend(): return [B, B]",
+        "import sparsae\n@sparsae.hookimpl\ndef sparsae_backend(): return [sparsae.Backend('two', sparsae.Kernel)] * 2",
         "broken",
         "returned list, not one sparsae.Backend",
     ),
