@@ -131,6 +131,18 @@ class Part:
 
 
 @final
+class Given:
+    """Room for `backprop`, whose activations are given: without the unit that is always on."""
+
+    def __init__(self, problem: Problem) -> None:
+        n, p, dtype = problem.n_visible, problem.n_hidden, problem.dtype
+        rows = min(problem.block_rows, block_rows(problem))
+        self.scratch = Scratch(rows, n, p, p, dtype)
+        self.part = Part(n, p, dtype)
+        self.s = Tile(rows, p, dtype)
+
+
+@final
 class FusedKernel(Kernel):
     """Forward and backward pass on blocks that stay in cache."""
 
@@ -144,6 +156,7 @@ class FusedKernel(Kernel):
         self.one = np.ones((), dtype)  # an array, since NumPy takes longer to look at a number
         self.scratch = Scratch(m, n, p, self.width, dtype)
         self.part = Part(n, p, dtype)
+        self.given: Given | None = None
         self.bias, self.s = Tile(m, self.width, dtype), Tile(m, self.width, dtype)
 
     def prepare(self, x: Array, target: Array, keep: bool) -> Rows:
@@ -234,17 +247,15 @@ class FusedKernel(Kernel):
 
     def backprop(self, a1: Array, a2: Array, a3: Array, W2: Array, sparsity: Array, target: Array) -> Parameters:
         """Gradient sums over the rows given, piece by piece."""
-        (n, p), dtype, one, part = W2.shape, self.problem.dtype, self.one, self.part
-        rows = min(len(a1), self.problem.block_rows, block_rows(self.problem))
-        scratch = Scratch(rows, n, p, p, dtype)
-        back = aligned((n, p), dtype)
-        back[...] = W2
-        s = np.tile(sparsity, (rows, 1))  # (rows, p)
+        (n, p), one = W2.shape, self.one
+        given = self.given = self.given or Given(self.problem)
+        part = given.part
+        W2 = np.ascontiguousarray(W2)
         total = np.zeros(part.head.size)
-        for start in range(0, len(a1), rows):
-            here = slice(start, start + rows)
+        for start in range(0, len(a1), given.scratch.m):
+            here = slice(start, start + given.scratch.m)
             x, h, o = a1[here], a2[here], a3[here]
-            room = scratch.cut(len(x))
+            room = given.scratch.cut(len(x))
             d, slope, delta2, q = room.d, room.t, room.delta2, room.q
             np.subtract(o, x if target is a1 else target[here], d)
             if self.sigmoid:
@@ -253,17 +264,17 @@ class FusedKernel(Kernel):
                 np.multiply(d, slope, d)  # (m, n) delta3
             np.matmul(h.T, d, part.W2[:p])  # (p, n)
             np.dot(room.ones, d, part.W2[p])  # (n,)
-            np.matmul(d, back, delta2)  # (m, p)
-            np.add(delta2, s[: room.m], delta2)
+            np.matmul(d, W2, delta2)  # (m, p)
+            np.add(delta2, given.s.of(sparsity, room.m), delta2)
             np.subtract(one, h, q)
             np.multiply(q, h, q)
             np.multiply(delta2, q, delta2)  # (m, p)
             np.matmul(delta2.T, x, part.W1)  # (p, n)
             np.dot(room.ones, delta2, part.b1)  # (p,)
             total += part.head
-        sums = Part(n, p, np.dtype(np.float64))
-        sums.head[:] = total
-        return Parameters(sums.W1, sums.b1, sums.W2[:p].T, sums.W2[p])
+        W1, b1, W2_b2 = np.split(total[2 + p :], [p * n, p * n + p])
+        lying = W2_b2.reshape(p + 1, n)
+        return Parameters(W1.reshape(p, n), b1, lying[:p].T, lying[p])
 
     def _hidden(self, weights: Folded, block: Rows, into: Hidden, room: Scratch) -> Hidden:
         """a2 = 1 / (1 + 2^z) with z folded, and its sum over the rows."""

@@ -7,6 +7,7 @@ Abbreviations: m rows of the block at hand, n = n_visible, p = n_hidden; ``dtype
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, fields
@@ -107,7 +108,7 @@ class Sums:
             "b1_sparsity": (p,),
         }
         self.n_visible, self.n_hidden = n, p
-        size = 2 + sum(int(np.prod(shape)) for shape in shapes.values())
+        size = 2 + sum(math.prod(shape) for shape in shapes.values())
         if vector is None:
             vector = np.zeros(size)
         elif vector.shape != (size,) or vector.dtype != np.float64:
@@ -115,7 +116,7 @@ class Sums:
         self.vector = vector
         start = 2
         for name, shape in shapes.items():
-            stop = start + int(np.prod(shape))
+            stop = start + math.prod(shape)
             setattr(self, name, vector[start:stop].reshape(shape))
             start = stop
         self.head = vector[: size - p * n - p]

@@ -110,6 +110,7 @@ class Registry:
         self._manager = _manager()
         self._points: dict[str, list[EntryPoint]] = {}
         self._loaded: dict[EntryPoint, Backend | BackendError] = {}
+        self._ready: dict[str, BackendRecord] = {}
         self._lock = threading.RLock()  # two threads that load the same plugin would register it twice
         for point in points:
             known = self._points.setdefault(point.name, [])
@@ -146,7 +147,9 @@ class Registry:
         backend = self._load(known[0])
         if isinstance(backend, BackendError):
             raise backend.with_traceback(None)  # kept and raised again: what counts is its cause's traceback
-        return backend, _record(known[0], backend, None)
+        if name not in self._ready:  # whose it is stands in a file, which takes a millisecond to read
+            self._ready[name] = _record(known[0], backend, None)
+        return backend, self._ready[name]
 
     def records(self) -> tuple[BackendRecord, ...]:
         """Return a record of each registered backend, sorted by name; imports every plugin module."""

@@ -20,8 +20,9 @@ def affinity_cpus() -> int:
     return os.cpu_count() or 1
 
 
+@cache
 def cgroup_cpus() -> float | None:
-    """CPU quota of the control group, in CPUs; None when there is none (or no control groups)."""
+    """CPU quota of the control group, in CPUs; None when there is none.  Read once a process."""
     quotas = []
     for folder in _cgroup_folders("cpu"):
         words = _read(folder / "cpu.max").split()  # version 2: "QUOTA PERIOD" or "max PERIOD"
@@ -36,8 +37,12 @@ def cgroup_cpus() -> float | None:
     return min(quotas, default=None)
 
 
+@cache
 def memory_limit() -> int:
-    """Bytes of memory that this process may use: the machine's, or the control group's limit where that is less."""
+    """Bytes of memory that this process may use: the machine's, or the control group's limit where that is less.
+
+    Read once a process.
+    """
     total = 8 << 30
     if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
         total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")

@@ -159,19 +159,20 @@ def test_use_backend_and_environment_give_threads(monkeypatch, digits):
 
 def test_cgroup_limits_are_read(monkeypatch, tmp_path):
     """Both versions of control groups, the least along the path, and silence where there are none."""
+    cpus = resources.cgroup_cpus.__wrapped__  # as read the first time
     monkeypatch.setattr(resources, "CGROUP", tmp_path)
     monkeypatch.setattr(resources, "PROC_CGROUP", tmp_path / "self")
-    assert resources.cgroup_cpus() is None
+    assert cpus() is None
     (tmp_path / "self").write_text("0::/a/b\n")
     (tmp_path / "a" / "b").mkdir(parents=True)
     (tmp_path / "a" / "b" / "cpu.max").write_text("max 100000\n")
     (tmp_path / "a" / "cpu.max").write_text("150000 100000\n")
     (tmp_path / "a" / "memory.max").write_text("1048576\n")
-    assert resources.cgroup_cpus() == 1.5
-    assert resources.memory_limit() == 1 << 20
+    assert cpus() == 1.5
+    assert resources.memory_limit.__wrapped__() == 1 << 20
     (tmp_path / "self").write_text("4:cpu,cpuacct:/x\n3:memory:/x\n")
     (tmp_path / "cpu,cpuacct" / "x").mkdir(parents=True)
     (tmp_path / "cpu,cpuacct" / "x" / "cpu.cfs_quota_us").write_text("50000\n")
     (tmp_path / "cpu,cpuacct" / "x" / "cpu.cfs_period_us").write_text("100000\n")
-    assert resources.cgroup_cpus() == 0.5
+    assert cpus() == 0.5
     assert resources.whole_cpus(0.5) == 1
