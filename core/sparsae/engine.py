@@ -14,7 +14,7 @@ from typing import Any, Literal, final
 import numpy as np
 from numpy.typing import NDArray
 
-from sparsae.errors import BackendBrokenError, ParameterError, SparsaeError
+from sparsae.errors import BackendBrokenError, BackendError, ParameterError, SparsaeError
 from sparsae.kernel import Backend, Kernel, Problem, Sums
 from sparsae.model import Array, Parameters, check_size
 from sparsae.resources import memory_limit
@@ -180,7 +180,7 @@ class Engine:
         if self.storage.kept and self._blocks is None:
             self._prepare_all()
         self._tree.restart()
-        self._weights = self.kernels[0].begin(parameters)
+        self._weights = self._ask("begin", parameters)
         m = self.plan.n_samples
         if self.storage.passes == 2:
             self._run(self._encode_segment)
@@ -191,7 +191,7 @@ class Engine:
         self._run(self._accumulate_segment)
         self._checked = True
         sums = self._tree.total()
-        self.kernels[0].finish(self._weights, sums)
+        self._ask("finish", self._weights, sums)
         if self.storage.passes == 1:
             s = sparsity_of(sums.hidden / m)
             sums.W1 += s[:, None] * sums.W1_sparsity
@@ -209,6 +209,15 @@ class Engine:
             task(kernel, segment, pool.current)
 
         pool.run(one, self.plan.n_segments, self._describe)
+
+    def _ask(self, method: str, *arguments: Any) -> Any:
+        """Call what is done once an evaluation; an exception of the kernel's is named as such."""
+        try:
+            return getattr(self.kernels[0], method)(*arguments)
+        except (SparsaeError, MemoryError):
+            raise
+        except Exception as error:
+            raise BackendError(f"Backend {self._name!r} failed in {method}: {type(error).__name__}: {error}") from error
 
     def _describe(self, segment: int) -> str:
         start, stop = self.plan.segment_rows(segment)

@@ -114,6 +114,19 @@ def test_an_exception_in_a_worker_surfaces_once_with_the_segment(workers, where)
         assert np.isfinite(objective(theta)[0])
 
 
+@pytest.mark.parametrize("method", ["begin", "finish"])
+def test_what_is_done_once_an_evaluation_is_named_when_it_fails(method):
+    """The kernel's begin and finish: the backend and the method stand in the message, the cause is chained."""
+
+    def fail(self, *_):
+        raise RuntimeError("out of luck")
+
+    fails = Backend("fails", type("Fails", (Counting,), {method: fail}), threading="workers")
+    with pytest.raises(BackendError, match=f"Backend 'fails' failed in {method}: RuntimeError: out of luck") as caught:
+        Objective(np.full((5, 3), 0.5), 2, backend=fails)(np.zeros(17))
+    assert isinstance(caught.value.__cause__, RuntimeError)
+
+
 def test_interrupt_stops_within_a_block_and_leaves_no_thread():
     """Ctrl-C in the middle of an evaluation: raised once, after the other worker has left its block."""
     working = threading.Event()
