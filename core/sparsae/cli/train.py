@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -104,5 +105,20 @@ def summary(result: Any) -> dict[str, Any]:
         "  sparsity": f"{history.sparsity[-1]:.6f}",
         "seconds": f"{seconds:.2f}, {outside:.0f} % of it outside the evaluations",
         "backend": f"{receipt.backend}, {receipt.threads_granted} threads, {receipt.workers} workers, {receipt.dtype}",
-        **{name.replace("_", " "): f"{value:.4f}" for name, value in result.metrics.items()},
+        **_metrics(result.metrics),
     }
+
+
+def _metrics(metrics: Mapping[str, float]) -> dict[str, str]:
+    """Word the figures of merit; a share is told with its threshold."""
+    words = {}
+    for name, value in metrics.items():
+        if name.endswith("_share"):
+            side = "below" if name == "dead_share" else "above"
+            edge = metrics.get(f"{name.removesuffix('_share')}_{side}")
+            words[f"{name.removesuffix('_share')} units"] = f"{value:.1%}" + (
+                f" (mean activation {side} {edge:g})" if edge is not None else ""
+            )
+        elif not name.endswith(("_below", "_above")):
+            words[name.replace("_", " ")] = f"{value:.4f}"
+    return words
