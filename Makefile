@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
-.PHONY: help install demo test check lint docs format clean
+.PHONY: help install demo test prove prove-tests check lint docs format clean
 
 help:
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -24,7 +24,19 @@ demo: $(STAMP) ## train on natural-image patches, print, draw (demo/)
 	$(BIN)/python docs/demo.py
 
 test: $(STAMP) ## the test suite
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -m "not prove" $(PYTEST_ARGS)
+
+# Each proof also runs alone: make prove-resume.  Run them on a quiet machine.
+PROOFS := $(patsubst tests/prove/%.py,prove-%,$(sort $(wildcard tests/prove/*.py)))
+prove: prove-tests $(PROOFS) ## the slow evidence, into prove/*.log
+
+prove-tests: $(STAMP)
+	@mkdir -p prove
+	@bash -o pipefail -c '$(BIN)/python -m pytest -m prove $(PYTEST_ARGS) 2>&1 | tee prove/tests.log; code=$$?; test $$code = 0 -o $$code = 5' # 5: none is marked
+
+prove-%: tests/prove/%.py $(STAMP)
+	@mkdir -p prove
+	@bash -o pipefail -c '$(BIN)/python -u $< 2>&1 | tee prove/$*.log'
 
 check: lint docs ## everything static
 

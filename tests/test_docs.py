@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import re
 import subprocess
@@ -51,6 +52,7 @@ def test_the_python_examples_of_a_page_run(page: Path, tmp_path: Path, monkeypat
     """
     monkeypatch.chdir(tmp_path)
     document = Document.parse(str(page), SkipParser(), PythonCodeBlockParser(doctest_optionflags=ELLIPSIS))
+    document.namespace["importlib"] = importlib  # for the conditions of the comments
     if skipped := evaluate(document):
         pytest.skip("; ".join(skipped))
 
