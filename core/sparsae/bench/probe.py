@@ -131,6 +131,16 @@ class Lines:
         line, _, self._buffer = self._buffer.partition(b"\n")
         return line.decode(errors="replace")
 
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._process.pid
+
+    def kill(self) -> None:
+        """End the process at once: it hangs, or cannot be trusted to end by itself."""
+        self._process.kill()
+        self.close()
+
     def close(self) -> None:
         """End the process."""
         assert self._process.stdin is not None

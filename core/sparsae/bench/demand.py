@@ -1,0 +1,149 @@
+"""How many CPUs a process wanted: the verification of thread limits by demand, not by claim.
+
+Linux counts, for every thread, the time on a CPU and the time that it was ready and had to wait for one.
+Their sum over wall time is the number of threads that wanted to run, whatever they were granted:
+a process that is pinned to one CPU and runs two busy threads uses one CPU and demands two.
+CPU time over wall time alone can only prove a breach.
+"""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from typing import Literal, NamedTuple, Self, final
+
+PROC = Path("/proc")
+TOLERANCE = 0.25  # CPUs above the limit that are put down to housekeeping
+IDLE = 0.5  # a worker that demands less than this much of one CPU spends its time elsewhere
+POLL = 0.004  # seconds between two looks at the threads of a process
+WINDOW = 0.2  # seconds that a demand is measured over, at least
+
+Honesty = Literal["honoured", "breach", "sleeps", "unverified"]
+
+
+class Schedule(NamedTuple):
+    """Nanoseconds on a CPU and nanoseconds spent ready and waiting for one."""
+
+    on_cpu: int
+    delay: int
+
+
+def read_schedule(task: Path) -> Schedule | None:
+    """Read one thread's ``schedstat``; None where there is none."""
+    try:
+        words = (task / "schedstat").read_bytes().split()
+        return Schedule(int(words[0]), int(words[1]))
+    except (OSError, ValueError, IndexError):
+        return None
+
+
+def read_process(pid: int | str = "self") -> dict[str, Schedule]:
+    """Read every thread of a process: thread id -> schedule; empty where the system does not tell."""
+    try:
+        tasks = list((PROC / str(pid) / "task").iterdir())
+    except OSError:
+        return {}
+    found = {task.name: read_schedule(task) for task in tasks}
+    return {name: schedule for name, schedule in found.items() if schedule is not None}
+
+
+def total(schedules: dict[str, Schedule]) -> Schedule | None:
+    """Add up the threads; None where there are none."""
+    if not schedules:
+        return None
+    return Schedule(sum(s.on_cpu for s in schedules.values()), sum(s.delay for s in schedules.values()))
+
+
+@final
+class Watch:
+    """Looks at the threads of another process every few milliseconds, so that short-lived ones count too.
+
+    A context manager around the work; `spent` afterwards is what was used and waited for meanwhile.
+    It looks from outside, from a thread of the one who asks, and so takes nothing from the process that it looks at
+    but a few microseconds of a CPU that both may use.
+    """
+
+    def __init__(self, pid: int) -> None:
+        self._pid = pid
+        self._first: dict[str, Schedule] = {}
+        self._last: dict[str, Schedule] = {}
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._look_often, name="sparsae-watch", daemon=True)
+        self.spent: Schedule | None = None
+
+    def __enter__(self) -> Self:
+        self._first = read_process(self._pid)
+        self._last = dict(self._first)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+        self._last |= read_process(self._pid)
+        if self._first:  # a thread that came later began at zero
+            self.spent = Schedule(
+                sum(s.on_cpu - self._first.get(name, Schedule(0, 0)).on_cpu for name, s in self._last.items()),
+                sum(s.delay - self._first.get(name, Schedule(0, 0)).delay for name, s in self._last.items()),
+            )
+
+    def _look_often(self) -> None:
+        while not self._stop.wait(POLL):
+            self._last |= read_process(self._pid)
+
+
+@final
+class Demand(NamedTuple):
+    """What a process wanted while it worked.
+
+    Attributes
+    ----------
+    cpus : float or None
+        (time on a CPU + time waiting for one) / wall time; None where the system does not tell the second.
+    used : float
+        CPU time / wall time: what it was granted.
+    wall : float
+        Seconds that were looked at.
+    """
+
+    cpus: float | None
+    used: float
+    wall: float
+
+    @classmethod
+    def measured(cls, spent: Schedule | None, cpu: float, wall: float) -> Self:
+        """Combine what a `Watch` saw with the CPU time of the whole process, threads that ended included."""
+        if spent is None:
+            return cls(None, cpu / wall, wall)
+        return cls((max(spent.on_cpu / 1e9, cpu) + spent.delay / 1e9) / wall, cpu / wall, wall)
+
+    def honesty(self, threads: int) -> Honesty:
+        """Whether a limit of `threads` was honoured."""
+        seen = self.used if self.cpus is None else max(self.cpus, self.used)
+        if seen > threads + TOLERANCE:
+            return "breach"
+        if self.cpus is None:
+            return "unverified"
+        return "sleeps" if self.cpus < IDLE else "honoured"
+
+
+def wait_until_quiet(pid: int, *, longest: float = 0.25, look: float = 0.003) -> float | None:
+    """Wait until the threads of a process stay off the CPU; return the seconds waited.
+
+    OpenBLAS's helpers spin for a tenth of a second after a call and libgomp's for a fiftieth,
+    and slow down whoever comes next.  Where the system does not tell, None: wait the longest.
+    """
+    pause = threading.Event()
+    waited = 0.0
+    before = total(read_process(pid))
+    if before is None:
+        pause.wait(longest)
+        return None
+    while waited < longest:
+        pause.wait(look)
+        waited += look
+        now = total(read_process(pid))
+        if now is None or now.on_cpu - before.on_cpu < 0.02 * look * 1e9:
+            break
+        before = now
+    return waited
