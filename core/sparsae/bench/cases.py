@@ -10,6 +10,7 @@ import hashlib
 import time
 import warnings
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import Any, final
 
 import numpy as np
@@ -54,8 +55,12 @@ def make(heat: Heat, backend: str, threads: int, seed: int) -> Case:
     """Make the case of a heat for a backend; no backend: the peak product."""
     if not backend:
         return PeakCase(heat, threads, seed)
-    kind = {"backprop": BackpropCase, "objective": ObjectiveCase, "train": TrainCase}[heat.case]
-    return kind(heat, backend, threads, seed)
+    kinds: dict[str, Callable[..., Case]] = {
+        "backprop": BackpropCase,
+        "objective": ObjectiveCase,
+        "train": TrainCase,
+    }
+    return kinds[heat.case](heat, backend, threads, seed)
 
 
 def aligned(a: NDArray[Any], dtype: Any = None) -> Array:
@@ -117,9 +122,7 @@ class BackpropCase(Case):
 
     def run(self) -> Parameters:
         """Call `sparsae.backprop` once."""
-        return backprop(
-            self.x, self.a2, self.a3, self.W2, self.sparsity, backend=self.backend, threads=self.threads
-        )
+        return backprop(self.x, self.a2, self.a3, self.W2, self.sparsity, backend=self.backend, threads=self.threads)
 
     def error(self) -> float:
         """Compare sums / m with the gradient of the reference without weight decay."""
@@ -260,6 +263,4 @@ def _objective_error(objective: Objective, theta: Any, judgement: Judgement, dty
     cost, gradient = objective(theta)
     parts = Parameters.from_flat(gradient, objective.n_visible, objective.n_hidden)
     cost_bound, bounds = judgement.bound(dtype)
-    return largest(
-        [np.float64(cost), *parts], [np.float64(judgement.cost), *judgement.gradient], [cost_bound, *bounds]
-    )
+    return largest([np.float64(cost), *parts], [np.float64(judgement.cost), *judgement.gradient], [cost_bound, *bounds])

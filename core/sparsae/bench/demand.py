@@ -9,6 +9,7 @@ CPU time over wall time alone can only prove a breach.
 from __future__ import annotations
 
 import threading
+import time
 from pathlib import Path
 from typing import Literal, NamedTuple, Self, final
 
@@ -58,7 +59,8 @@ def total(schedules: dict[str, Schedule]) -> Schedule | None:
 class Watch:
     """Looks at the threads of another process every few milliseconds, so that short-lived ones count too.
 
-    A context manager around the work; `spent` afterwards is what was used and waited for meanwhile.
+    A context manager around the work; `spent` afterwards is what was used and waited for meanwhile,
+    and `wall` how many seconds that was: a thread can have wanted no more than that.
     It looks from outside, from a thread of the one who asks, and so takes nothing from the process that it looks at
     but a few microseconds of a CPU that both may use.
     """
@@ -70,8 +72,10 @@ class Watch:
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._look_often, name="sparsae-watch", daemon=True)
         self.spent: Schedule | None = None
+        self.wall = 0.0
 
     def __enter__(self) -> Self:
+        self._start = time.perf_counter_ns()
         self._first = read_process(self._pid)
         self._last = dict(self._first)
         self._thread.start()
@@ -81,6 +85,7 @@ class Watch:
         self._stop.set()
         self._thread.join()
         self._last |= read_process(self._pid)
+        self.wall = (time.perf_counter_ns() - self._start) / 1e9
         if self._first:  # a thread that came later began at zero
             self.spent = Schedule(
                 sum(s.on_cpu - self._first.get(name, Schedule(0, 0)).on_cpu for name, s in self._last.items()),

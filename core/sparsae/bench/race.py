@@ -163,13 +163,13 @@ class HeatRun:
         answer = self._ask(key, do="prepare")
         self._say({"kind": "worker", "cell": key} | answer)
         if not answer["error"] <= 1:
-            raise WrongResult(f"the result is {answer['error']:.3g} times as far from the reference as rounding explains")
+            raise WrongResult(f"its error is {answer['error']:.3g} times what rounding explains")
 
     def _measure_demand(self, key: str) -> None:
         threads = self._cells[key].threads
         with Watch(self._lines[key].pid) as watch:
             answer = self._ask(key, do="work", seconds=WINDOW)
-        demand = Demand.measured(watch.spent, answer["cpu"], answer["wall"])
+        demand = Demand.measured(watch.spent, answer["cpu"], watch.wall if watch.spent else answer["wall"])
         honesty = demand.honesty(threads)
         self._say({"kind": "demand", "cell": key, "honesty": honesty} | demand._asdict())
         wait_until_quiet(self._lines[key].pid)
@@ -192,7 +192,9 @@ class HeatRun:
 
     def _ask(self, key: str, **request: Any) -> dict[str, Any]:
         """Hand the baton over and wait until it comes back."""
-        line = self._lines[key].ask(json.dumps(request), timeout=self._settings.timeout)
+        slow = request["do"] == "prepare"  # imports and the reference count too
+        timeout = max(self._settings.timeout, 120.0) if slow else self._settings.timeout
+        line = self._lines[key].ask(json.dumps(request), timeout=timeout)
         try:
             answer = json.loads(line)
         except ValueError:

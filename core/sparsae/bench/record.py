@@ -133,7 +133,9 @@ def read(path: Path) -> tuple[Session, ...]:
             if number == len(lines) and number > 1:
                 notes.append(f"The file ends in the middle of line {number}; what stands before it is shown.")
                 break
-            raise FileFormatError(f"{path} is no record of a race, or damaged: line {number} is not an event.") from None
+            raise FileFormatError(
+                f"{path} is no record of a race, or damaged: line {number} is not an event."
+            ) from None
         if number == 1:
             _check_header(path, event)
         events.append(event)
@@ -171,7 +173,10 @@ def conditions(session: Session) -> dict[str, Any]:
         if pool["user_api"] == "blas"
     }
     policies = {
-        f"{name}={worker['variables'][name]}" for worker in workers for name in WAIT_POLICY if name in worker["variables"]
+        f"{name}={worker['variables'][name]}"
+        for worker in workers
+        for name in WAIT_POLICY
+        if name in worker["variables"]
     }
     return {
         "CPU": machine["cpu"],

@@ -11,7 +11,7 @@ from itertools import product
 from typing import Any, Literal, Self, final
 
 from sparsae.errors import BackendNotFoundError, ParameterError
-from sparsae.plugins import list_backends
+from sparsae.selection import list_backends
 from sparsae.threads import cpu_budget
 
 CASES = ("backprop", "objective", "train")

@@ -63,7 +63,7 @@ class Worker:
 
         found: dict[str, Any] = {"affinity": affinity(), "variables": thread_variables()}
         if self.backend:
-            from sparsae.plugins import select
+            from sparsae.selection import select
 
             selected = select(self.backend)
             found |= {

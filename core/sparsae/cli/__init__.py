@@ -23,6 +23,7 @@ COMMANDS = {
     "plot": ("model", "Draw the learned features or the cost curve."),
     "info": ("model", "Say what a model file holds."),
     "backends": ("backends", "List the backends."),
+    "bench": ("bench", "Race the backends fairly."),
     "doctor": ("doctor", "Say what this machine does to your numbers."),
 }
 

@@ -1,0 +1,56 @@
+"""The ratios of a race as a picture; needs matplotlib."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from sparsae.bench.record import Session
+from sparsae.bench.standings import Group
+
+_COLOURS = {"ok": "#3366aa"}
+_OTHER = "#bb5500"
+
+
+def draw(sessions: Sequence[Session], path: Path) -> None:
+    """Draw time over time of the reference, with intervals, of the last session; one panel for each table."""
+    groups = [group for group in sessions[-1].groups() if any(row.effect for row in group.rows)]
+    heights = [1.4 + 0.32 * len(group.rows) for group in groups] or [1.5]
+    figure = Figure(figsize=(7.5, sum(heights)), layout="constrained")
+    for axes, group in zip(
+        figure.subplots(len(heights), 1, squeeze=False, height_ratios=heights)[:, 0], groups, strict=False
+    ):
+        _panel(axes, group)
+    figure.savefig(path, dpi=150)
+
+
+def _panel(axes: object, group: Group) -> None:
+    """One group: a point and an interval for each row, the noise floor as a band around 1."""
+    from typing import Any, cast
+
+    ax = cast(Any, axes)
+    rows = [row for row in group.rows if row.effect is not None]
+    if group.floor is not None:
+        ax.axvspan(math.exp(-group.floor), math.exp(group.floor), color="0.9", label="noise floor")
+    ax.axvline(1, color="0.5", linewidth=0.8)
+    for place, row in enumerate(rows):
+        assert row.effect is not None
+        low, high = row.effect.interval
+        colour = _COLOURS.get(row.state, _OTHER)
+        if math.isfinite(high):
+            ax.plot([low, high], [place, place], color=colour, linewidth=2)
+        ax.plot([row.effect.ratio], [place], "o", color=colour, markersize=5)
+    names = [row.label if row.state == "ok" else f"{row.label} ({row.state})" for row in rows]
+    ax.set(yticks=range(len(rows)), yticklabels=names, xscale="log", ylim=(len(rows) - 0.5, -0.5))
+    ax.set_title(f"{group.heat}, {group.threads} thread{'s' if group.threads > 1 else ''}", fontsize=10, loc="left")
+    ax.set_xlabel(f"time / time of {group.reference} (less is faster; 95 % intervals)", fontsize=9)
+    ticks = [
+        t
+        for t in (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100)
+        if ax.get_xlim()[0] <= t <= ax.get_xlim()[1]
+    ]
+    ax.set_xticks(ticks, [f"{t:g}" for t in ticks])
+    ax.minorticks_off()

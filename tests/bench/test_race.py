@@ -1,0 +1,303 @@
+"""Real races, small ones, with backends that misbehave."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from sparsae.bench import race as race_module
+from sparsae.bench.race import choose_cpus, environment, run
+from sparsae.bench.record import Recorder, read
+from sparsae.bench.settings import PEAK, Settings
+from sparsae.bench.standings import standings
+from sparsae.errors import BackendNotFoundError, ParameterError
+
+spec = importlib.util.spec_from_file_location("strangers_source", Path(__file__).with_name("strangers.py"))
+strangers = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(strangers)
+
+RACE = """
+import sys
+from pathlib import Path
+from sparsae.bench.race import run
+from sparsae.bench.record import Recorder
+from sparsae.bench.settings import Settings
+settings = Settings.checked(backends=sys.argv[2].split(","), threads=[1], sizes=["200x20x10"], cases=["backprop"],
+    preset="quick", rounds=6, launches=1, timeout=4.0, batch=0.002)
+with Recorder(Path(sys.argv[1])) as recorder:
+    run(settings, recorder)
+"""
+
+
+@pytest.fixture(scope="module")
+def bad_race(tmp_path_factory):
+    """One launch of a race in which most backends misbehave."""
+    folder = tmp_path_factory.mktemp("strangers")
+    strangers.install(folder)
+    file = folder / "race.jsonl"
+    command = [sys.executable, "-c", RACE, str(file), ",".join(["numpy", *strangers.NAMES])]
+    subprocess.run(command, env=os.environ | {"PYTHONPATH": str(folder)}, check=True, timeout=300)
+    return read(file)[0]
+
+
+@pytest.fixture(scope="module")
+def good_race():
+    """Two launches of two backends and two cases at one thread."""
+    settings = Settings.checked(
+        backends=["numpy", "dot"],
+        threads=[1],
+        sizes=["small"],
+        cases=["objective", "train"],
+        dtypes=["f4"],
+        rounds=6,
+        launches=2,
+        batch=0.002,
+    )
+    recorder = Recorder()
+    shares = []
+    run(settings, recorder, lambda what, share: shares.append(share))
+    return recorder, shares
+
+
+@pytest.mark.parametrize(
+    ("name", "state", "why"),
+    [
+        ("numpy", "ok", ""),
+        ("chatty", "ok", ""),
+        ("greedy", "breach", "demand"),
+        ("wrong", "wrong", "what rounding explains"),
+        ("later", "wrong", "what rounding explains"),
+        ("sleepy", "sleeps", "demand 0."),
+        ("mortal", "failed", "ended with code 9"),
+        ("hanging", "failed", "no answer within 4 s"),
+        ("garbage", "failed", "something else than an answer: '%%% garbage %%%'"),
+    ],
+)
+def test_each_kind_of_misbehaviour_is_caught_and_named(bad_race, name, state, why):
+    """A backend that ignores its limit, is wrong, sleeps, dies, hangs or writes garbage is shown as such.
+
+    One that is wrong only after a while is caught by the check after timing;
+    one that prints disturbs nobody; and none of them stops the others.
+    """
+    row = {row.label: row for row in bad_race.groups()[0].rows}[name]
+    assert row.state == state, row.why
+    assert why in row.why
+    if state != "ok":
+        assert row.tier is None
+        assert row.verdict == ""
+
+
+def test_wrong_results_are_not_timed(bad_race):
+    """A backend that is wrong before timing has no sample at all."""
+    assert not [event for event in bad_race.events if event["kind"] == "sample" and event["cell"] == "wrong x1"]
+    assert [event for event in bad_race.events if event["kind"] == "sample" and event["cell"] == "chatty x1"]
+
+
+def test_turns_are_complete_rounds_in_random_order(good_race):
+    """Each round visits each cell once, and the order differs from round to round."""
+    recorder, _ = good_race
+    samples = [event for event in recorder.events if event["kind"] == "sample"]
+    rounds = {}
+    for sample in samples:
+        rounds.setdefault((sample["heat"], sample["launch"], sample["round"]), []).append(sample)
+    assert len(rounds) == 2 * 2 * 6
+    cells = {"numpy x1", "dot x1", "numpy' x1", f"{PEAK} x1"}
+    for visits in rounds.values():
+        assert {v["cell"] for v in visits} == cells
+        assert sorted(v["position"] for v in visits) == [0, 1, 2, 3]
+    orders = {tuple(v["cell"] for v in sorted(visits, key=lambda v: v["position"])) for visits in rounds.values()}
+    assert len(orders) > 5
+
+
+def test_loops_are_frozen_before_the_first_round(good_race):
+    """A cell makes the same number of calls in every batch of a launch."""
+    recorder, _ = good_race
+    loops = {}
+    for event in recorder.events:
+        if event["kind"] == "sample":
+            loops.setdefault((event["heat"], event["launch"], event["cell"]), set()).add(event["loops"])
+    assert all(len(counts) == 1 for counts in loops.values())
+
+
+def test_the_record_holds_what_a_reader_needs(good_race):
+    """Variables and affinity as the child saw them, pools before and after, data, error: all are there."""
+    recorder, _ = good_race
+    worker = next(event for event in recorder.events if event["kind"] == "worker" and event["cell"] == "dot x1")
+    assert worker["affinity"] == choose_cpus(1)
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"):
+        assert worker["variables"][name] == "1"
+    assert {"architecture", "version", "num_threads"} <= worker["pools_after_call"][0].keys()
+    assert all(pool["num_threads"] == 1 for pool in worker["pools_after_call"])
+    X = worker["arrays"]["X"]
+    assert (X["shape"], X["dtype"], X["order"], X["alignment"]) == ([100, 8], "float32", "C", 64)
+    assert len(X["digest"]) == 64
+    assert 0 <= worker["error"] <= 1
+    assert worker["distribution"] == "sparsae"
+    header = recorder.events[0]
+    assert {"cpu", "caches", "affinity", "cgroup_quota", "variables"} <= header["machine"].keys()
+    busy = next(event for event in recorder.events if event["kind"] == "launch")["busy"]
+    assert {"steal", "load"} <= busy.keys()
+    sample = next(event for event in recorder.events if event["kind"] == "sample")
+    assert {"wall", "cpu", "delay", "switches", "clean", "round", "position", "loops"} <= sample.keys()
+    assert {e["kind"] for e in recorder.events} >= {"header", "launch", "worker", "demand", "loops", "after", "end"}
+
+
+def test_all_workers_have_the_same_data(good_race):
+    """Every contestant of a heat works on the same numbers."""
+    recorder, _ = good_race
+    digests = {
+        (event["heat"], event["arrays"]["X"]["digest"])
+        for event in recorder.events
+        if event["kind"] == "worker" and "arrays" in event
+    }
+    assert len(digests) == 2  # one for each heat
+
+
+def test_the_training_case_takes_the_fixed_number_of_evaluations(good_race):
+    """The case `train` ends by its number of evaluations, not by convergence."""
+    recorder, _ = good_race
+    for event in recorder.events:
+        if event["kind"] == "worker" and event["heat"].startswith("train") and "evaluations" in event:
+            assert 20 <= event["evaluations"] <= 22
+
+
+def test_progress_goes_from_nothing_to_all(good_race):
+    """The share of the whole never goes back and ends near one."""
+    _, shares = good_race
+    assert shares == sorted(shares)
+    assert shares[0] == 0
+    assert 0.9 < shares[-1] <= 1
+
+
+def test_ctrl_c_keeps_what_was_measured(tmp_path):
+    """Interrupted in the middle, the command prints the standings so far, and the record can be read; code 130."""
+    file = tmp_path / "race.jsonl"
+    command = [sys.executable, "-c", "from sparsae.cli import main; main()", "bench", "--backends", "numpy,dot"]
+    command += ["--threads", "1", "--size", "small", "--rounds", "100000", "--launches", "1", "--json", str(file)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 100
+    while time.monotonic() < deadline and not (file.exists() and file.read_text().count('"sample"') > 30):
+        time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert "Traceback" not in err
+    assert "numpy" in out
+    assert "dot" in out
+    session = read(file)[0]
+    assert not session.complete
+    assert "interrupted" in session.notes[0]
+    children = [event for event in session.events if event["kind"] == "worker"]
+    assert children
+
+
+def test_without_proc_nothing_is_verified_and_nobody_is_ranked(good_race):
+    """Where the system does not tell waiting times, every cell is "unverified" and has no tier."""
+    recorder, _ = good_race
+    events = json.loads(json.dumps(recorder.events))
+    for event in events:
+        if event["kind"] == "demand":
+            event |= {"cpus": None, "honesty": "unverified"}
+        if event["kind"] == "sample":
+            event |= {"delay": None, "clean": True}
+    for group in standings(events):
+        assert {row.state for row in group.rows} == {"unverified"}
+        assert {row.tier for row in group.rows} == {None}
+
+
+def test_more_than_the_peak_is_an_error_and_not_a_record(good_race):
+    """A kernel that claims to be faster than the BLAS that it runs on is not ranked; one with a BLAS of its own is."""
+    recorder, _ = good_race
+    events = json.loads(json.dumps(recorder.events))
+    for event in events:
+        if event["kind"] == "sample":
+            event |= {"clean": True, "delay": 0.0}
+            event["wall"] /= 1e5 if event["cell"] == "dot x1" else 1
+            event["cpu"] = event["wall"]
+    rows = {row.label: row for row in standings(events)[0].rows}
+    assert rows["dot"].state == "impossible"
+    assert rows["dot"].tier is None
+    assert "% of the peak" in rows["dot"].why
+    for event in events:
+        if event["kind"] == "worker" and event["cell"] == "dot x1":
+            event["threading"] = "own"
+    assert {row.label: row for row in standings(events)[0].rows}["dot"].state == "ok"
+
+
+def test_cpus_are_the_same_for_all_and_exactly_as_many_as_threads():
+    """T threads get T CPUs of ours, always the same ones."""
+    mine = os.sched_getaffinity(0)
+    for threads in range(1, len(mine) + 1):
+        assert len(choose_cpus(threads)) == threads
+        assert set(choose_cpus(threads)) <= mine
+        assert choose_cpus(threads) == choose_cpus(threads)
+
+
+def test_one_cpu_only(monkeypatch):
+    """On one CPU a race of one thread is planned by default, and two threads are refused with the reason."""
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0})
+    assert Settings.checked(backends=["dot"]).threads == (1,)
+    with pytest.raises(ParameterError, match=r"threads=2 cannot be raced fairly.*this process may use 1"):
+        Settings.checked(backends=["dot"], threads=[2])
+
+
+def test_no_affinity_is_no_crash(monkeypatch):
+    """Where the system knows no affinity nothing is pinned."""
+    monkeypatch.setattr(race_module, "affinity", list)
+    assert choose_cpus(2) == []
+
+
+def test_every_variable_is_set_before_a_library_loads():
+    """The environment of a worker names its number of threads for every runtime."""
+    changes = environment(1)
+    assert {changes[f"{name}_NUM_THREADS"] for name in ("OMP", "OPENBLAS", "MKL", "BLIS", "NUMBA", "TBB")} == {"1"}
+    assert "xla_cpu_multi_thread_eigen=false" in changes["XLA_FLAGS"]
+    assert environment(2)["OMP_NUM_THREADS"] == "2"
+
+
+@pytest.mark.parametrize(
+    ("choice", "error", "message"),
+    [
+        ({"backends": ["numpi"]}, BackendNotFoundError, "did you mean 'numpy'"),
+        ({"cases": ["forward"]}, ParameterError, "No case 'forward'; choose from backprop, objective, train"),
+        ({"dtypes": ["f2"]}, ParameterError, "No dtype 'f2'; choose from f8, f4"),
+        ({"sizes": ["10x20"]}, ParameterError, "SAMPLESxINPUTSxHIDDEN such as 10000x64x25"),
+        ({"sizes": ["0x2x2"]}, ParameterError, "cannot be read"),
+        ({"preset": "slow"}, ParameterError, "No preset 'slow'; choose from quick, default, publish"),
+        ({"backends": ["dot"], "reference": "numpy"}, ParameterError, "'numpy' does not race; choose from dot"),
+        ({"rounds": 0}, ParameterError, "rounds must be at least 1; given 0"),
+        ({"launches": -1}, ParameterError, "launches must be at least 1; given -1"),
+    ],
+)
+def test_what_cannot_be_raced_is_refused_with_the_choices(choice, error, message):
+    """Unknown backends, cases, dtypes, sizes and presets are refused before anything starts."""
+    with pytest.raises(error, match=message):
+        Settings.checked(**choice)
+
+
+def test_a_name_given_twice_races_against_itself():
+    """The A/A race: the second copy has a label of its own."""
+    labels = [cell.label for cell in Settings.checked(backends=["dot", "dot"], threads=[1]).cells()]
+    assert labels == ["dot", "dot#2", "dot'", PEAK]
+
+
+def test_settings_survive_the_record():
+    """What was asked for comes back from JSON as it was."""
+    settings = Settings.checked(
+        backends=["dot", "numpy"], sizes=["mnist", "5x4x3"], cases=["train"], dtypes=["f4", "f8"]
+    )
+    assert Settings.from_dict(json.loads(json.dumps(settings.to_dict()))) == settings
+
+
+def test_useful_work_is_the_same_for_everyone():
+    """6mnp flop for backprop and 10mnp for the objective."""
+    heats = Settings.checked(backends=["dot"], cases=["backprop", "objective"], sizes=["10x3x2"]).heats()
+    assert [heat.flop for heat in heats] == [360.0, 600.0]
