@@ -1,0 +1,71 @@
+"""Is a thread limit honoured?  Measured by the CPU time that the process asks for, not by what a library says."""
+
+from __future__ import annotations
+
+import os
+import time
+import warnings
+from pathlib import Path
+
+from sparsae.errors import ThreadsWarning
+from sparsae.objective import Objective
+from sparsae.testing.subject import SETTINGS, Subject, Unverified
+
+TASKS = Path("/proc/self/task")
+MARGIN = 0.35  # of a thread: what the interpreter, the clock and a spinning pool that goes to sleep may add
+
+
+def thread_limit(s: Subject) -> None:
+    """With one thread granted it asks for no more than one CPU; with two, for no more than two."""
+    n, p = 256, 128
+    seconds = 0.25 if s.quick else 0.5
+    budgets = (1,) if s.original.threading == "none" else (1, 2)
+    for threads in budgets:
+        m = 1500
+        s.label = f"{threads} thread(s), m={m} n={n} p={p}, {seconds} s"
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ThreadsWarning)
+            objective = Objective(s.data(m, n), p, backend=s.backend, dtype=s.dtype, threads=threads, **SETTINGS)
+            with objective:
+                theta = s.parameters(n, p).flatten()
+                used = float("inf")
+                for _ in range(3):  # a disturbance is not repeated; a second thread is
+                    used = min(used, _demand(objective, theta, seconds))
+                    if used <= threads + MARGIN:
+                        break
+        if used > threads + MARGIN:
+            s.fail(f"{threads} thread(s) were granted and {used:.2f} CPUs were asked for")
+    if not TASKS.exists() and (os.cpu_count() or 1) == 1:
+        raise Unverified("one CPU and no /proc: a second thread would not show in CPU time")
+
+
+def _demand(objective: Objective, theta: object, seconds: float) -> float:
+    """CPUs asked for, on average: time on a CPU and, where the system tells it, time spent waiting for one."""
+    objective(theta)  # type: ignore[arg-type]
+    time.sleep(0.05)  # a pool that spins after its work goes to sleep
+    wanted, cpu, begun = _schedule(), time.process_time(), time.perf_counter()
+    while time.perf_counter() - begun < seconds:
+        objective(theta)  # type: ignore[arg-type]
+    wall = time.perf_counter() - begun
+    after = _schedule()
+    used = (time.process_time() - cpu) / wall  # threads that have ended count here, waiting ones below
+    if wanted is None or after is None:
+        return used
+    return max(used, sum(after[task] - wanted.get(task, 0.0) for task in after) / wall)
+
+
+def _schedule() -> dict[str, float] | None:
+    """Seconds that each thread of this process ran, or was ready to run; None where that cannot be read."""
+    found = {}
+    try:
+        for task in TASKS.iterdir():
+            try:
+                ran, waited, _ = (task / "schedstat").read_text().split()
+            except FileNotFoundError:
+                if not (TASKS / task.name).exists():
+                    continue  # the thread ended meanwhile
+                raise
+            found[task.name] = (int(ran) + int(waited)) / 1e9
+    except (OSError, ValueError):
+        return None
+    return found if any(found.values()) else None

@@ -1,0 +1,116 @@
+"""Inputs that users have and authors forget: memory layouts, read-only data, saturated units."""
+
+from __future__ import annotations
+
+import tempfile
+import warnings
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sparsae.kernel import Sums
+from sparsae.model import Array, Parameters
+from sparsae.testing.subject import Subject
+
+
+def layouts(X: Array, folder: Path) -> dict[str, Any]:
+    """Return the same values in every memory layout."""
+    strided = np.zeros((2 * X.shape[0], 3 * X.shape[1]), X.dtype)[::2, ::3]
+    strided[...] = X
+    np.save(folder / "c.npy", X)
+    np.save(folder / "f.npy", np.asfortranarray(X))
+    readonly = X.copy()
+    readonly.flags.writeable = False
+    return {
+        "C order, writable": X.copy(),
+        "F order": np.asfortranarray(X),
+        "strided": strided,
+        "negative strides": X[::-1, ::-1].copy()[::-1, ::-1],
+        "read-only": readonly,
+        "memory-mapped": np.load(folder / "c.npy", mmap_mode="r"),
+        "memory-mapped, F order": np.load(folder / "f.npy", mmap_mode="r"),
+    }
+
+
+def memory_layouts(s: Subject) -> None:
+    """Any memory order, strided, reversed, read-only, memory-mapped: the same result, and the data stays as it is."""
+    m, n, p = 130, 8, 5
+    X, Y, made = s.data(m, n), s.data(m, n, seed=1), s.parameters(n, p)
+    with tempfile.TemporaryDirectory() as name:
+        first, second = Path(name, "x"), Path(name, "y")
+        first.mkdir()
+        second.mkdir()
+        pairs = zip(layouts(X, first).items(), layouts(Y, second).values(), strict=True)
+        for (layout, x), y in pairs:
+            for passes, target in product((2, 1), (None, y)):
+                s.label = f"{layout}, m={m} n={n} p={p} passes={passes} separate target={target is not None}"
+                s.agrees(made, x, passes=passes, target=target, block_rows=48)
+                s.same_bits("the data was written to", np.array(x), X)
+                s.same_bits("the target was written to", np.array(y), Y)
+
+
+def inputs_untouched(s: Subject) -> None:
+    """No method writes its inputs: writable ones stay as they are, read-only and non-contiguous ones are taken."""
+    m, n, p = 40, 7, 5
+    for output, kind in product(s.outputs, ("writable", "read-only", "non-contiguous")):
+        s.label = f"{kind} inputs to each method, m={m} n={n} p={p} output={output}"
+        kernel = s.kernel(n, p, output=output)
+        rng = np.random.default_rng(0)
+        made = s.parameters(n, p).astype(s.dtype)
+        plain = {
+            "x": s.data(m, n),
+            "a2": s.data(m, p, seed=1),
+            "a3": s.data(m, n, seed=2),
+            "target": s.data(m, n, seed=3),
+            "sparsity": rng.normal(size=p).astype(s.dtype),
+            **made._asdict(),
+        }
+        given = {name: _as(kind, a) for name, a in plain.items()}
+        _call_all(kernel, given, n, p)
+        for name, a in plain.items():
+            s.same_bits(f"{name} was written to", given[name], a)
+
+
+def _as(kind: str, a: Array) -> Array:
+    if kind == "non-contiguous":
+        wide = np.zeros(tuple(2 * k for k in a.shape), a.dtype)
+        view: Array = wide[tuple(slice(None, None, 2) for _ in a.shape)]
+        view[...] = a
+        return view
+    made = a.copy()
+    made.flags.writeable = kind == "writable"
+    return made
+
+
+def _call_all(kernel: Any, given: dict[str, Array], n: int, p: int) -> None:
+    """Call each method once, in both passes and with blocks kept or not."""
+    x, target, sparsity = given["x"], given["target"], given["sparsity"]
+    weights = kernel.begin(Parameters(given["W1"], given["b1"], given["W2"], given["b2"]))
+    for goal, keep in product((x, target), (True, False)):
+        block, into = kernel.prepare(x, goal, keep), Sums(n, p)
+        kernel.accumulate(weights, block, kernel.encode(weights, block)[0], sparsity, into)
+        kernel.accumulate(weights, block, None, None, into)
+        kernel.finish(weights, into)
+    kernel.backprop(x, given["a2"], given["a3"], given["W2"], sparsity, x)
+    kernel.backprop(x, given["a2"], given["a3"], given["W2"], sparsity, target)
+
+
+def saturated(s: Subject) -> None:
+    """Pre-activations of +-800, mean activations of 0 and 1: finite, silent, right."""
+    m, n, p = 50, 6, 4
+    X, made = s.data(m, n), s.parameters(n, p)
+    levels = (-800.0, -40.0, -15.0, 15.0, 40.0, 800.0)
+    for hidden, visible, output, passes in product(levels, (-800.0, 0.0, 800.0), s.outputs, (2, 1)):
+        if output == "linear" and visible:
+            continue
+        s.label = f"biases {hidden:g} hidden, {visible:g} visible, m={m} n={n} p={p} output={output} passes={passes}"
+        shifted = Parameters(made.W1, made.b1 + hidden, made.W2, made.b2 + visible)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            s.agrees(shifted, X, passes=passes, output=output, block_rows=16)
+    s.label = "one hidden unit always off, one always on, the others not"
+    b1 = np.array([-800.0, 800.0, *made.b1[2:]])
+    for passes in (2, 1):
+        s.agrees(Parameters(made.W1, b1, made.W2, made.b2), X, passes=passes, block_rows=16)

@@ -1,0 +1,162 @@
+"""The conformance kit bites: every mutant is rejected by the check meant for it, and its correct twin passes."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import sparsae
+from sparsae.testing import BackendConformance, check
+from sparsae.testing.runner import CHECKS, run_one
+
+HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE))
+import mutants  # noqa: E402 (a module of its own, so that its kernels pickle by name)
+
+sys.path.remove(str(HERE))
+
+
+def failures(report):
+    """Names of the checks that failed, with their messages."""
+    return {verdict.check: verdict.message for verdict in report.verdicts if verdict.outcome == "fail"}
+
+
+def test_the_kit_accepts_every_bundled_backend(backend):
+    """In both dtypes; what could not be verified says why.  ``SPARSAE_KIT=full`` runs the full kit."""
+    report = check(backend, quick=os.environ.get("SPARSAE_KIT") != "full")
+    assert not failures(report)
+    assert report.passed
+    for verdict in report.verdicts:
+        assert verdict.outcome == "pass" or "promised for" in verdict.message
+
+
+@pytest.mark.parametrize("threading", ["workers", "blas", "none"])
+def test_the_correct_twin_passes(threading):
+    """What the mutants were made from passes every check."""
+    assert not failures(check(mutants.make(mutants.Twin, threading=threading), quick=True))
+
+
+@pytest.mark.parametrize("mutant", mutants.MUTANTS, ids=lambda mutant: mutant.__name__)
+def test_every_mutant_is_rejected_by_the_check_meant_for_it(mutant):
+    """The verdict names what failed, on which input, and how to do it again."""
+    name = mutants.MUTANTS[mutant]
+    modes = np.geterr()
+    try:
+        verdict = run_one(mutants.make(mutant, threading="workers"), name, "float64", quick=True)
+    finally:
+        np.seterr(**modes)
+    assert verdict.outcome == "fail", verdict
+    assert "Input: " in verdict.message
+    assert name in verdict.reproduce
+
+
+def test_a_limit_that_leaks_after_an_exception_is_rejected():
+    """limit_threads without `finally`; its correct twin passes."""
+    from sparsae import threads
+
+    before = {pool["prefix"]: pool["num_threads"] for pool in threads.pools()}
+    if max(before.values(), default=1) == 1:
+        pytest.skip("every pool here has one thread already")
+    right = run_one(
+        mutants.make(mutants.Twin, threading="own", limit_threads=mutants.lending_limit), "global_state", "float64"
+    )
+    import threadpoolctl
+
+    with threadpoolctl.threadpool_limits():  # gives back whatever leaks
+        wrong = run_one(
+            mutants.make(mutants.Twin, threading="own", limit_threads=mutants.leaking_limit), "global_state", "float64"
+        )
+        for library in threadpoolctl.ThreadpoolController().lib_controllers:
+            library.set_num_threads(before.get(library.prefix, library.num_threads))
+    assert right.outcome == "pass", right
+    assert wrong.outcome == "fail"
+    assert "after limit_threads(1)" in wrong.message
+
+
+def test_a_verdict_says_by_how_much_where_and_how_to_reproduce():
+    """Quantity, component, error, bound, input, and a command."""
+    verdict = run_one(mutants.make(mutants.BetaTwice), "closed_forms", "float64")
+    assert "gradient of b1 is" in verdict.message
+    assert "off by" in verdict.message
+    assert "rounding explains" in verdict.message
+    assert "all parameters zero, m=50 n=6 p=4" in verdict.message
+    assert verdict.kernel_calls > 0
+
+
+def test_a_dtype_that_is_not_supported_is_said_to_be_declined():
+    """Neither failed nor passed."""
+    verdict = run_one(mutants.make(mutants.Float32Inside, dtypes=("float32",)), "reference", "float64")
+    assert (verdict.outcome, verdict.message) == ("declined", "it supports float32")
+
+
+def test_what_raises_is_a_verdict_with_the_place():
+    """The root cause, its file and line."""
+    verdict = run_one(mutants.make(sparsae.Kernel), "reference", "float64")
+    assert verdict.outcome == "fail"
+    assert "NotImplementedError: Watched must define" not in verdict.message
+    assert "NotImplementedError: Kernel must define backprop()." in verdict.message
+    assert "kernel.py, line" in verdict.message
+
+
+def test_unknown_checks_and_dtypes_are_named():
+    """With what there is."""
+    with pytest.raises(sparsae.ParameterError, match="No check named 'speed'; there are: registration, "):
+        check("numpy", only=["speed"])
+    with pytest.raises(sparsae.ParameterError, match="No dtype named 'int8'; there are: float64, float32"):
+        check("numpy", dtypes=["int8"])
+
+
+def test_optimised_python_changes_no_verdict():
+    """`python -O` removes assert statements; the kit has none that count."""
+    code = """
+import json, sys
+sys.path.insert(0, sys.argv[1])
+import mutants
+from sparsae.testing.runner import run_one
+cases = [(mutants.Twin, name) for name in ("reference", "gradient", "saturated", "same_bits", "inputs_untouched")]
+cases += [(m, n) for m, n in mutants.MUTANTS.items() if n not in ("thread_limit", "two_threads", "global_state")]
+print(json.dumps([run_one(mutants.make(m), n, "float64", quick=True).outcome for m, n in cases]))
+"""
+    outcomes = []
+    for flags in ([], ["-O"]):
+        done = subprocess.run(
+            [sys.executable, *flags, "-c", code, str(HERE)], capture_output=True, text=True, check=True, env=os.environ
+        )
+        outcomes.append(json.loads(done.stdout))
+    assert outcomes[0] == outcomes[1]
+    assert outcomes[0][:5] == ["pass"] * 5
+    assert set(outcomes[0][5:]) == {"fail"}
+
+
+class TestLoopback(BackendConformance):
+    """The standing odd backend that has `backprop` alone: core's defaults do the rest."""
+
+    backend = mutants.make(mutants.Twin, threading="workers")
+    quick = True
+
+
+class TestStrict(BackendConformance):
+    """The standing odd backend that refuses anything that the contract does not promise it."""
+
+    backend = mutants.make(mutants.Strict, threading="workers")
+    quick = True
+
+
+class TestReadOnly(BackendConformance):
+    """The standing odd backend that is given only read-only arrays, and gives only read-only arrays back."""
+
+    backend = mutants.make(mutants.ReadOnly, threading="workers")
+    quick = True
+
+
+def test_the_class_runs_every_check_in_both_dtypes():
+    """One subclass with one attribute is one test for each check and dtype."""
+    marks = {mark.args[0]: mark.args[1] for mark in BackendConformance.test_backend.pytestmark}
+    assert list(marks["name"]) == list(CHECKS)
+    assert marks["dtype"] == ("float64", "float32")
