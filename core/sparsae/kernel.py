@@ -164,7 +164,14 @@ class Kernel:
     ----------
     problem : Problem
         Stands on the instance as ``problem``.
+
+    Attributes
+    ----------
+    notes : tuple of str
+        What the user should find in the receipt, such as the time that compiling took.
     """
+
+    notes: tuple[str, ...] = ()
 
     def __init__(self, problem: Problem) -> None:
         self.problem = problem

@@ -304,7 +304,7 @@ class Objective:
                 with self:
                     pass
             plan, storage, record = self.engine.plan, self.engine.storage, self.selected.record
-            notes = [*self.selected.notes, *self.grant.notes, *self._missed]
+            notes = [*self.selected.notes, *self.grant.notes, *self._missed, *self.engine.kernels[0].notes]
             if self.backend.threading in ("blas", "own") and self.grant.pool > 1:
                 notes.append("The last bits may depend on the number of threads with this backend.")
             self._receipt = Receipt(
