@@ -219,7 +219,6 @@ class Registry:
 
 _LOCK = threading.Lock()
 _REGISTRY: Registry | None = None
-_DISABLED: set[str] = set()
 
 
 def registry() -> Registry:
@@ -254,14 +253,9 @@ def _entry_points(group: str) -> list[EntryPoint]:
 
 
 def disabled() -> set[str]:
-    """Return the names that ``SPARSAE_DISABLE`` or `disable` took out of use."""
+    """Return the names that ``SPARSAE_DISABLE`` takes out of use; ``sparsae --disable`` adds to it."""
     words = os.environ.get("SPARSAE_DISABLE", "").split(",")
-    return _DISABLED | {word.strip() for word in words if word.strip()}
-
-
-def disable(names: Iterable[str]) -> None:
-    """Take backends out of use for the rest of this process; what ``--disable`` does."""
-    _DISABLED.update(names)
+    return {word.strip() for word in words if word.strip()}
 
 
 def observer_function(observer: Any) -> Callable[[Any], Any]:

@@ -6,6 +6,7 @@ so that ``sparsae --help`` loads click and nothing heavier.
 
 from __future__ import annotations
 
+import os
 import sys
 from importlib import import_module
 from typing import Any
@@ -22,7 +23,9 @@ COMMANDS = {
     "reconstruct": ("model", "Write what the model makes of data."),
     "plot": ("model", "Draw the learned features or the cost curve."),
     "info": ("model", "Say what a model file holds."),
-    "backends": ("backends", "List the backends."),
+    "backends": ("backends", "List the backends, or say everything about one."),
+    "check": ("backends", "Prove that a backend is right."),
+    "new-backend": ("backends", "Write a new backend that installs and passes."),
     "bench": ("bench", "Race the backends fairly."),
     "doctor": ("doctor", "Say what this machine does to your numbers."),
 }
@@ -64,8 +67,22 @@ class LazyGroup(click.Group):
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="sparsae")
-def cli() -> None:
+@click.option("--disable", multiple=True, metavar="NAME", help="Do without this backend; may be repeated.")
+@click.pass_context
+def cli(ctx: click.Context, *, disable: tuple[str, ...]) -> None:
     """Train sparse autoencoders on the CPU, with the backend of your choice."""
+    if disable:  # by the environment, so that processes which measure do without it too
+        before = os.environ.get("SPARSAE_DISABLE")
+        os.environ["SPARSAE_DISABLE"] = ",".join([*disable, before or ""])
+        ctx.call_on_close(lambda: _restore("SPARSAE_DISABLE", before))
+
+
+def _restore(name: str, value: str | None) -> None:
+    """Give an environment variable back."""
+    if value is None:
+        os.environ.pop(name, None)
+    else:
+        os.environ[name] = value
 
 
 def main(args: list[str] | None = None) -> None:

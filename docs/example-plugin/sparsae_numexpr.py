@@ -1,0 +1,56 @@
+"""The backend `numexpr` for sparsae: elementwise formulas in one pass over memory, products by BLAS."""
+
+from contextlib import contextmanager
+
+import sparsae
+
+
+class NumexprKernel(sparsae.Kernel):
+    """Backpropagation with numexpr's own thread pool."""
+
+    def __init__(self, problem):
+        super().__init__(problem)
+        import numexpr  # here, so that listing the backends does not load it
+
+        self.evaluate = numexpr.evaluate
+
+    def backprop(self, a1, a2, a3, W2, sparsity, target):
+        """Gradient sums over the m rows given; n inputs, p hidden units."""
+        formula = "(a3 - target) * a3 * (1 - a3)" if self.problem.output == "sigmoid" else "a3 - target"
+        delta3 = self.evaluate(formula, {"a3": a3, "target": target}, {})  # (m, n)
+        back = delta3 @ W2  # (m, p)
+        names = {"back": back, "sparsity": sparsity, "a2": a2}
+        delta2 = self.evaluate("(back + sparsity) * a2 * (1 - a2)", names, {})  # (m, p)
+        return sparsae.Parameters(
+            W1=delta2.T @ a1,  # (p, n)
+            b1=delta2.sum(axis=0),  # (p,)
+            W2=delta3.T @ a2,  # (n, p)
+            b2=delta3.sum(axis=0),  # (n,)
+        )
+
+
+@contextmanager
+def limit_threads(n):
+    """Hold numexpr's pool at n threads, and give it back."""
+    import numexpr
+
+    before = numexpr.set_num_threads(n)
+    try:
+        yield
+    finally:
+        numexpr.set_num_threads(before)
+
+
+@sparsae.hookimpl
+def sparsae_backend():
+    """Register the backend."""
+    return sparsae.Backend(
+        "numexpr",
+        NumexprKernel,
+        summary="elementwise work compiled by numexpr, with its own threads; products by BLAS",
+        threading="own",
+        limit_threads=limit_threads,
+        outputs=("sigmoid", "linear"),
+        requires=("numexpr",),
+        install="pip install numexpr",
+    )
