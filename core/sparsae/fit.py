@@ -16,7 +16,7 @@ from sparsae.checkpoint import Checkpoint, Found, check_identity, check_place, f
 from sparsae.engine import Passes
 from sparsae.errors import CheckpointWarning, ParameterError
 from sparsae.kernel import Backend
-from sparsae.loop import COLUMNS, Keeper, Loop, Row
+from sparsae.loop import COLUMNS, Counts, Keeper, Loop, Row
 from sparsae.metrics import metrics, variance_sum
 from sparsae.minibatch import Epochs
 from sparsae.model import Parameters, check_parameters, check_size
@@ -82,6 +82,8 @@ class Fit:
     ----------
     rows : list of tuple
         The learning curve before the resume.
+    counts : Counts or None
+        What was used before it.
     notes : list of str
         For the receipt.
     """
@@ -91,11 +93,13 @@ class Fit:
         self.method = settings.method
         self.notes: list[str] = []
         self.rows: list[Row] = []
+        self.counts: Counts | None = None
         if found.saved is not None:
             assert settings.checkpoint is not None
             header = found.saved.header
             check_identity(Path(settings.checkpoint.path), header["identity"], self.identity())
             self.rows = [tuple(row) for row in found.saved.history.tolist()]
+            self.counts = Counts(*header["counts"])
             self.method = self._adopted_method(header)
             self.notes += _resume_notes(header, objective.receipt, self.method)
 
@@ -271,7 +275,7 @@ def _resume_notes(header: Mapping[str, Any], now: Receipt, method: AnyMethod) ->
 def finish(fit: Fit, loop: Loop, runner: Method, state: State) -> TrainResult:
     """Save the last state, evaluate the parameters to keep, and put the result together."""
     if loop.keeper is not None:
-        loop.keeper.save(state, loop.rows)
+        loop.keeper.save(state, loop.rows, loop.counts)
     reason, detail = (state.outcome, "") if state.outcome else (loop.reason, loop.detail)
     if reason == "converged" and not detail:
         detail = "the held-out cost has not fallen any more"

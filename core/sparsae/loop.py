@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 import warnings
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar, final
+from typing import Any, NamedTuple, TypeVar, final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,8 +32,17 @@ COLUMNS = (
     "seconds",
     "evaluation_seconds",
 )
-COST, GRADIENT_MAX, SECONDS, INSIDE = 2, 6, 7, 8
+COST, GRADIENT_MAX = 2, 6
 Row = tuple[float, ...]
+
+
+@final
+class Counts(NamedTuple):
+    """What a fit has used so far: evaluations, wall time, and how much of it the evaluations took."""
+
+    evaluations: int = 0
+    seconds: float = 0.0
+    evaluation_seconds: float = 0.0
 
 
 @final
@@ -58,22 +67,21 @@ class Keeper:
         self._rotate = rotate
         self._warned = False
         self._time, self._iteration = time.perf_counter(), 0
-        self._written: tuple[int, object] | None = None
 
-    def consider(self, state: State, rows: list[Row], now: float) -> None:
+    def consider(self, state: State, rows: list[Row], counts: Counts, now: float) -> None:
         """Save when that many iterations or seconds have passed since the last time."""
         every, seconds = self._plan.every, self._plan.seconds
         by_count = every is not None and state.iteration - self._iteration >= every
         if by_count or (seconds is not None and now - self._time >= seconds):
-            self.save(state, rows)
+            self.save(state, rows, counts)
 
     def start(self, iteration: int) -> None:
         """Count from here."""
         self._time, self._iteration = time.perf_counter(), iteration
 
-    def save(self, state: State, rows: list[Row]) -> None:
+    def save(self, state: State, rows: list[Row], counts: Counts) -> None:
         """Save now; a failure is said once."""
-        header = {**self._header(), "iteration": state.iteration, "evaluations": int(rows[-1][1]), "columns": COLUMNS}
+        header = {**self._header(), "iteration": state.iteration, "columns": COLUMNS, "counts": counts}
         saved = Saved(header, self._method.pack(state), np.array(rows))
         try:
             save(self._path, saved, rotate=self._rotate)
@@ -102,8 +110,10 @@ class Loop:
     interrupt : Interrupt
     tell : callable or None
         ``tell(state, row) -> bool`` informs observers; True: one of them wants to stop.
-    rows : list of tuple
+    rows : sequence of tuple
         The learning curve so far, when the fit is resumed.
+    counts : Counts, optional
+        And what it has used: more than the last row says, in the middle of an epoch.
 
     Attributes
     ----------
@@ -123,9 +133,10 @@ class Loop:
         stop: Stop,
         interrupt: Interrupt,
         tell: Callable[[State, Row], bool] | None,
-        rows: list[Row] | None = None,
+        rows: Sequence[Row] = (),
+        counts: Counts | None = None,
     ) -> None:
-        self.rows: list[Row] = list(rows or ())
+        self.rows: list[Row] = list(rows)
         self.reason: Reason | None = None
         self.detail = ""
         self.evaluation: Evaluation | None = None
@@ -133,11 +144,15 @@ class Loop:
         self._max_iter, self._stop, self._interrupt, self._tell = max_iter, stop, interrupt, tell
         self._evaluate = self.timed(objective.evaluate)
         self._recent: deque[Evaluation] = deque(maxlen=30)
-        self._evaluations = int(self.rows[-1][1]) if self.rows else 0
-        self._inside = self.rows[-1][INSIDE] if self.rows else 0.0
+        self._evaluations, before, self._inside = counts or Counts()
         self._recorded = int(self.rows[-1][0]) if self.rows else -1
         self._start = time.perf_counter()
-        self._origin = self._start - (self.rows[-1][SECONDS] if self.rows else 0.0)
+        self._origin = self._start - before
+
+    @property
+    def counts(self) -> Counts:
+        """What the fit has used so far."""
+        return Counts(self._evaluations, time.perf_counter() - self._origin, self._inside)
 
     def timed(self, function: Callable[..., T]) -> Callable[..., T]:
         """Return the function on the clock and counted."""
@@ -166,7 +181,7 @@ class Loop:
             wish = self._tell is not None and self._tell(state, row)
         self.reason, self.detail = self._why(state, now, wish=wish)
         if self.keeper is not None and self.reason is None:
-            self.keeper.consider(state, self.rows, now)
+            self.keeper.consider(state, self.rows, self.counts, now)
         return self.reason is not None
 
     def _record(self, state: State, now: float) -> Row:

@@ -132,6 +132,7 @@ def train(
             interrupt=interrupt,
             tell=fit.tell(watchers),
             rows=fit.rows,
+            counts=fit.counts,
         )
         runner = fit.runner(shuffle_seed, loop)
         start = theta if found.saved is None else runner.unpack(dict(found.saved.arrays))

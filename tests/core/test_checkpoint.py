@@ -78,6 +78,16 @@ def test_stop_and_resume_is_never_having_stopped(small: Array, path: Path, metho
     assert "Resumed at iteration 13." in resumed.receipt.notes
 
 
+@pytest.mark.parametrize("method", [Adam(batch_rows=32), Adam(batch_rows=32, held_out=0.2)])
+def test_a_fit_that_stopped_in_mid_epoch_goes_on_there(small: Array, path: Path, method: Any) -> None:
+    """Stopped by the number of evaluations between two mini-batches; the end has the bits of never having stopped."""
+    whole = train(small, 5, method=method, max_iter=6)
+    part = train(small, 5, method=method, stop=sparsae.Stop(evaluations=18), max_iter=6, checkpoint=path)
+    assert part.status.reason == "evaluation limit"
+    assert load(path).arrays["counts"][2] > 0  # rows of the epoch that are done
+    assert same(train(small, 5, method=method, max_iter=6, checkpoint=path, resume=True), whole)
+
+
 def test_the_number_of_threads_may_change_for_row_workers(small: Array, path: Path) -> None:
     """One thread before, two after: the same bits, and no note about it."""
     whole = train(small, 5, max_iter=20, block_rows=16, threads=1)
