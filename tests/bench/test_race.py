@@ -111,6 +111,11 @@ def test_turns_are_complete_rounds_in_random_order(good_race):
     assert len(rounds) == 2 * 2 * 6
     cells = {"numpy x1", "dot x1", "numpy' x1", f"{PEAK} x1"}
     for visits in rounds.values():
+        for cell in cells:  # a turn is repeated only where the worker had to wait for a CPU
+            attempts = [v for v in visits if v["cell"] == cell]
+            assert [v["attempt"] for v in attempts] == list(range(len(attempts)))
+            assert not any(v["clean"] for v in attempts[:-1])
+        visits[:] = [v for v in visits if v["attempt"] == 0]
         assert {v["cell"] for v in visits} == cells
         assert sorted(v["position"] for v in visits) == [0, 1, 2, 3]
     orders = {tuple(v["cell"] for v in sorted(visits, key=lambda v: v["position"])) for visits in rounds.values()}

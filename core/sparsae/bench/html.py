@@ -30,6 +30,7 @@ th { color: var(--soft); font-weight: 600; } .word { text-align: left; }
 tr.other td { color: var(--soft); } tr.bad td { color: var(--bad); }
 svg { width: 100%; height: auto; max-width: 46rem; display: block; } svg text { fill: var(--ink); font-size: 13px; }
 svg .soft { fill: var(--soft); }
+@media (max-width: 40rem) { svg text { font-size: 17px; } }
 dl { display: grid; grid-template-columns: minmax(7rem, max-content) 1fr; gap: 0.2rem 1rem; font-size: 0.9rem; }
 dt { color: var(--soft); } dd { margin: 0; overflow-wrap: anywhere; }
 pre { overflow: auto; max-height: 24rem; font-size: 0.75rem; border: 1px solid var(--line); padding: 0.5rem; }

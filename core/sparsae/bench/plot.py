@@ -10,15 +10,24 @@ from matplotlib.figure import Figure
 
 from sparsae.bench.record import Session
 from sparsae.bench.standings import Group
+from sparsae.errors import DataError
 
 _COLOURS = {"ok": "#3366aa"}
 _OTHER = "#bb5500"
 
 
 def draw(sessions: Sequence[Session], path: Path) -> None:
-    """Draw time over time of the reference, with intervals, of the last session; one panel for each table."""
+    """Draw time over time of the reference, with intervals, of the last session; one panel for each table.
+
+    Raises
+    ------
+    DataError
+        When nothing could be compared.
+    """
     groups = [group for group in sessions[-1].groups() if any(row.effect for row in group.rows)]
-    heights = [1.4 + 0.32 * len(group.rows) for group in groups] or [1.5]
+    if not groups:
+        raise DataError("There is nothing to draw: no backend has enough clean rounds to be compared.")
+    heights = [1.4 + 0.32 * len(group.rows) for group in groups]
     figure = Figure(figsize=(7.5, sum(heights)), layout="constrained")
     for axes, group in zip(
         figure.subplots(len(heights), 1, squeeze=False, height_ratios=heights)[:, 0], groups, strict=False

@@ -27,6 +27,7 @@ from sparsae.errors import ProbeError
 FORMAT, VERSION = "sparsae-race", 1
 Emit = Callable[[dict[str, Any]], None]
 _SERVE = "import sys; from sparsae.bench.worker import serve; serve(sys.argv[1])"
+RETRIES = 2  # of a turn in which the worker had to wait for a CPU; decided by the waiting, never by the time
 _TOPOLOGY = "/sys/devices/system/cpu/cpu{}/topology/thread_siblings_list"
 
 
@@ -186,9 +187,13 @@ class HeatRun:
             self._try(key, lambda key=key, position=position: self._turn(key, turn, position))  # type: ignore[misc]
 
     def _turn(self, key: str, turn: int, position: int) -> None:
-        sample = self._ask(key, do="time")
-        sample["waited"] = wait_until_quiet(self._lines[key].pid)
-        self._say({"kind": "sample", "cell": key, "round": turn, "position": position} | sample)
+        for attempt in range(1 + RETRIES):
+            sample = self._ask(key, do="time")
+            sample["waited"] = wait_until_quiet(self._lines[key].pid)
+            place = {"cell": key, "round": turn, "position": position, "attempt": attempt}
+            self._say({"kind": "sample"} | place | sample)
+            if sample["clean"]:
+                return
 
     def _ask(self, key: str, **request: Any) -> dict[str, Any]:
         """Hand the baton over and wait until it comes back."""

@@ -20,7 +20,7 @@ def ratio_plot(group: Group) -> str:
         return ""
     floor = group.floor or 0.0
     ends = [value for row in rows for value in _reach(row)]
-    low, high = min(*ends, math.exp(-floor) * 0.95), max(*ends, math.exp(floor) * 1.05)
+    low, high = min(*ends, math.exp(-floor)) * 0.9, max(*ends, math.exp(floor)) * 1.1
     x = LogAxis(low, high)
     bottom = LINE * len(rows) + 10
     band = f"<rect x='{x(math.exp(-floor)):.1f}' y='4' width='{x(math.exp(floor)) - x(math.exp(-floor)):.1f}' "

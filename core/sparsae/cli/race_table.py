@@ -54,7 +54,7 @@ def print_changes(changes: Iterable[Change]) -> None:
 
 def _console() -> Console:
     """A console that is wide enough for the table: a terminal that is not wraps it, and a file holds it whole."""
-    return Console(highlight=False, soft_wrap=True, width=max(Console().width, 104))
+    return Console(highlight=False, soft_wrap=True, width=max(Console().width, 132))
 
 
 def _table(headings: Iterable[str]) -> Table:

@@ -1,0 +1,128 @@
+"""The page of a race, in a real browser where there is one."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import shutil
+import subprocess
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from sparsae.bench.html import page
+from sparsae.bench.record import Session, split
+from sparsae.bench.settings import Settings
+
+spec = importlib.util.spec_from_file_location("simulated_pages", Path(__file__).with_name("simulated.py"))
+simulated = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(simulated)
+
+TIMES = {"numpy": 1.5e-6, "einsum": 1.5e-6, "dot": 0.8e-6}
+CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
+FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]
+FLAGS += ["--disable-background-networking", "--disable-component-update", "--disable-sync", "--hide-scrollbars"]
+FLAGS += ["--enable-logging=stderr", "--virtual-time-budget=2000"]
+
+
+@pytest.fixture(scope="module")
+def sessions():
+    settings = Settings.checked(
+        backends=list(TIMES), threads=[1], sizes=["1000x64x25", "4000x64x25"], launches=3, rounds=6
+    )
+    return [Session(tuple(simulated.session(TIMES, settings=settings, demand={"einsum": 1.8})))]
+
+
+class Reader(HTMLParser):
+    """Collects tags, addresses and text, and checks that what opens is closed."""
+
+    VOID = ("meta", "link", "br")
+
+    def __init__(self):
+        super().__init__()
+        self.open, self.tags, self.addresses, self.text = [], [], [], []
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.addresses += [value for name, value in attrs if name in ("src", "href")]
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.tags.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.text.append(data)
+
+
+def test_the_page_is_whole_and_needs_no_network(sessions):
+    """Tags are balanced; there is no script and no address but those within the page."""
+    reader = Reader()
+    reader.feed(page(sessions))
+    assert reader.open == []
+    assert "script" not in reader.tags
+    assert all(address.startswith(("#", "data:")) for address in reader.addresses)
+    assert "default-src 'none'" in page(sessions)
+
+
+def test_the_page_says_what_the_race_found(sessions):
+    """Standings, reasons, pictures, machine facts, every sample and how it can fool you are on the page."""
+    text = page(sessions)
+    for part in ("noise floor", "faster", "breach", "demand 1.80 CPUs, limit 1", "OPENBLAS_CORETYPE=Haswell", "fooled"):
+        assert part in text
+    assert text.count("<svg") >= 5  # ratios and shares of two heats, and scaling with rows
+    count = sum(event["kind"] == "sample" for event in sessions[0].events)
+    assert f"All {count} samples" in text
+    assert text.count(", yes\n") + text.count(", yes</pre>") == count
+
+
+def test_names_cannot_break_the_page(sessions):
+    """What comes from the machine or a backend is escaped."""
+    assert "Imaginary 9000 &lt;script&gt;" in page(sessions)
+    assert "<script" not in page(sessions)
+
+
+def test_a_race_that_was_interrupted_at_once_has_a_page():
+    """A session without a single sample still gives a page."""
+    events = simulated.session(TIMES)[:1]
+    text = page(split(events))
+    assert "The record has no end" in text
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here: apt-get install chromium")
+@pytest.mark.parametrize(("width", "dark"), [(1000, False), (1000, True), (390, False)], ids=["light", "dark", "phone"])
+def test_a_browser_shows_it_from_a_file_without_a_complaint(sessions, tmp_path, width, dark):
+    """Headless Chromium renders the file in light, dark and phone width, and its console stays empty."""
+    from matplotlib.image import imread
+
+    file, picture = tmp_path / "race.html", tmp_path / "race.png"
+    file.write_text(page(sessions))
+    command = [CHROMIUM, *FLAGS, f"--user-data-dir={tmp_path / 'profile'}", f"--window-size={width},1200"]
+    command += [f"--blink-settings=preferredColorScheme={0 if dark else 1}", f"--screenshot={picture}", file.as_uri()]
+    told = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert "CONSOLE" not in told.stderr
+    pixels = imread(picture)[..., :3]
+    corner = pixels[2, 2].mean()
+    assert corner < 0.2 if dark else corner > 0.95
+    assert np.unique(pixels.reshape(-1, 3), axis=0).shape[0] > 50  # text and pictures, not a blank page
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here: apt-get install chromium")
+def test_a_phone_scrolls_tables_and_nothing_else(sessions, tmp_path):
+    """At 390 points the page itself is no wider than the screen."""
+    script = "<script>document.title = document.documentElement.scrollWidth</script>"
+    loose = re.sub(r"<meta http-equiv=.*?>", "", page(sessions)).replace("</body>", f"{script}</body>")
+    frame = tmp_path / "frame.html"
+    (tmp_path / "race.html").write_text(loose)
+    frame.write_text(
+        "<iframe id='f' src='race.html' style='width:390px;height:800px;border:0'></iframe>"
+        "<script>f.onload = () => document.title = f.contentDocument.documentElement.scrollWidth</script>"
+    )
+    command = [CHROMIUM, *FLAGS, f"--user-data-dir={tmp_path / 'profile'}", "--allow-file-access-from-files"]
+    told = subprocess.run([*command, "--dump-dom", frame.as_uri()], capture_output=True, text=True, timeout=120)
+    assert "<title>390</title>" in told.stdout
