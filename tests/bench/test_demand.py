@@ -93,11 +93,16 @@ def test_waiting_ends_when_the_process_is_quiet(child):
     child.stdin.write("1\n")
     child.stdin.flush()
     deadline = time.monotonic() + 10
-    while demand.total(demand.read_process(child.pid)).on_cpu == 0 and time.monotonic() < deadline:
+    while not demand.is_running(child.pid) and time.monotonic() < deadline:
         time.sleep(0.001)
-    time.sleep(0.05)
-    assert wait_until_quiet(child.pid, longest=0.03) >= 0.03
-    child.stdout.readline()
+    assert wait_until_quiet(child.pid, longest=10.0) < 9.0  # it works for 0.4 s
+    assert child.stdout.readline() == "done\n"
+
+
+def test_a_process_that_never_rests_is_waited_for_as_long_as_allowed(monkeypatch):
+    """A worker whose threads spin for ever cannot stop the race."""
+    monkeypatch.setattr(demand, "is_running", lambda pid: True)
+    assert wait_until_quiet(os.getpid(), longest=0.02) == pytest.approx(0.02, abs=0.002)
 
 
 def test_a_process_that_ended_is_quiet():
@@ -105,6 +110,7 @@ def test_a_process_that_ended_is_quiet():
     process = subprocess.Popen([sys.executable, "-c", "pass"])
     process.wait()
     assert demand.read_process(process.pid) == {}
+    assert wait_until_quiet(process.pid) < 0.1
 
 
 def test_own_threads_are_read():

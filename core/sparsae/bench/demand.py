@@ -132,23 +132,35 @@ class Demand(NamedTuple):
         return "sleeps" if self.cpus < IDLE else "honoured"
 
 
-def wait_until_quiet(pid: int, *, longest: float = 0.25, look: float = 0.003) -> float | None:
-    """Wait until the threads of a process stay off the CPU; return the seconds waited.
+def wait_until_quiet(pid: int, *, longest: float = 0.25, look: float = 0.001) -> float | None:
+    """Wait until no thread of a process runs or wants to; return the seconds waited.
 
     OpenBLAS's helpers spin for a tenth of a second after a call and libgomp's for a fiftieth,
     and slow down whoever comes next.  Where the system does not tell, None: wait the longest.
     """
     pause = threading.Event()
-    waited = 0.0
-    before = total(read_process(pid))
-    if before is None:
-        pause.wait(longest)
-        return None
-    while waited < longest:
+    waited, quiet = 0.0, 0
+    while waited < longest and quiet < 2:
+        running = is_running(pid)
+        if running is None:
+            pause.wait(longest)
+            return None
+        quiet = 0 if running else quiet + 1
         pause.wait(look)
         waited += look
-        now = total(read_process(pid))
-        if now is None or now.on_cpu - before.on_cpu < 0.02 * look * 1e9:
-            break
-        before = now
     return waited
+
+
+def is_running(pid: int) -> bool | None:
+    """Whether any thread of a process runs or waits for a CPU; None where the system does not tell."""
+    try:
+        tasks = list((PROC / str(pid) / "task").iterdir())
+    except OSError:
+        return False if (PROC / "self" / "stat").exists() else None  # the process ended
+    states = []
+    for task in tasks:
+        try:
+            states.append((task / "stat").read_bytes().rpartition(b")")[2].split()[0])
+        except (OSError, IndexError):  # the thread ended
+            continue
+    return b"R" in states
