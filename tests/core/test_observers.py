@@ -1,5 +1,6 @@
 """Observers see each iteration once; one that fails is dropped; one that has seen enough stops the fit."""
 
+import sys
 import types
 
 import numpy as np
@@ -72,3 +73,32 @@ def test_what_cannot_observe_is_refused_at_the_door():
 
     with pytest.raises(sparsae.ParameterError, match="has a hook that does not fit"):
         sparsae.train(X, 3, observers=[plugin(sparsae_iteration)])
+
+
+@pytest.mark.filterwarnings("ignore::sparsae.ConvergenceWarning")
+def test_no_hook_is_called_inside_an_evaluation():
+    """Evaluations run no code of pluggy, and no hook of a plugin, however many there are."""
+    called = []
+
+    def trace(frame, event, argument):
+        code = frame.f_code
+        if event == "call" and ("pluggy" in code.co_filename or code.co_name.startswith("sparsae_")):
+            called.append(code.co_name)
+
+    with sparsae.Objective(X, 3, threads=1) as objective:
+        theta = np.zeros(objective.size)
+        objective(theta)
+        sys.setprofile(trace)
+        try:
+            for _ in range(3):
+                objective(theta)
+            quiet = list(called)
+            sparsae.train(X, 3, max_iter=0, observers=[plugin(sparsae_iteration)])
+        finally:
+            sys.setprofile(None)
+    assert not quiet
+    assert called.count("sparsae_iteration") == 1  # the trace does see hooks
+
+
+def sparsae_iteration(progress):
+    """A hook."""
