@@ -36,6 +36,7 @@ from sparsae.kernel import CONTRACT, OLDEST_CONTRACT, Backend
 PROJECT = "sparsae"
 GROUP = "sparsae.backends"
 OBSERVER_GROUP = "sparsae.observers"
+RESERVED = "auto"
 hookspec = pluggy.HookspecMarker(PROJECT)
 hookimpl = pluggy.HookimplMarker(PROJECT)
 
@@ -188,6 +189,8 @@ class Registry:
         """
         if not point.name.isidentifier():
             raise _broken(point, f"its entry-point name {point.name!r} is not an identifier such as 'mine'")
+        if point.name == RESERVED:
+            raise _broken(point, f"the name {RESERVED!r} is reserved: it asks for the fastest backend")
         try:
             plugin = point.load()
         except KeyboardInterrupt:

@@ -16,10 +16,10 @@ from typing import final
 from sparsae.errors import BackendNotFoundError, ParameterError
 from sparsae.kernel import Backend
 from sparsae.model import check_size
-from sparsae.plugins import BackendRecord, disabled, registry
+from sparsae.plugins import RESERVED, BackendRecord, disabled, registry
 
 DEFAULT_BACKEND = "fused"
-AUTO = "auto"
+AUTO = RESERVED
 _NAME: ContextVar[str | Backend | None] = ContextVar("sparsae_backend", default=None)
 _THREADS: ContextVar[int | None] = ContextVar("sparsae_threads", default=None)
 

@@ -103,6 +103,21 @@ class LastRowDropped(Twin):
         return super().sums(delta2[:m], delta3[:m], a1[:m], a2[:m])
 
 
+class LastBlockDropped(Twin):
+    """Leaves a block out that is not full."""
+
+    def accumulate(self, weights, block, a2, sparsity, into):
+        if len(block[0]) == self.problem.block_rows:
+            super().accumulate(weights, block, a2, sparsity, into)
+
+
+class WeightOrderAssumed(Twin):
+    """Reads W2 in the order in which it lies."""
+
+    def back(self, delta3, W2):
+        return delta3 @ np.ravel(W2, order="K").reshape(W2.shape)
+
+
 class InputOverwritten(Twin):
     """Uses the activations as scratch where it may."""
 
@@ -299,6 +314,8 @@ MUTANTS = {
     TargetIgnored: "reference",
     Float32Inside: "reference",
     LastRowDropped: "small_shapes",
+    LastBlockDropped: "reference",
+    WeightOrderAssumed: "inputs_untouched",
     InputOverwritten: "inputs_untouched",
     DataOverwritten: "inputs_untouched",
     RefusesReadOnly: "memory_layouts",

@@ -28,12 +28,20 @@ def failures(report):
 
 
 def test_the_kit_accepts_every_bundled_backend(backend):
-    """In both dtypes; what could not be verified says why.  ``SPARSAE_KIT=full`` runs the full kit."""
-    report = check(backend, quick=os.environ.get("SPARSAE_KIT") != "full")
+    """In both dtypes; what could not be verified says why."""
+    report = check(backend, quick=True)
     assert not failures(report)
     assert report.passed
     for verdict in report.verdicts:
         assert verdict.outcome == "pass" or "promised for" in verdict.message
+
+
+@pytest.mark.prove
+def test_the_full_kit_accepts_every_bundled_backend(backend):
+    """More shapes and more repetitions; how long each takes is printed."""
+    report = check(backend)
+    assert report.passed, failures(report)
+    print(backend, f"{sum(verdict.seconds for verdict in report.verdicts):.1f} s")
 
 
 @pytest.mark.parametrize("threading", ["workers", "blas", "none"])

@@ -78,9 +78,12 @@ def check(*, name: str, path: Path | None, quick: bool, only: tuple[str, ...], d
 
     Exit code 1 when a check fails.
     """
+    import faulthandler
+
     from sparsae.testing import check as run
     from sparsae.testing.runner import DTYPES
 
+    faulthandler.enable()  # a compiled kernel may take the process down: say where
     to_stdout = path is not None and str(path) == "-"
     report = run(name, quick=quick, only=only, dtypes=dtypes or DTYPES, seen=None if to_stdout else _print_verdict)
     if to_stdout:

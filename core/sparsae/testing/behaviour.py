@@ -25,6 +25,7 @@ from sparsae.testing.subject import SETTINGS, Subject, Unverified
 from sparsae.threads import pools
 
 HEAVY = ("numba", "jax", "torch", "tensorflow", "numexpr", "cupy", "pandas", "dask", "sklearn", "matplotlib")
+PATIENCE = 120.0  # seconds
 
 
 def registration(s: Subject) -> None:
@@ -163,15 +164,17 @@ def two_threads(s: Subject) -> None:
     interval = sys.getswitchinterval()
     sys.setswitchinterval(1e-5)  # many more chances to meet
     try:
-        threads = [threading.Thread(target=work, args=(i,)) for i in range(2)]
+        threads = [threading.Thread(target=work, args=(i,), daemon=True) for i in range(2)]
         for thread in threads:
             thread.start()
         for thread in threads:
-            thread.join()
+            thread.join(PATIENCE)
     finally:
         sys.setswitchinterval(interval)
     if trouble:
         raise trouble[0]
+    if any(thread.is_alive() for thread in threads):
+        s.fail(f"they had not finished after {PATIENCE} s: do they wait for each other?")
 
 
 def workers(s: Subject) -> None:

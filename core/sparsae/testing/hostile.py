@@ -52,9 +52,10 @@ def memory_layouts(s: Subject) -> None:
 
 
 def inputs_untouched(s: Subject) -> None:
-    """No method writes its inputs: writable ones stay as they are, read-only and non-contiguous ones are taken."""
+    """No method writes its inputs; read-only, F-ordered and strided rows, weights and activations change nothing."""
     m, n, p = 40, 7, 5
-    for output, kind in product(s.outputs, ("writable", "read-only", "non-contiguous")):
+    first: dict[str, list[Array]] = {}
+    for output, kind in product(s.outputs, ("writable", "read-only", "F order", "strided")):
         s.label = f"{kind} inputs to each method, m={m} n={n} p={p} output={output}"
         kernel = s.kernel(n, p, output=output)
         rng = np.random.default_rng(0)
@@ -68,13 +69,18 @@ def inputs_untouched(s: Subject) -> None:
             **made._asdict(),
         }
         given = {name: _as(kind, a) for name, a in plain.items()}
-        _call_all(kernel, given, n, p)
+        results = _call_all(kernel, given, n, p)
         for name, a in plain.items():
             s.same_bits(f"{name} was written to", given[name], a)
+        for number, (got, true) in enumerate(zip(results, first.setdefault(output, results), strict=True)):
+            bound = 64 * float(np.finfo(s.dtype).eps) * m * (1 + abs(true).max())
+            s.close(f"result {number + 1} of 6, against C order,", got, true, bound)
 
 
 def _as(kind: str, a: Array) -> Array:
-    if kind == "non-contiguous":
+    if kind == "F order":
+        return np.asfortranarray(a.copy())
+    if kind == "strided":
         wide = np.zeros(tuple(2 * k for k in a.shape), a.dtype)
         view: Array = wide[tuple(slice(None, None, 2) for _ in a.shape)]
         view[...] = a
@@ -84,8 +90,9 @@ def _as(kind: str, a: Array) -> Array:
     return made
 
 
-def _call_all(kernel: Any, given: dict[str, Array], n: int, p: int) -> None:
-    """Call each method once, in both passes and with blocks kept or not."""
+def _call_all(kernel: Any, given: dict[str, Array], n: int, p: int) -> list[Array]:
+    """Call each method in both passes, with blocks kept or not; return the sums, flat."""
+    results: list[Array] = []
     x, target, sparsity = given["x"], given["target"], given["sparsity"]
     weights = kernel.begin(Parameters(given["W1"], given["b1"], given["W2"], given["b2"]))
     for goal, keep in product((x, target), (True, False)):
@@ -93,8 +100,11 @@ def _call_all(kernel: Any, given: dict[str, Array], n: int, p: int) -> None:
         kernel.accumulate(weights, block, kernel.encode(weights, block)[0], sparsity, into)
         kernel.accumulate(weights, block, None, None, into)
         kernel.finish(weights, into)
-    kernel.backprop(x, given["a2"], given["a3"], given["W2"], sparsity, x)
-    kernel.backprop(x, given["a2"], given["a3"], given["W2"], sparsity, target)
+        results.append(into.vector)
+    for goal in (x, target):
+        sums = kernel.backprop(x, given["a2"], given["a3"], given["W2"], sparsity, goal)
+        results.append(np.concatenate([np.asarray(part, np.float64).ravel() for part in sums]))
+    return results
 
 
 def saturated(s: Subject) -> None:
