@@ -7,8 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullLocator
 
 from sparsae.bench.record import Session
+from sparsae.bench.scaling import Series, series
 from sparsae.bench.standings import Group
 from sparsae.errors import DataError
 
@@ -17,13 +19,21 @@ _OTHER = "#bb5500"
 
 
 def draw(sessions: Sequence[Session], path: Path) -> None:
-    """Draw time over time of the reference, with intervals, of the last session; one panel for each table.
+    """Draw the last session.
+
+    One size: time over time of the reference, with intervals; one panel for each table.
+    Several sizes: time per row above share of peak, against what varies.
 
     Raises
     ------
     DataError
         When nothing could be compared.
     """
+    lines = series(sessions[-1].groups())
+    if any(one.axis != "threads" for one in lines):
+        threads = [one for one in lines if one.axis == "threads"]
+        _draw_scaling([one for one in lines if one.axis != "threads"] + threads[:1], path)  # threads of the first size
+        return
     groups = [group for group in sessions[-1].groups() if any(row.effect for row in group.rows)]
     if not groups:
         raise DataError("There is nothing to draw: no backend has enough clean rounds to be compared.")
@@ -33,6 +43,29 @@ def draw(sessions: Sequence[Session], path: Path) -> None:
         figure.subplots(len(heights), 1, squeeze=False, height_ratios=heights)[:, 0], groups, strict=False
     ):
         _panel(axes, group)
+    figure.savefig(path, dpi=150)
+
+
+def _draw_scaling(lines: Sequence[Series], path: Path) -> None:
+    """A column for each series: time per row above, share of peak below."""
+    figure = Figure(figsize=(3.6 * len(lines), 6.4), layout="constrained")
+    axes = figure.subplots(2, len(lines), squeeze=False)
+    names = list(dict.fromkeys(label for one in lines for label in one.lines))
+    for column, one in enumerate(lines):
+        above, below = axes[:, column]
+        for label, points in one.lines.items():
+            style = {"marker": "o", "color": f"C{names.index(label)}", "label": label}
+            above.plot([p.place for p in points], [1e6 * p.seconds for p in points], **style)
+            shown = [p for p in points if p.share is not None]
+            below.plot([p.place for p in shown], [100 * (p.share or 0) for p in shown], **style)
+        places = sorted({p.place for points in one.lines.values() for p in points})
+        above.set_title(one.title.replace(": ", "\n"), fontsize=8)
+        above.set(xscale="log", yscale="log", ylabel="microseconds per row")
+        below.set(xscale="log", ylim=(0, None), ylabel="% of the peak product", xlabel=one.axis)
+        for ax in (above, below):
+            ax.set_xticks(places, [f"{place:g}" for place in places])
+            ax.xaxis.set_minor_locator(NullLocator())
+    axes[0, 0].legend(fontsize=8)
     figure.savefig(path, dpi=150)
 
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from html import escape
 
+from sparsae.bench.scaling import Series, series
 from sparsae.bench.standings import Group, Row
 
 WIDTH, LEFT, RIGHT, LINE = 640, 150, 30, 26
@@ -61,51 +61,18 @@ def share_plot(group: Group) -> str:
 
 
 def scaling_plot(groups: Sequence[Group]) -> str:
-    """Time per row against what varies: threads, rows, inputs or hidden units; nothing where none does."""
-    pictures = []
-    for axis, value in (("threads", -1), ("rows", 0), ("inputs", 1), ("hidden units", 2)):
-        for title, lines in series(groups, value).items():
-            pictures.append(_scaling(axis, title, lines))
-    return "".join(pictures)
+    """Time per row against what varies: rows, inputs, hidden units or threads; nothing where none does."""
+    return "".join(map(_scaling, series(groups)))
 
 
-def size_of(group: Group) -> tuple[int, int, int]:
-    """Samples, inputs and hidden units of a group."""
-    m, n, p = map(int, group.heat.split()[1].split("x"))
-    return m, n, p
-
-
-def series(groups: Iterable[Group], varies: int) -> dict[str, dict[str, list[tuple[float, float]]]]:
-    """Seconds per row by backend, along one of rows, inputs, hidden units (0, 1, 2) or threads (-1).
-
-    What else there is stays fixed within one series, whose name says what it is; those of one point are left out.
-    """
-    found: dict[str, dict[str, list[tuple[float, float]]]] = defaultdict(lambda: defaultdict(list))
-    for group in groups:
-        size = size_of(group)
-        named = [f"{n} {word}" for n, word in zip(size, ("rows", "inputs", "hidden"), strict=True)]
-        fixed = [words for i, words in enumerate(named) if i != varies]
-        if varies != -1:
-            fixed.append(f"{group.threads} thread{'s' if group.threads > 1 else ''}")
-        case, _, dtype = group.heat.split()
-        for row in group.rows:
-            if row.kind == "backend" and row.seconds is not None and row.state in ("ok", "unverified"):
-                place = group.threads if varies == -1 else size[varies]
-                found[f"{case} {dtype}: {', '.join(fixed)}"][row.label].append((place, row.seconds / size[0]))
-    return {
-        title: {label: sorted(points) for label, points in lines.items()}
-        for title, lines in found.items()
-        if any(len(points) > 1 for points in lines.values())
-    }
-
-
-def _scaling(axis: str, title: str, lines: dict[str, list[tuple[float, float]]]) -> str:
+def _scaling(one: Series) -> str:
+    lines = {label: [(p.place, p.seconds) for p in points] for label, points in one.lines.items()}
     xs = [x for points in lines.values() for x, _ in points]
     ys = [1e6 * y for points in lines.values() for _, y in points]
     left, top, height = 60, 34, 240
     x = LogAxis(min(xs), max(xs), left=left, right=WIDTH - 150)
     y_axis = LogAxis(min(ys) * 0.9, max(ys) * 1.1, left=top + height, right=top)
-    parts = [_text(left, 18, title, anchor="start")]
+    parts = [_text(left, 18, one.title, anchor="start")]
     for tick in _choose(min(ys) * 0.9, max(ys) * 1.1):
         parts += [
             _line(left, y_axis(tick), WIDTH - 150, y_axis(tick), "var(--line)", 1),
@@ -124,8 +91,8 @@ def _scaling(axis: str, title: str, lines: dict[str, list[tuple[float, float]]])
     for place, (_, label) in zip(places, ends, strict=True):
         parts.append(f"<rect x='{WIDTH - 140}' y='{place - 5:.1f}' width='10' height='10' fill='{colours[label]}'/>")
         parts.append(_text(WIDTH - 125, place + 5, label, anchor="start"))
-    parts.append(_text((left + WIDTH - 150) / 2, top + height + 38, f"{axis}; microseconds per row", soft=True))
-    return _svg(parts, top + height + 50, f"Scaling with {axis}")
+    parts.append(_text((left + WIDTH - 150) / 2, top + height + 38, f"{one.axis}; microseconds per row", soft=True))
+    return _svg(parts, top + height + 50, f"Scaling with {one.axis}")
 
 
 def _spread(places: list[float], least: float) -> list[float]:

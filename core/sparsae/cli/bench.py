@@ -47,6 +47,7 @@ def _counts(ctx: click.Context, param: click.Parameter, value: str | None) -> tu
 @click.option("--html", "html_file", type=_FILE, help="Write one self-contained page.")
 @click.option("--force", is_flag=True, help="Replace files that exist.")
 @click.option("--baseline", type=_FILE, help="A record to compare with.")
+@click.option("--scaling", is_flag=True, help="A quarter and four times the rows, inputs, hidden units; every size.")
 @click.option("--question", is_flag=True, help="Replay the question that started this project.")
 @click.option("--list", "only_list", is_flag=True, help="Say what would be raced, and stop.")
 @click.pass_context
@@ -96,13 +97,17 @@ def _race(
     preset: str | None,
     force: bool,
     question: bool,
+    scaling: bool,
     only_list: bool,
     **choices: Any,
 ) -> int:
     from sparsae.bench.record import Recorder, read
-    from sparsae.bench.settings import Settings
+    from sparsae.bench.scaling import sweep
+    from sparsae.bench.settings import Settings, parse_size
 
-    settings = Settings.checked(preset=preset or "default", **choices)
+    if scaling:
+        choices["sizes"] = [size for given in choices["sizes"] for size in sweep(parse_size(given))]
+    settings = Settings.checked(preset=preset or ("quick" if scaling else "default"), **choices)
     if only_list:
         for heat in settings.heats():
             for cell in settings.cells():

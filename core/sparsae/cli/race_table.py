@@ -10,7 +10,8 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from sparsae.bench.words import HEADINGS, cells, remarks, summary
+from sparsae.bench.scaling import series
+from sparsae.bench.words import HEADINGS, cells, number, percent, remarks, summary
 
 if TYPE_CHECKING:
     from sparsae.bench.compare import Change
@@ -31,6 +32,7 @@ def print_session(session: Session) -> None:
         console.print(table)
         for remark in remarks(group):
             console.print(remark, style="yellow")
+    _print_scaling(console, session)
     for note in session.notes:
         console.print(f"Note: {note}", style="yellow")
     if session.settings.preset == "quick":
@@ -50,6 +52,21 @@ def print_changes(changes: Iterable[Change]) -> None:
         tiers = " -> ".join(str(row.tier or "-") if row.state == "ok" else row.state for row in (one.before, one.after))
         table.add_row(one.heat, one.label, str(one.threads), *ratios, change, interval, one.verdict, tiers)
     _console().print(table)
+
+
+def _print_scaling(console: Console, session: Session) -> None:
+    """Print time per row and share of peak against what varies, where sizes do."""
+    lines = series(session.groups())
+    if all(one.axis == "threads" for one in lines):
+        return
+    for one in lines:
+        places = sorted({point.place for points in one.lines.values() for point in points})
+        table = _table(("backend", *(f"{one.axis} {place}" for place in places)))
+        table.title = f"Microseconds per row, share of peak. {one.title}"
+        for label, points in one.lines.items():
+            at = {point.place: f"{number(point.seconds, 1e6)}, {percent(point.share)}" for point in points}
+            table.add_row(label, *(at.get(place, "-") for place in places))
+        console.print(table)
 
 
 def _console() -> Console:

@@ -1,0 +1,69 @@
+"""Scaling: the sizes of the sweep, and the lines made of it."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+from sparsae.bench.plot import draw
+from sparsae.bench.record import Session
+from sparsae.bench.scaling import series, sweep
+from sparsae.bench.settings import Settings
+
+spec = importlib.util.spec_from_file_location("simulated_scaling", Path(__file__).with_name("simulated.py"))
+simulated = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(simulated)
+
+TIMES = {"numpy": 1.5e-6, "dot": 0.8e-6}
+
+
+@pytest.fixture(scope="module")
+def session():
+    settings = Settings.checked(backends=list(TIMES), threads=[1], sizes=sweep((800, 8, 4)), launches=2, rounds=5)
+    return Session(tuple(simulated.session(TIMES, settings=settings)))
+
+
+def test_the_sweep_changes_one_thing_at_a_time():
+    """The size itself comes first; every other differs from it in one number."""
+    sizes = sweep((800, 8, 4))
+    assert sizes[0] == (800, 8, 4)
+    assert len(set(sizes)) == len(sizes) == 7
+    for size in sizes[1:]:
+        assert sum(a != b for a, b in zip(size, sizes[0], strict=True)) == 1
+    assert sweep((1, 1, 1))[0] == (1, 1, 1)
+    assert min(min(size) for size in sweep((1, 1, 1))) == 1
+
+
+def test_a_line_holds_all_else_fixed(session):
+    """Along rows, inputs and hidden units each backend has three points with its time per row and share of peak."""
+    lines = series(session.groups())
+    assert [one.axis for one in lines] == ["rows", "inputs", "hidden units"]
+    assert "8 inputs, 4 hidden units, 1 thread" in lines[0].title
+    for one in lines:
+        assert set(one.lines) == set(TIMES)
+        for label, points in one.lines.items():
+            assert len(points) == 3
+            assert [p.place for p in points] == sorted(p.place for p in points)
+            for point in points:
+                assert point.seconds == pytest.approx(TIMES[label], rel=0.05)
+                assert point.share is not None
+
+
+def test_one_size_has_no_lines_but_threads():
+    """Where nothing varies there is nothing to draw a line through."""
+    assert series(Session(tuple(simulated.session(TIMES))).groups()) == ()
+
+
+def test_what_is_not_sound_has_no_line():
+    """A backend that breached its limit is in the table and not on a line."""
+    settings = Settings.checked(backends=list(TIMES), threads=[1], sizes=["10x4x2", "20x4x2"], launches=2, rounds=5)
+    events = simulated.session(TIMES, settings=settings, demand={"dot": 2.0})
+    assert set(series(Session(tuple(events)).groups())[0].lines) == {"numpy"}
+
+
+def test_the_picture_of_a_scaling_race(session, tmp_path):
+    """Several sizes are drawn as time per row above share of peak."""
+    draw([session], tmp_path / "scaling.png")
+    assert (tmp_path / "scaling.png").read_bytes()[:4] == b"\x89PNG"

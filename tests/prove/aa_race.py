@@ -1,0 +1,109 @@
+"""Evidence: a backend against itself, again and again, quietly and with another process on one core.
+
+    python tests/prove/aa_race.py --races 20            # the machine to itself
+    python tests/prove/aa_race.py --races 20 --load     # another process keeps one core busy
+
+Each race is a quick one of a backend that is given twice.  It is a win when either is called faster,
+a tie when every number of threads says tie, and unknown otherwise.
+Exit code 1 when fewer than 19 of 20 are ties on a quiet machine, or more than 1 of 20 is a win.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import multiprocessing
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+from sparsae.bench.race import run
+from sparsae.bench.record import Recorder
+from sparsae.bench.settings import Settings
+
+
+def spin() -> None:
+    """Keep one core busy."""
+    while True:
+        sum(range(1000))
+
+
+@contextlib.contextmanager
+def load(wanted: bool):
+    """Another process on one core, while it is wanted."""
+    process = multiprocessing.get_context("spawn").Process(target=spin, daemon=True)
+    if wanted:
+        process.start()
+    try:
+        yield
+    finally:
+        if wanted:
+            process.kill()
+            process.join()
+
+
+def one(number: int, arguments: argparse.Namespace) -> tuple[str, dict[str, object]]:
+    """Run one race and say what it found."""
+    settings = Settings.checked(
+        backends=[arguments.backend, arguments.backend],
+        threads=[int(word) for word in arguments.threads.split(",")] if arguments.threads else (),
+        sizes=[arguments.size],
+        cases=[arguments.case],
+        preset="quick",
+        rounds=arguments.rounds,
+        launches=arguments.launches,
+        seed=number,
+    )
+    with Recorder() as recorder:
+        run(settings, recorder)
+    found = {}
+    for group in recorder.sessions()[0].groups():
+        row = next(row for row in group.rows if row.label == f"{arguments.backend}#2")
+        effect = row.effect
+        found[f"x{group.threads}"] = {
+            "verdict": row.verdict or row.state,
+            "ratio": effect and round(effect.ratio, 4),
+            "interval": effect and [round(end, 4) for end in effect.interval],
+            "floor": group.floor and round(group.floor, 4),
+            "kept": row.clean and round(row.clean, 2),
+            "why": row.why,
+        }
+    verdicts = [str(cell["verdict"]) for cell in found.values()]
+    said = "win" if {"faster", "slower"} & set(verdicts) else "tie" if set(verdicts) == {"tie"} else "unknown"
+    return said, found
+
+
+def main() -> int:
+    """Run the races and print one line for each."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--races", type=int, default=20)
+    parser.add_argument("--load", action="store_true", help="with another process on one core")
+    parser.add_argument("--backend", default="dot")
+    parser.add_argument("--threads", default="", help="with commas; default: 1 and the CPU budget")
+    parser.add_argument("--size", default="question")
+    parser.add_argument("--case", default="objective")
+    parser.add_argument("--rounds", type=int)
+    parser.add_argument("--launches", type=int)
+    parser.add_argument("--log", type=Path, help="append the lines to this file too")
+    arguments = parser.parse_args()
+    counts: Counter[str] = Counter()
+    with load(arguments.load):
+        for number in range(arguments.races):
+            start = time.monotonic()
+            said, found = one(number, arguments)
+            counts[said] += 1
+            line = f"{number + 1:3d} {said:8s} {time.monotonic() - start:5.1f} s  {json.dumps(found)}"
+            print(line, flush=True)
+            if arguments.log:
+                with arguments.log.open("a") as file:
+                    file.write(line + "\n")
+    n = arguments.races
+    print(f"{'with load' if arguments.load else 'quiet'}: {dict(counts)} of {n}")
+    enough = arguments.load or counts["tie"] >= 0.95 * n
+    return 0 if enough and counts["win"] <= 0.05 * n else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
