@@ -33,7 +33,7 @@ def fastest(names: Sequence[str], enter: Callable[[str, ExitStack], Callable[[],
     names : sequence of str
     enter : callable
         ``enter(name, stack)`` prepares a candidate, leaves on `stack` what must be undone,
-        and returns a function that evaluates once.  A `SparsaeError` rejects the candidate.
+        and returns a function that evaluates once.  What it raises rejects the candidate.
 
     Raises
     ------
@@ -45,8 +45,9 @@ def fastest(names: Sequence[str], enter: Callable[[str, ExitStack], Callable[[],
     for name in names:
         try:
             best[name] = min(_time(name, enter, WARM_UP))
-        except SparsaeError as error:
-            notes[name] = f"auto: {name} was rejected: {error}"
+        except Exception as error:  # noqa: BLE001 (a candidate may raise anything; the others are still there)
+            kind = "" if isinstance(error, SparsaeError) else f"{type(error).__name__}: "
+            notes[name] = f"auto: {name} was rejected: {kind}{error}"
     if not best:
         raise BackendNotFoundError("auto found no backend for this problem. " + " ".join(notes.values()))
     close = [name for name in best if best[name] <= HOPELESS * min(best.values())]

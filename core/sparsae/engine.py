@@ -200,6 +200,15 @@ class Engine:
             self._blame_data()
         return sums
 
+    def _once(self, method: str, *arguments: Any) -> Any:
+        """Call a method of the first kernel; what it raises is the backend's failure."""
+        try:
+            return getattr(self.kernels[0], method)(*arguments)
+        except (SparsaeError, MemoryError):
+            raise
+        except Exception as error:
+            raise BackendError(f"Backend {self._name!r} failed in {method}: {type(error).__name__}: {error}") from error
+
     def _run(self, task: Callable[[Kernel, int, Run], None]) -> None:
         """Run a task over the segments."""
         pool = self._pool

@@ -94,12 +94,15 @@ def test_auto_rejects_whoever_cannot_and_fails_when_nobody_can():
     """A candidate that declines costs nothing but its line."""
 
     def enter(name, stack):
+        if name == "clumsy":
+            raise ZeroDivisionError("oops")
         if name != "able":
             raise sparsae.BackendDeclinedError(f"{name} declines")
         return lambda: None
 
-    choice = fastest(["able", "unable"], enter)
+    choice = fastest(["able", "unable", "clumsy"], enter)
     assert choice.name == "able"
+    assert "auto: clumsy was rejected: ZeroDivisionError: oops" in choice.notes
     assert "auto: unable was rejected: unable declines" in choice.notes
     with pytest.raises(sparsae.BackendNotFoundError, match=r"auto found no backend .* rejected: unable declines"):
         fastest(["unable"], enter)
@@ -117,3 +120,16 @@ def test_a_kernel_that_cannot_be_made_is_one_error_with_its_cause():
     assert isinstance(e.value.__cause__, ImportError)
     with pytest.raises(sparsae.BackendBrokenError, match=r"made a int where a sparsae.Kernel is needed"):
         sparsae.Objective(X, 2, backend=sparsae.Backend("mine", lambda problem: 3))
+
+
+@pytest.mark.parametrize("method", ["begin", "finish"])
+def test_what_a_kernel_raises_once_per_evaluation_is_the_backends_failure(method):
+    """Not only in the workers: named, with its cause."""
+
+    def fail(self, *arguments):
+        raise KeyError("oops")
+
+    kernel = type("Fails", (sparsae.get_backend("numpy").kernel,), {method: fail})
+    with pytest.raises(sparsae.BackendError, match=f"Backend 'mine' failed in {method}: KeyError: 'oops'") as caught:
+        sparsae.Objective(np.full((4, 3), 0.5), 2, backend=sparsae.Backend("mine", kernel))(np.zeros(17))
+    assert isinstance(caught.value.__cause__, KeyError)
