@@ -1,0 +1,157 @@
+"""Why the race is as it is: the same code timed against itself in ways that mislead.
+
+Unpinned processes, blocked designs and timing within one process exist here only, to show what they do.
+Each trial starts afresh, times two identical contestants, and asks the naive question:
+does the 95 % interval over rounds exclude "no difference"?  One trial in twenty may, by chance; more is a false alarm
+that the design brings.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean, median, stdev
+from typing import final
+
+from sparsae.bench.demand import wait_until_quiet
+from sparsae.bench.probe import Lines
+from sparsae.bench.race import choose_cpus, environment
+from sparsae.bench.settings import Heat
+from sparsae.bench.statistics import student
+from sparsae.bench.worker import Worker
+
+_SERVE = "import sys; from sparsae.bench.worker import serve; serve(sys.argv[1])"
+Time = Callable[[], float]  # one batch, in seconds per call
+BATCH = 0.01
+ROUNDS = 15
+
+MODES = {
+    "race": "pinned processes, turns within each round",
+    "blocked": "pinned processes, all rounds of one and then all of the other",
+    "unpinned": "processes that share all CPUs, turns within each round",
+    "in process": "one process, all rounds of one and then all of the other",
+}
+
+
+@final
+@dataclass(frozen=True)
+class Trial:
+    """One comparison of identical code.
+
+    Attributes
+    ----------
+    mode : str
+        One of `MODES`.
+    ratio : float
+        Median over rounds of time / time of the other.
+    alarm : bool
+        Whether the naive interval over rounds excludes 1.
+    """
+
+    mode: str
+    ratio: float
+    alarm: bool
+
+
+def study(
+    *,
+    trials: int = 20,
+    modes: Sequence[str] = tuple(MODES),
+    backend: str = "numpy",
+    size: tuple[int, int, int] = (2_000, 64, 25),
+    threads: int = 1,
+    rounds: int = ROUNDS,
+    progress: Callable[[Trial], None] = lambda trial: None,
+) -> list[Trial]:
+    """Time a backend against itself, so many times in each mode; the modes take turns."""
+    heat = Heat("objective", size, "float64")
+    found = []
+    for number in range(trials):
+        for mode in modes:
+            logs = _differences(mode, heat, backend, threads, rounds, first=number % 2)
+            half = student(len(logs) - 1) * stdev(logs) / math.sqrt(len(logs))
+            trial = Trial(mode, math.exp(median(logs)), abs(fmean(logs)) > half)
+            found.append(trial)
+            progress(trial)
+    return found
+
+
+def draw(trials: Sequence[Trial], path: Path) -> None:
+    """Draw every trial as a dot; needs matplotlib."""
+    from matplotlib.figure import Figure
+
+    modes = [mode for mode in MODES if any(trial.mode == mode for trial in trials)]
+    figure = Figure(figsize=(7.5, 0.9 + 0.75 * len(modes)), layout="constrained")
+    ax = figure.subplots()
+    ax.axvline(1, color="0.5", linewidth=0.8)
+    for place, mode in enumerate(modes):
+        mine = [trial for trial in trials if trial.mode == mode]
+        for index, trial in enumerate(mine):
+            height = place + 0.5 * (index / max(1, len(mine) - 1) - 0.5)
+            ax.plot(trial.ratio, height, "o", markersize=4, color="#bb5500" if trial.alarm else "#3366aa")
+    alarms = [sum(t.alarm for t in trials if t.mode == mode) for mode in modes]
+    counts = [sum(t.mode == mode for t in trials) for mode in modes]
+    labels = [f"{mode}\n{a} of {n} called different" for mode, a, n in zip(modes, alarms, counts, strict=True)]
+    ax.set(yticks=range(len(modes)), yticklabels=labels, ylim=(len(modes) - 0.5, -0.5))
+    ax.set_xlabel("time / time of the same code under another name")
+    figure.savefig(path, dpi=150)
+
+
+def _differences(mode: str, heat: Heat, backend: str, threads: int, rounds: int, *, first: int) -> list[float]:
+    """Logarithms of time / time of the other, round by round."""
+    with ExitStack() as stack:
+        if mode == "in process":
+            times = [_local(stack, heat, backend, threads) for _ in range(2)]
+        else:
+            times = [_remote(stack, heat, backend, threads, pinned=mode != "unpinned") for _ in range(2)]
+        if mode in ("blocked", "in process"):
+            seconds = [[time() for _ in range(rounds)] for time in times]
+        else:
+            seconds = [[], []]
+            for turn in range(rounds):
+                for which in (0, 1) if (turn + first) % 2 else (1, 0):
+                    seconds[which].append(times[which]())
+    return [math.log(a / b) for a, b in zip(*seconds, strict=True)]
+
+
+def _remote(stack: ExitStack, heat: Heat, backend: str, threads: int, *, pinned: bool) -> Time:
+    """Start a worker and return what times one batch there."""
+    settings = {"heat": vars(heat), "backend": backend, "threads": threads, "seed": 0}
+    lines = stack.enter_context(
+        closing(
+            Lines(
+                [sys.executable, "-c", _SERVE, json.dumps(settings)],
+                environment=environment(threads),
+                cpus=choose_cpus(threads) if pinned else (),
+                name=backend,
+            )
+        )
+    )
+    lines.ask(json.dumps({"do": "prepare"}))
+    lines.ask(json.dumps({"do": "freeze", "batch": BATCH}))
+
+    def time() -> float:
+        answer = json.loads(lines.ask(json.dumps({"do": "time"})))
+        wait_until_quiet(lines.pid)
+        return float(answer["wall"] / answer["loops"])
+
+    return time
+
+
+def _local(stack: ExitStack, heat: Heat, backend: str, threads: int) -> Time:
+    """Make the case in this process and return what times one batch of it."""
+    worker = Worker(vars(heat), backend, threads, 0)
+    worker.do_prepare()
+    stack.callback(worker.case.close)
+    worker.do_freeze(BATCH)
+
+    def time() -> float:
+        answer = worker.do_time()
+        return float(answer["wall"] / answer["loops"])
+
+    return time
