@@ -13,6 +13,7 @@ import pytest
 from sparsae.bench.compare import compare_sessions, same_tiers
 from sparsae.bench.record import Recorder, Session, conditions, read
 from sparsae.bench.settings import Settings
+from sparsae.bench.words import remarks
 from sparsae.errors import FileFormatError, FileMissingError, OutputExistsError, ParameterError
 
 spec = importlib.util.spec_from_file_location("simulated_sessions", Path(__file__).with_name("simulated.py"))
@@ -229,3 +230,17 @@ def test_pictures_of_a_record(file, tmp_path):
     told = command("show", file, "--plot", tmp_path / "other.png")
     assert told.returncode == 2
     assert "nothing to draw" in told.stderr
+
+
+def test_unknown_is_explained(file):
+    """Where samples were disturbed the table says so and what to do; with one launch it asks for more."""
+    events = [json.loads(line) for line in file.read_text().splitlines()]
+    for event in events:
+        if event["kind"] == "sample" and event["round"] > 1:
+            event |= {"clean": False, "delay": 0.01, "reason": "waited"}
+    said = " ".join(remarks(Session(tuple(events)).groups()[0]))
+    assert "as few as 17% of a cell's samples were kept" in said
+    assert "stop what else runs here" in said
+    settings = Settings.checked(backends=list(TIMES), threads=[1], sizes=["1000x64x25"], launches=1, rounds=6)
+    said = " ".join(remarks(made(settings=settings).groups()[0]))
+    assert "fewer than two launches with 5 undisturbed rounds" in said

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from sparsae.bench import statistics as st
+from sparsae.bench.settings import PRESETS
 
 BETWEEN = 0.006  # spread between launches: where memory came to lie
 WITHIN = 0.02  # spread of a sample
@@ -123,6 +124,19 @@ def test_the_floor_is_the_worst_launch_and_at_least_one_per_cent():
     assert st.floor_of(twin, ones) == pytest.approx(0.04)
     assert st.floor_of(ones, ones) == 0.01
     assert st.floor_of({0: ones[0]}, ones) is None
+    assert st.floor_of(ones, ones, least=st.QUICK_FLOOR) == 0.02
+
+
+def test_a_quick_race_against_itself_is_nearly_always_a_tie():
+    """With the quick preset's launches, rounds and floor, 99 of 100 A/A races are ties: neither wins nor unknown."""
+    plan = PRESETS["quick"]
+    rng = np.random.default_rng(5)
+    ties = 0
+    for _ in range(400):
+        reference, other, twin = launches(rng, n=plan["launches"], rounds=plan["rounds"])
+        floor = st.floor_of(twin, reference, least=st.QUICK_FLOOR)
+        ties += st.verdict(st.compare(other, reference), floor) == "tie"
+    assert ties >= 396
 
 
 def judge_by(table):

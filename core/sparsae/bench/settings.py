@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, replace
 from itertools import product
 from typing import Any, Literal, Self, final
 
+from sparsae.bench.statistics import LEAST_FLOOR, QUICK_FLOOR
 from sparsae.errors import BackendNotFoundError, ParameterError
 from sparsae.selection import list_backends
 from sparsae.threads import cpu_budget
@@ -182,14 +183,20 @@ class Settings:
         lists = {name: tuple(values[name]) for name in ("backends", "threads", "cases", "dtypes")}
         return cls(**{**values, **lists, "sizes": tuple(tuple(size) for size in values["sizes"])})
 
+    @property
+    def least_floor(self) -> float:
+        """No difference below this is called one."""
+        return QUICK_FLOOR if self.preset == "quick" else LEAST_FLOOR
+
     def with_seed(self, seed: int) -> Self:
         """Return the same race in another order of turns."""
         return replace(self, seed=seed)
 
 
-# Rounds x batch x launches: 2 x 12 x 20 ms for a first look; 5 x 100 x 20 ms = 10 s of timed batches a cell.
+# Launches x rounds x batch: 3 x 8 x 20 ms for a first look; 5 x 100 x 20 ms = 10 s of timed batches a cell.
+# Not two launches: Student's t is then so wide (12.7) that in simulations one A/A race in twenty was no tie.
 PRESETS: dict[str, dict[str, Any]] = {
-    "quick": {"launches": 2, "rounds": 12, "batch": 0.02, "sessions": 1},
+    "quick": {"launches": 3, "rounds": 8, "batch": 0.02, "sessions": 1},
     "default": {"launches": 5, "rounds": 100, "batch": 0.02, "sessions": 1},
     "publish": {"launches": 5, "rounds": 100, "batch": 0.02, "sessions": 2},
 }

@@ -177,7 +177,9 @@ def _group(settings: Settings, heat: Heat, threads: int, tallies: Mapping[tuple[
     reference = settings.reference if settings.reference in sound else next(iter(sound), settings.reference)
     twin = mine.get(f"{reference}'")
     trusted = twin is not None and twin.state in RANKED
-    floor = floor_of(twin.seconds, mine[reference].seconds) if twin is not None and trusted else None
+    floor = None
+    if twin is not None and trusted:
+        floor = floor_of(twin.seconds, mine[reference].seconds, least=settings.least_floor)
     effects = {label: compare(one.seconds, mine[reference].seconds) for label, one in mine.items()}
 
     def judge(a: str, b: str) -> Verdict:

@@ -19,6 +19,7 @@ Rounds = Mapping[int, float]  # round -> seconds per call, the clean samples of 
 CONFIDENCE = 0.95
 MIN_ROUNDS = 5  # clean pairs that a launch needs to count: the median of fewer is no defence against bursts
 LEAST_FLOOR = 0.01  # no difference below 1 % is called one, however quiet the machine
+QUICK_FLOOR = 0.02  # the same for a quick race: three launches can look quiet by chance
 WIDEST_TIE = math.log(1.25)  # an interval wider than this says too little to call anything a tie
 
 
@@ -101,15 +102,17 @@ def student(degrees: float) -> float:
     return float(stdtrit(degrees, (1 + CONFIDENCE) / 2))
 
 
-def floor_of(twin: Mapping[int, Rounds], reference: Mapping[int, Rounds]) -> float | None:
-    """Noise floor: the largest difference that a second copy of the reference showed in any launch, at least 1 %.
+def floor_of(
+    twin: Mapping[int, Rounds], reference: Mapping[int, Rounds], *, least: float = LEAST_FLOOR
+) -> float | None:
+    """Noise floor: the largest difference that a second copy of the reference showed in any launch, at least `least`.
 
     None where fewer than two launches tell.
     """
     ratios = launch_ratios(twin, reference)
     if len(ratios) < 2:
         return None
-    return max(LEAST_FLOOR, *(abs(value) for value, _ in ratios.values()))
+    return max(least, *(abs(value) for value, _ in ratios.values()))
 
 
 def verdict(effect: Effect | None, floor: float | None) -> Verdict:

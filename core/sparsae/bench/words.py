@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 
 from sparsae.bench.standings import MEANING, Group, Row
+from sparsae.bench.statistics import MIN_ROUNDS
 
+ENOUGH = 0.7  # of the samples kept: below this a busy machine is the likeliest reason for "unknown"
 HEADINGS = ("tier", "backend", "ms", "ratio", "95 %", "verdict", "GFLOP/s", "of peak", "demand", "kept")
 
 
@@ -43,10 +45,23 @@ def interval(row: Row) -> str:
 
 
 def remarks(group: Group) -> tuple[str, ...]:
-    """One line for each cell that is not ranked, and why."""
-    return tuple(
-        f"{row.label}: {row.state} ({MEANING[row.state]}): {row.why}" for row in group.rows if row.state != "ok"
-    )
+    """One line for each cell that is not ranked, and why; one more where too little was undisturbed to tell."""
+    said = [f"{row.label}: {row.state} ({MEANING[row.state]}): {row.why}" for row in group.rows if row.state != "ok"]
+    unknown = [row.label for row in group.rows if row.verdict == "unknown"]
+    if unknown:
+        said.append(f"unknown: {', '.join(unknown)}; {_reason(group)}")
+    return tuple(said)
+
+
+def _reason(group: Group) -> str:
+    """Why nothing can be said."""
+    kept = [row.clean for row in group.rows if row.clean is not None]
+    if kept and min(kept) < ENOUGH:
+        return (
+            f"as few as {min(kept):.0%} of a cell's samples were kept, for its process had to wait for a CPU in the "
+            f"others; stop what else runs here, or use fewer threads or more rounds."
+        )
+    return f"fewer than two launches with {MIN_ROUNDS} undisturbed rounds, or launches that disagree; give it more."
 
 
 def number(value: float | None, factor: float) -> str:
