@@ -18,7 +18,7 @@ MARGIN = 0.35  # of a thread: what the interpreter, the clock and a spinning poo
 def thread_limit(s: Subject) -> None:
     """With one thread granted it asks for no more than one CPU; with two, for no more than two."""
     n, p = 256, 128
-    seconds = 0.25 if s.quick else 0.5
+    seconds = 0.15 if s.quick else 0.5
     budgets = (1,) if s.original.threading == "none" else (1, 2)
     for threads in budgets:
         m = 1500
