@@ -154,6 +154,15 @@ def test_block_size_and_passes_are_adopted_and_said(small: Array, path: Path) ->
     assert (resumed.receipt.block_rows, resumed.receipt.passes) == (16, 1)
 
 
+def test_auto_goes_on_with_the_backend_of_the_checkpoint(small: Array, path: Path) -> None:
+    """Timing might choose another one the second time; the bits would be others."""
+    whole = train(small, 5, max_iter=8, backend="einsum", threads=1)
+    train(small, 5, max_iter=4, backend="einsum", threads=1, checkpoint=path)
+    resumed = train(small, 5, max_iter=8, backend="auto", threads=1, checkpoint=path, resume=True)
+    assert resumed.receipt.backend == "einsum"
+    assert same(resumed, whole)
+
+
 def test_another_fit_is_refused_with_every_difference(small: Array, path: Path) -> None:
     """Data, sizes, settings, backend, version, method, seed: all that differ are named, and the file is unchanged."""
     train(small, 5, max_iter=2, backend="dot", checkpoint=path)

@@ -168,7 +168,9 @@ def test_it_walks_around_a_region_without_numbers() -> None:
             return np.nan, np.full_like(x, np.nan)
         return float((x - 3 * np.log(x)).sum()), 1 - 3 / x
 
-    state = LBFGS().run(barrier, np.array([0.01, 5.0, 40.0]), lambda s: abs(s.gradient).max() < 1e-9)
+    state = LBFGS().run(
+        barrier, np.array([0.01, 5.0, 40.0]), lambda s: abs(s.gradient).max() < 1e-9 or s.iteration >= 500
+    )
     assert not state.outcome
     np.testing.assert_allclose(state.theta, 3, rtol=1e-8)
 
@@ -182,13 +184,13 @@ def test_where_every_trial_is_not_finite_it_says_so_and_keeps_the_point() -> Non
         calls += 1
         return (float(x @ x), 2 * x) if calls == 1 else (np.inf, x)
 
-    state = LBFGS().run(dies, np.ones(3), lambda s: False)
+    state = LBFGS().run(dies, np.ones(3), lambda s: s.iteration >= 500)
     assert (state.outcome, state.cost, state.iteration) == ("not finite", 3.0, 0)
 
 
 def test_no_decrease_is_a_value() -> None:
     """A gradient that points the wrong way ends as "stalled", not in an endless loop."""
-    state = LBFGS().run(lambda x: (float(x @ x), -2 * x), np.ones(3), lambda s: False)
+    state = LBFGS().run(lambda x: (float(x @ x), -2 * x), np.ones(3), lambda s: s.iteration >= 500)
     assert (state.outcome, state.cost) == ("stalled", 3.0)
 
 
@@ -201,7 +203,7 @@ def test_at_a_minimum_it_stalls_at_once() -> None:
         calls += 1
         return 1.0, np.zeros_like(x)
 
-    state = LBFGS().run(flat, np.ones(3), lambda s: False)
+    state = LBFGS().run(flat, np.ones(3), lambda s: s.iteration >= 500)
     assert (state.outcome, calls) == ("stalled", 1)
 
 
@@ -211,9 +213,28 @@ def test_pairs_without_curvature_are_left_out() -> None:
     def wave(x: Vector) -> tuple[float, Vector]:
         return float(np.sin(x).sum()), np.cos(x)
 
-    state = LBFGS().run(wave, np.array([1.4, 1.5, 2.0]), lambda s: abs(s.gradient).max() < 1e-9)
+    state = LBFGS().run(wave, np.array([1.4, 1.5, 2.0]), lambda s: abs(s.gradient).max() < 1e-9 or s.iteration >= 500)
     assert not state.outcome
     np.testing.assert_allclose(np.sin(state.theta), -1, atol=1e-12)
+
+
+def test_a_pair_without_curvature_is_left_out() -> None:
+    """Where the search ends on a concave stretch, s'y < 0: H would no longer be positive definite."""
+    method = LBFGS(trials=3)
+    state = method.init(lambda x: (-float(x @ x), -2 * x), np.array([1.0, 2.0]))
+    after = method.step(lambda x: (-float(x @ x), -2 * x), state)
+    assert after.cost < state.cost
+    assert after.pairs.count == 0
+
+
+def test_a_memory_that_leads_nowhere_is_dropped() -> None:
+    """Where the direction does not descend, steepest descent is tried in the same step, and the memory grows anew."""
+    method = LBFGS()
+    state = method.run(rosenbrock, np.tile([-1.2, 1.0], 5), lambda s: s.iteration >= 12)
+    state.pairs.sy[...] *= -1
+    after = method.step(rosenbrock, state)
+    assert (after.outcome, after.iteration, after.pairs.count) == ("", 13, 1)
+    assert after.cost < state.cost
 
 
 @pytest.mark.parametrize(
