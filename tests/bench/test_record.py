@@ -11,10 +11,11 @@ from pathlib import Path
 import pytest
 
 from sparsae.bench.compare import compare_sessions, same_tiers
-from sparsae.bench.record import Recorder, Session, conditions, read
+from sparsae.bench.machine import cpu_name
+from sparsae.bench.record import Recorder, Session, check_baseline, conditions, read
 from sparsae.bench.settings import Settings
 from sparsae.bench.words import remarks
-from sparsae.errors import FileFormatError, FileMissingError, OutputExistsError, ParameterError
+from sparsae.errors import FileAccessError, FileFormatError, FileMissingError, OutputExistsError, ParameterError
 
 spec = importlib.util.spec_from_file_location("simulated_sessions", Path(__file__).with_name("simulated.py"))
 simulated = importlib.util.module_from_spec(spec)
@@ -244,3 +245,44 @@ def test_unknown_is_explained(file):
     settings = Settings.checked(backends=list(TIMES), threads=[1], sizes=["1000x64x25"], launches=1, rounds=6)
     said = " ".join(remarks(made(settings=settings).groups()[0]))
     assert "fewer than two launches with 5 undisturbed rounds" in said
+
+
+def test_the_standings_for_programs(file):
+    """`bench show --json` prints tiers, effects and states as JSON."""
+    (report,) = json.loads(command("show", file, "--json").stdout)
+    rows = {row["label"]: row for row in report["standings"][0]["rows"]}
+    assert rows["dot"]["tier"] == 1
+    assert rows["dot"]["effect"]["launches"] == 4
+
+
+def test_a_baseline_from_another_cpu_is_refused_before_the_race(file):
+    """What could not be compared afterwards is refused at once."""
+    told = command("--backends", "dot", "--threads", "1", "--baseline", file)
+    assert told.returncode == 2
+    assert "CPU is 'Imaginary 9000 <script>' in one and" in told.stderr
+    with pytest.raises(ParameterError, match="dtype is 'float64' in one and 'float32' in the other"):
+        check_baseline(made(cpu=cpu_name()), Settings.checked(backends=["dot"], threads=[1], dtypes=["f4"]))
+    check_baseline(made(cpu=cpu_name()), Settings.checked(backends=["dot"], threads=[1]))
+
+
+def test_a_full_disk_is_one_line(tmp_path):
+    """A record that cannot be written ends the race with the reason, not with a traceback."""
+    if not Path("/dev/full").exists():  # pragma: no cover
+        pytest.skip("no /dev/full here")
+    with pytest.raises(FileAccessError, match="/dev/full cannot be written: No space left"):
+        Recorder(Path("/dev/full"), force=True)({"kind": "end"})
+    with pytest.raises(FileAccessError, match="cannot be written"):
+        Recorder(tmp_path / "none" / "race.jsonl")
+
+
+def test_two_sessions_for_publication(tmp_path):
+    """`--publish` runs two sessions into one record and says whether they agree; code 1 when they do not."""
+    file = tmp_path / "two.jsonl"
+    arguments = ["--publish", "--backends", "numpy,dot", "--threads", "1", "--size", "small"]
+    told = command(*arguments, "--launches", "2", "--rounds", "6", "--json", file)
+    assert len(read(file)) == 2
+    if told.returncode == 0:
+        assert "Both sessions give the same tiers." in told.stdout
+    else:
+        assert told.returncode == 1
+        assert "Not for publication: the two sessions disagree." in told.stdout

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self, final
 
+from sparsae.bench.machine import cpu_name
 from sparsae.bench.race import FORMAT, VERSION
 from sparsae.bench.settings import Settings
 from sparsae.bench.standings import Group, standings
@@ -83,9 +85,14 @@ class Recorder:
         line = json.dumps(event, allow_nan=False)
         self.events.append(json.loads(line))  # what a reader of the file would see
         if self._file is not None:
-            self._file.write(line + "\n")
-            if event["kind"] != "sample":
-                self._file.flush()
+            try:
+                self._file.write(line + "\n")
+                self._file.flush()  # what was measured is kept, whatever happens next
+            except OSError as error:
+                file, self._file = self._file, None
+                with contextlib.suppress(OSError):
+                    file.close()
+                raise FileAccessError(f"{file.name} cannot be written: {error.strerror}.") from None
 
     def sessions(self) -> tuple[Session, ...]:
         """Return what was recorded."""
@@ -197,6 +204,19 @@ def check_comparable(a: Mapping[str, Any], b: Mapping[str, Any]) -> None:
     differ = [f"{name} is {a[name]!r} in one and {b[name]!r} in the other" for name in a if a[name] != b[name]]
     if differ:
         raise ParameterError(f"These sessions cannot be compared: {'; '.join(differ)}.")
+
+
+def check_baseline(baseline: Session, settings: Settings) -> None:
+    """Refuse, before the race, a baseline that its result could not be compared with.
+
+    Raises
+    ------
+    ParameterError
+        When CPU or dtype differ; BLAS architecture and wait policy are seen when the workers run.
+    """
+    known = {"CPU": cpu_name(), "dtype": ", ".join(settings.dtypes)}
+    old = conditions(baseline)
+    check_comparable({name: old[name] for name in known}, known)
 
 
 def _check_header(path: Path, event: Event) -> None:

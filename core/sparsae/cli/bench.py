@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from sparsae.cli.report import print_json
 from sparsae.errors import MissingExtraError, ParameterError, SparsaeError
 
 if TYPE_CHECKING:
@@ -68,13 +69,17 @@ def bench(ctx: click.Context, /, **options: Any) -> int | None:
 @click.option("--plot", "plot_file", type=_FILE, help="Draw the ratios.")
 @click.option("--html", "html_file", type=_FILE, help="Write one self-contained page.")
 @click.option("--force", is_flag=True, help="Replace files that exist.")
-def show(file: Path, plot_file: Path | None, html_file: Path | None, *, force: bool) -> None:
+@click.option("--json", "as_json", is_flag=True, help="Print the standings for programs.")
+def show(file: Path, plot_file: Path | None, html_file: Path | None, *, force: bool, as_json: bool) -> None:
     """Show the standings of a record."""
     from sparsae.bench.record import read
 
     _check_outputs(plot_file, html_file, force=force)
     sessions = read(file)
-    _show(sessions)
+    if as_json:
+        print_json([_report(session) for session in sessions])
+    else:
+        _show(sessions)
     _draw(sessions, plot_file, html_file)
 
 
@@ -101,7 +106,7 @@ def _race(
     only_list: bool,
     **choices: Any,
 ) -> int:
-    from sparsae.bench.record import Recorder, read
+    from sparsae.bench.record import Recorder, check_baseline, read
     from sparsae.bench.scaling import sweep
     from sparsae.bench.settings import Settings, parse_size
 
@@ -115,6 +120,8 @@ def _race(
         return 0
     _check_outputs(plot_file, html_file, force=force)
     old = read(baseline)[-1] if baseline else None
+    if old is not None:
+        check_baseline(old, settings)
     with Recorder(json_file, force=force) as recorder:
         interrupted = _run(settings, recorder)
     sessions = recorder.sessions()
@@ -151,6 +158,11 @@ def _show(sessions: tuple[Session, ...]) -> None:
 
     for session in sessions:
         print_session(session)
+
+
+def _report(session: Session) -> dict[str, Any]:
+    groups = [group.to_dict() for group in session.groups()]
+    return {"settings": session.settings.to_dict(), "standings": groups, "notes": session.notes}
 
 
 def _compare(a: Session, b: Session) -> None:
