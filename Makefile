@@ -5,9 +5,10 @@ TAG := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
 VENV := .venv-$(TAG)
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+PEERS := .venv-peers-$(TAG)
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
-.PHONY: help install demo test prove prove-tests check lint docs format clean
+.PHONY: help install demo test test-peers prove prove-tests check lint docs format clean
 
 help:
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -25,6 +26,16 @@ demo: $(STAMP) ## train on natural-image patches, print, draw (demo/)
 
 test: $(STAMP) ## the test suite
 	$(BIN)/python -m pytest -m "not prove" $(PYTEST_ARGS)
+
+test-peers: $(PEERS)/.installed ## the tests that need jax and torch, in an environment that has them
+	$(PEERS)/bin/python -m pytest -m "peers and not prove" $(PYTEST_ARGS)
+
+$(PEERS)/.installed: pyproject.toml
+	$(PYTHON) -m venv $(PEERS)
+	$(PEERS)/bin/python -m pip --quiet --disable-pip-version-check install --upgrade pip
+	$(PEERS)/bin/python -m pip --quiet --disable-pip-version-check install torch==2.13.0
+	$(PEERS)/bin/python -m pip --quiet --disable-pip-version-check install --editable '.[dev,jax]'
+	@touch $@
 
 # Each proof also runs alone: make prove-resume.  Run them on a quiet machine.
 PROOFS := $(patsubst tests/prove/%.py,prove-%,$(sort $(wildcard tests/prove/*.py)))
