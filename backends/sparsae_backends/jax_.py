@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,43 +23,56 @@ from sparsae.model import Array
 TASKS = Path("/proc/self/task")
 
 
+class Compiled(NamedTuple):
+    """The functions under `jax.jit`; shared by all kernels, for XLA compiles once for each function and shape."""
+
+    encode: Any
+    accumulate: Any
+    only_pass: Any
+    gradients: Any
+
+
+@cache
+def compiled(sigmoid: bool) -> Compiled:
+    """Return the functions for one kind of output unit."""
+    import jax
+
+    def encode(weights: Any, x: Any) -> Any:
+        W1, b1, _, _ = weights
+        a2 = jax.nn.sigmoid(x @ W1.T + b1)  # (m, p)
+        return a2, a2.sum(axis=0)
+
+    def gradients(a1: Any, a2: Any, a3: Any, W2: Any, sparsity: Any, target: Any) -> Any:
+        error = a3 - target  # (m, n)
+        delta3 = error * a3 * (1 - a3) if sigmoid else error  # (m, n)
+        delta2 = (delta3 @ W2 + sparsity) * a2 * (1 - a2)  # (m, p)
+        return delta2.T @ a1, delta2.sum(axis=0), delta3.T @ a2, delta3.sum(axis=0)
+
+    def accumulate(weights: Any, x: Any, target: Any, a2: Any, sparsity: Any) -> Any:
+        _, _, W2, b2 = weights
+        z3 = a2 @ W2.T + b2  # (m, n)
+        a3 = jax.nn.sigmoid(z3) if sigmoid else z3
+        error = a3 - target  # (m, n)
+        return (error * error).sum(), a2.sum(axis=0), gradients(x, a2, a3, W2, sparsity, target)
+
+    def only_pass(weights: Any, x: Any, target: Any) -> Any:
+        a2, _ = encode(weights, x)
+        q = a2 * (1 - a2)  # (m, p)
+        return *accumulate(weights, x, target, a2, 0), (q.T @ x, q.sum(axis=0))
+
+    return Compiled(*(jax.jit(function) for function in (encode, accumulate, only_pass, gradients)))
+
+
 class JaxKernel(Kernel):
-    """Whole blocks under `jax.jit`; XLA compiles once for each shape."""
+    """Whole blocks under `jax.jit`."""
 
     def __init__(self, problem: Problem) -> None:
         super().__init__(problem)
         import jax
 
+        jax.devices("cpu")  # XLA's threads start here, on all CPUs of the process, and not under a limit
         self.jax = jax
-        sigmoid = problem.output == "sigmoid"
-
-        def encode(weights: Any, x: Any) -> Any:
-            W1, b1, _, _ = weights
-            a2 = jax.nn.sigmoid(x @ W1.T + b1)  # (m, p)
-            return a2, a2.sum(axis=0)
-
-        def gradients(a1: Any, a2: Any, a3: Any, W2: Any, sparsity: Any, target: Any) -> Any:
-            error = a3 - target  # (m, n)
-            delta3 = error * a3 * (1 - a3) if sigmoid else error  # (m, n)
-            q = a2 * (1 - a2)  # (m, p)
-            delta2 = (delta3 @ W2 + sparsity) * q  # (m, p)
-            return error, q, (delta2.T @ a1, delta2.sum(axis=0), delta3.T @ a2, delta3.sum(axis=0))
-
-        def accumulate(weights: Any, x: Any, target: Any, a2: Any, sparsity: Any) -> Any:
-            _, _, W2, b2 = weights
-            z3 = a2 @ W2.T + b2  # (m, n)
-            a3 = jax.nn.sigmoid(z3) if sigmoid else z3
-            error, _, sums = gradients(x, a2, a3, W2, sparsity, target)
-            return (error * error).sum(), sums
-
-        def only_pass(weights: Any, x: Any, target: Any) -> Any:
-            a2, hidden = encode(weights, x)
-            squares, sums = accumulate(weights, x, target, a2, 0)
-            q = a2 * (1 - a2)  # (m, p)
-            return squares, hidden, sums, (q.T @ x, q.sum(axis=0))
-
-        self._encode, self._accumulate, self._only_pass = jax.jit(encode), jax.jit(accumulate), jax.jit(only_pass)
-        self._gradients = jax.jit(lambda *arrays: gradients(*arrays)[2])
+        self.compiled = compiled(problem.output == "sigmoid")
 
     def prepare(self, x: Array, target: Array, keep: bool) -> tuple[Any, Any]:
         """Move the rows to XLA."""
@@ -74,7 +88,7 @@ class JaxKernel(Kernel):
     def encode(self, weights: Any, block: Any) -> tuple[Any, NDArray[np.float64]]:
         """Hidden activations, which stay with XLA."""
         with self._precision():
-            a2, hidden = self._encode(weights, block[0])
+            a2, hidden = self.compiled.encode(weights, block[0])
             return a2, np.asarray(hidden, dtype=np.float64)
 
     def accumulate(self, weights: Any, block: Any, a2: Any, sparsity: Array | None, into: Sums) -> None:
@@ -82,12 +96,11 @@ class JaxKernel(Kernel):
         x, target = block
         with self._precision():
             if sparsity is None:
-                squares, hidden, sums, extra = self._only_pass(weights, x, target)
-                into.W1_sparsity += np.asarray(extra[0])
-                into.b1_sparsity += np.asarray(extra[1])
+                squares, hidden, sums, q_sums = self.compiled.only_pass(weights, x, target)
+                into.W1_sparsity += np.asarray(q_sums[0])
+                into.b1_sparsity += np.asarray(q_sums[1])
             else:
-                squares, sums = self._accumulate(weights, x, target, a2, sparsity)
-                hidden = a2.sum(axis=0)
+                squares, hidden, sums = self.compiled.accumulate(weights, x, target, a2, sparsity)
             into.hidden += np.asarray(hidden)
             into.rows += len(x)
             into.squared_error += float(squares)
@@ -97,7 +110,7 @@ class JaxKernel(Kernel):
     def backprop(self, a1: Array, a2: Array, a3: Array, W2: Array, sparsity: Array, target: Array) -> Parameters:
         """Gradient sums over the rows given."""
         with self._precision():
-            sums = self._gradients(a1, a2, a3, W2, sparsity, target)
+            sums = self.compiled.gradients(a1, a2, a3, W2, sparsity, target)
             return Parameters(*(np.array(part) for part in sums))
 
     def _precision(self) -> AbstractContextManager[Any]:
@@ -109,39 +122,40 @@ class JaxKernel(Kernel):
 
 @contextmanager
 def limit_threads(n: int) -> Iterator[None]:
-    """Keep this thread and XLA's on `n` of the process's CPUs; each gets its own affinity back."""
+    """Keep the threads of this process on `n` of its CPUs; each gets its own affinity back.
+
+    All of them, since XLA's cannot be told from others by their names.
+    """
     if not hasattr(os, "sched_setaffinity"):
         yield
         return
-    before = {thread: os.sched_getaffinity(thread) for thread in _threads()}
-    allowed = set(sorted(os.sched_getaffinity(0))[:n])
+    mine = os.sched_getaffinity(0)
+    before = {thread: _affinity(thread) for thread in _threads()}
+    allowed = set(sorted(mine)[:n])
     try:
         for thread in before:
             _confine(thread, allowed)
         yield
     finally:
-        for thread in _threads():
-            _confine(thread, before.get(thread, before[0]))
+        for thread in _threads():  # those that were born meanwhile inherited the limit
+            _confine(thread, before.get(thread) or mine)
 
 
 def _threads() -> list[int]:
-    """Return this thread (0) and XLA's, known by their names."""
-    found = [0]
-    for task in TASKS.glob("*") if TASKS.is_dir() else ():
-        try:
-            name = (task / "comm").read_text(encoding="utf-8", errors="replace").strip().lower()
-        except OSError:  # it has ended
-            continue
-        if "xla" in name or name.startswith("tf_"):
-            found.append(int(task.name))
-    return found
+    """Return the threads of this process; this one alone where the system does not tell."""
+    return [int(task.name) for task in TASKS.iterdir()] if TASKS.is_dir() else [0]
+
+
+def _affinity(thread: int) -> set[int]:
+    try:
+        return os.sched_getaffinity(thread)
+    except ProcessLookupError:  # it has ended
+        return set()
 
 
 def _confine(thread: int, cpus: set[int]) -> None:
-    try:
+    with suppress(ProcessLookupError, PermissionError):  # it has ended
         os.sched_setaffinity(thread, cpus)
-    except (ProcessLookupError, PermissionError):  # it has ended, or is another's
-        return
 
 
 @hookimpl

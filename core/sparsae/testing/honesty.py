@@ -40,7 +40,10 @@ def thread_limit(s: Subject) -> None:
 
 
 def _demand(objective: Objective, theta: object, seconds: float) -> float:
-    """CPUs asked for, on average: time on a CPU and, where the system tells it, time spent waiting for one."""
+    """CPUs asked for, on average: time on a CPU and, where the system tells it, time spent waiting for one.
+
+    Threads that may only run on k CPUs between them cannot use more than k, however many they are.
+    """
     objective(theta)  # type: ignore[arg-type]
     time.sleep(0.05)  # a pool that spins after its work goes to sleep
     wanted, cpu, begun = _schedule(), time.process_time(), time.perf_counter()
@@ -51,7 +54,17 @@ def _demand(objective: Objective, theta: object, seconds: float) -> float:
     used = (time.process_time() - cpu) / wall  # threads that have ended count here, waiting ones below
     if wanted is None or after is None:
         return used
-    return max(used, sum(after[task] - wanted.get(task, 0.0) for task in after) / wall)
+    spent = {task: after[task] - wanted.get(task, 0.0) for task in after}
+    allowed = {cpu for task, seconds in spent.items() if seconds > 0.01 * wall for cpu in _affinity(int(task))}
+    return max(used, min(sum(spent.values()) / wall, len(allowed) or float("inf")))
+
+
+def _affinity(task: int) -> set[int]:
+    """CPUs that a thread may run on; none where it has ended or the system does not tell."""
+    try:
+        return os.sched_getaffinity(task)
+    except (OSError, AttributeError):
+        return set()
 
 
 def _schedule() -> dict[str, float] | None:
