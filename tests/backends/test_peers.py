@@ -1,6 +1,7 @@
 """`jax` and `torch`: what their pools obey, given back."""
 
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ pytestmark = pytest.mark.peers
 
 def affinities():
     """CPUs that each thread of this process may run on."""
-    return {task: os.sched_getaffinity(int(task)) for task in os.listdir("/proc/self/task")}
+    return {task.name: os.sched_getaffinity(int(task.name)) for task in Path("/proc/self/task").iterdir()}
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="this system has no thread affinity")
