@@ -248,6 +248,39 @@ def test_three_hundred_distributions_are_read_and_not_imported(tmp_path):
     print(run(tmp_path, code))
 
 
+def test_a_plugin_may_be_an_object_and_an_observer_may_be_registered(tmp_path):
+    """An entry point may lead to an object with hooks; observers have a group of their own, and are found by name."""
+    source = good("thing").replace("@sparsae.hookimpl\ndef sparsae_backend():", "def made():")
+    source += textwrap.dedent("""
+    class Plugin:
+        seen = 0
+        @sparsae.hookimpl
+        def sparsae_backend(self):
+            return made()
+        @sparsae.hookimpl
+        def sparsae_iteration(self, progress):
+            Plugin.seen += 1
+            return progress.iteration == 2
+    plugin = Plugin()
+    """)
+    points = "thing = mod_things_0:plugin\n\n[sparsae.observers]\nwatch = mod_things_0:plugin\n"
+    install(tmp_path, "things", {"thing": source}, points=points)
+    code = """
+    import numpy as np, sparsae
+    X = np.random.default_rng(0).random((50, 4))
+    result = sparsae.train(X, 2, backend="thing", observers=["watch"], max_iter=9)
+    import mod_things_0
+    print(result.receipt.backend, mod_things_0.Plugin.seen, len(result.history.cost), result.status.reason)
+    try:
+        sparsae.train(X, 2, observers=["wotch"])
+    except sparsae.ParameterError as error:
+        print(error)
+    """
+    said = run(tmp_path, code)
+    assert said.startswith("thing 3 3 stopped")
+    assert "No observer named 'wotch'; registered are: watch." in said
+
+
 def test_two_threads_may_ask_for_the_same_plugin_at_once(tmp_path):
     """Loading is done once, whoever comes first."""
     install(tmp_path, "slow", {"slow": "import time; time.sleep(0.1)\n" + good("slow")})

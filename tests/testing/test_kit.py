@@ -103,6 +103,26 @@ def test_a_dtype_that_is_not_supported_is_said_to_be_declined():
     assert (verdict.outcome, verdict.message) == ("declined", "it supports float32")
 
 
+def test_a_check_that_never_calls_the_kernel_fails(monkeypatch):
+    """The kit cannot pass vacuously."""
+    monkeypatch.setitem(CHECKS, "invariants", lambda subject: None)
+    verdict = run_one(mutants.make(mutants.Twin), "invariants", "float64")
+    assert verdict.outcome == "fail"
+    assert "the check never called the kernel" in verdict.message
+
+
+def test_where_threads_cannot_be_measured_it_is_said(monkeypatch, tmp_path):
+    """Without schedstat CPU time counts; on one CPU even that tells nothing, and the verdict is no pass."""
+    from sparsae.testing import honesty
+
+    monkeypatch.setattr(honesty, "TASKS", tmp_path / "none")
+    assert run_one(mutants.make(mutants.Twin), "thread_limit", "float64", quick=True).outcome in ("pass", "unverified")
+    monkeypatch.setattr(honesty, "affinity_cpus", lambda: 1)
+    verdict = run_one(mutants.make(mutants.Twin), "thread_limit", "float64", quick=True)
+    assert verdict.outcome == "unverified"
+    assert "a second thread would not show in CPU time" in verdict.message
+
+
 def test_what_raises_is_a_verdict_with_the_place():
     """The root cause, its file and line."""
     verdict = run_one(mutants.make(sparsae.Kernel), "reference", "float64")

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import time
 import warnings
 from pathlib import Path
 
 from sparsae.errors import ThreadsWarning
 from sparsae.objective import Objective
+from sparsae.resources import affinity_cpus
 from sparsae.testing.subject import SETTINGS, Subject, Unverified
 
 TASKS = Path("/proc/self/task")
@@ -35,8 +35,8 @@ def thread_limit(s: Subject) -> None:
                         break
         if used > threads + MARGIN:
             s.fail(f"{threads} thread(s) were granted and {used:.2f} CPUs were asked for")
-    if not TASKS.exists() and (os.cpu_count() or 1) == 1:
-        raise Unverified("one CPU and no /proc: a second thread would not show in CPU time")
+    if _schedule() is None and affinity_cpus() == 1:
+        raise Unverified("one CPU, and no schedstat in /proc: a second thread would not show in CPU time")
 
 
 def _demand(objective: Objective, theta: object, seconds: float) -> float:

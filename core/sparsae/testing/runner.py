@@ -156,7 +156,7 @@ def run_one(backend: str | Backend, name: str, dtype: str, *, quick: bool = Fals
         reproduce = f"sparsae.testing.check(backend, only=[{name!r}], dtypes=[{dtype!r}], quick={quick})"
     outcome: Outcome = "pass"
     function, begun = CHECKS[name], time.perf_counter()
-    message = (function.__doc__ or "").strip().splitlines()[0]
+    message = (function.__doc__ or name).strip().partition("\n")[0]
     if dtype not in found.dtypes:
         outcome, message = "declined", f"it supports {', '.join(found.dtypes)}"
     else:
