@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import IO, Any, Protocol, Self, final
 
+from sparsae.bench.demand import wait_until_quiet
 from sparsae.bench.machine import THREAD_VARIABLES, affinity
 from sparsae.errors import ProbeError
 
@@ -196,6 +197,7 @@ class Probe:
     ) -> None:
         command = [sys.executable, "-c", _SERVE, factory, json.dumps(settings)]
         self._lines = Lines(command, environment=environment, cpus=cpus, name=name)
+        self._may_spin = environment.get("OMP_NUM_THREADS") != "1"  # a pool's idle threads, after a call
         self.name = name
 
     def ready(self) -> dict[str, Any]:
@@ -207,8 +209,11 @@ class Probe:
         return float(self._ask("error")["error"])
 
     def time(self, loops: int) -> Sample:
-        """One untimed call, then `loops` calls in one timed batch, the garbage collector off."""
-        return Sample(loops, float(self._ask(f"time {loops}")["wall"]))
+        """One untimed call, then `loops` calls in one timed batch, the garbage collector off; then wait for quiet."""
+        sample = Sample(loops, float(self._ask(f"time {loops}")["wall"]))
+        if self._may_spin:
+            wait_until_quiet(self._lines.pid)
+        return sample
 
     def close(self) -> None:
         """End the process."""

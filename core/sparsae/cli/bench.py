@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -60,7 +61,8 @@ def bench(ctx: click.Context, /, **options: Any) -> int | None:
     if ctx.invoked_subcommand is not None:
         return None
     if options["question"]:
-        return _question(quick=options["preset"] == "quick", seed=options["seed"])
+        files = (options["json_file"], options["plot_file"], options["html_file"])
+        return _question(*files, quick=options["preset"] == "quick", seed=options["seed"], force=options["force"])
     return _race(**options)
 
 
@@ -213,12 +215,21 @@ def _draw(sessions: tuple[Session, ...], plot_file: Path | None, html_file: Path
         click.echo(f"Wrote {plot_file}.")
 
 
-def _question(*, quick: bool, seed: int) -> int:
+def _question(
+    json_file: Path | None, plot_file: Path | None, html_file: Path | None, *, quick: bool, seed: int, force: bool
+) -> int:
     from sparsae.bench.question import run_question
     from sparsae.cli.progress import share_bar
+    from sparsae.cli.question_table import print_question
 
-    rounds, launches = (4, 1) if quick else (8, 2)
+    if plot_file is not None or html_file is not None:
+        raise ParameterError("The question is a table of its own; --plot and --html belong to the race.")
+    _check_outputs(json_file, force=force)
+    rounds, launches = (4, 1) if quick else (8, 3)
     with share_bar() as show_share:
         report = run_question(seed=seed, rounds=rounds, launches=launches, progress=show_share)
-    click.echo(report.markdown())
+    print_question(report)
+    if json_file is not None:
+        json_file.write_text(json.dumps(report.to_dict(), indent=2) + "\n", encoding="utf-8")
+        click.echo(f"Wrote {json_file}.")
     return 130 if report.interrupted else 0
