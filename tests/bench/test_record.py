@@ -276,13 +276,10 @@ def test_a_full_disk_is_one_line(tmp_path):
 
 
 def test_two_sessions_for_publication(tmp_path):
-    """`--publish` runs two sessions into one record and says whether they agree; code 1 when they do not."""
+    """`--publish` runs two sessions into one record; where they show no tiers that agree it says so, with code 1."""
     file = tmp_path / "two.jsonl"
-    arguments = ["--publish", "--backends", "numpy,dot", "--threads", "1", "--size", "small"]
-    told = command(*arguments, "--launches", "2", "--rounds", "6", "--json", file)
+    arguments = ["--publish", "--backends", "dot", "--threads", "1", "--size", "small", "--json", file]
+    told = command(*arguments, "--launches", "1", "--rounds", "2")  # one launch can show nothing
     assert len(read(file)) == 2
-    if told.returncode == 0:
-        assert "Both sessions give the same tiers." in told.stdout
-    else:
-        assert told.returncode == 1
-        assert "Not for publication: the two sessions disagree." in told.stdout
+    assert told.returncode == 1
+    assert "Not for publication: the two sessions disagree." in told.stdout

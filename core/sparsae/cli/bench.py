@@ -43,6 +43,7 @@ def _counts(ctx: click.Context, param: click.Parameter, value: str | None) -> tu
 @click.option("--publish", "preset", flag_value="publish", help="Two sessions, which must give the same tiers.")
 @click.option("--launches", type=int, help="Starts of all processes.")
 @click.option("--rounds", type=int, help="Visits to each cell in a launch.")
+@click.option("--timeout", default=120.0, help="Seconds that one answer of a worker may take.", show_default=True)
 @click.option("--seed", default=0, help="Of the data and the order of turns.", show_default=True)
 @click.option("--json", "json_file", type=_FILE, help="Write the record, JSON lines.")
 @click.option("--plot", "plot_file", type=_FILE, help="Draw the ratios.")
