@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +15,8 @@ from sparsae.bench.compare import compare_sessions, same_tiers
 from sparsae.bench.machine import cpu_name
 from sparsae.bench.record import Recorder, Session, check_baseline, conditions, read
 from sparsae.bench.settings import Settings
-from sparsae.bench.words import remarks
+from sparsae.bench.standings import MEANING
+from sparsae.bench.words import HEADINGS, remarks
 from sparsae.errors import FileAccessError, FileFormatError, FileMissingError, OutputExistsError, ParameterError
 
 spec = importlib.util.spec_from_file_location("simulated_sessions", Path(__file__).with_name("simulated.py"))
@@ -283,3 +285,15 @@ def test_two_sessions_for_publication(tmp_path):
     assert len(read(file)) == 2
     assert told.returncode == 1
     assert "Not for publication: the two sessions disagree." in told.stdout
+
+
+def test_the_page_on_the_race_names_every_state_column_and_option():
+    """What the table can show and the command can take stands in the documentation."""
+    text = (Path(__file__).parents[2] / "docs" / "race.md").read_text()
+    for state in MEANING:
+        assert state == "ok" or f"| `{state}` |" in text
+    for heading in HEADINGS:
+        assert heading == "backend" or heading in text
+    known = command("--help").stdout
+    for option in re.findall(r"sparsae bench (?:[^#\n]*?)(--[a-z]+)", text):
+        assert option in known
