@@ -25,7 +25,7 @@ demo: $(STAMP) ## train on natural-image patches, print, draw (demo/)
 	$(BIN)/python docs/demo.py
 
 test: $(STAMP) ## the test suite
-	$(BIN)/python -m pytest -m "not prove" $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -m "not prove and not peers" $(PYTEST_ARGS)
 
 test-peers: $(PEERS)/.installed ## the tests that need jax and torch, in an environment that has them
 	$(PEERS)/bin/python -m pytest -m "peers and not prove" $(PYTEST_ARGS)
