@@ -7,14 +7,25 @@ Arrays are flat and contiguous; `width` is the number of rows in a panel, n and 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numba import njit, types
 
-from sparsae_backends._tiles import SQUARE, TALL, gram, power_of_two, product
+from sparsae_backends._tiles import SQUARE, TALL, VECTORS, gram, power_of_two, product, turn
 
-_compile = njit(nogil=True, cache=True, error_model="numpy", fastmath={"contract"})
+
+def _compile(function: Callable[..., Any]) -> Any:
+    """Compile when first called; fast, without the GIL, NaN kept, and remembered on disk where that can be written.
+
+    numba remembers beside this file or, where that is read-only, in the user's cache folder or ``NUMBA_CACHE_DIR``.
+    """
+    options = {"nogil": True, "error_model": "numpy", "fastmath": {"contract"}}
+    try:
+        return njit(cache=True, **options)(function)
+    except RuntimeError:  # no folder can be written: compile anew in each process
+        return njit(**options)(function)
 
 
 @_compile
@@ -60,13 +71,24 @@ def to_panels(x: Any, out: Any, width: int) -> None:
     """Put the rows of a matrix in the lanes of panels; lanes without a row are 0."""
     m, n = x.shape
     for panel in range((m + width - 1) // width):
-        first, base = panel * width, panel * width * n
-        live = min(width, m - first)
-        for k in range(n):
-            for lane in range(live):
-                out[base + k * width + lane] = x[first + lane, k]
-            for lane in range(live, width):
-                out[base + k * width + lane] = 0
+        to_panel(x, panel * width, out, panel * width * n, width)
+
+
+@_compile
+def to_panel(x: Any, first: int, out: Any, base: int, width: int) -> None:
+    """Put the rows from `first` on in the lanes of one panel."""
+    m, n = x.shape
+    live, side, k0 = min(width, m - first), width // VECTORS, 0
+    if live == width and x.strides[1] == x.itemsize:
+        k0 = n // side * side
+        for k in range(0, k0, side):
+            for lane in range(0, width, side):
+                turn(x, first + lane, k, out, base + k * width + lane)
+    for k in range(k0, n):
+        for lane in range(live):
+            out[base + k * width + lane] = x[first + lane, k]
+        for lane in range(live, width):
+            out[base + k * width + lane] = 0
 
 
 @_compile
@@ -127,6 +149,22 @@ def output_error(d: Any, target: Any, base: int, b2: Any, squares: Any, count: i
             d[i] = error
             b2[i] += error
             squares[i] += error * error
+
+
+@_compile
+def given_error(a3: Any, target: Any, b2: Any, sigmoid: bool) -> None:
+    """From a3 to delta3 in one panel; adds delta3 to lanes."""
+    one = a3.dtype.type(1)
+    if sigmoid:
+        for i in range(len(a3)):
+            delta3 = (a3[i] - target[i]) * (a3[i] * (one - a3[i]))
+            a3[i] = delta3
+            b2[i] += delta3
+    else:
+        for i in range(len(a3)):
+            error = a3[i] - target[i]
+            a3[i] = error
+            b2[i] += error
 
 
 @_compile
@@ -248,31 +286,24 @@ def backprop(
     sigmoid: bool,
 ) -> None:
     """Add the gradient sums for given activations to a vector laid out like `Sums`, `rows` rows at a time."""
-    w, one = p * n, a1.dtype.type(1)
-    none = np.zeros(p)
+    w, none = p * n, np.zeros(p)
     for start in range(0, len(a1), rows):
         stop = min(start + rows, len(a1))
         panels = (stop - start + width - 1) // width
         size = panels * width
         x, y, d = scratch[: n * size], scratch[n * size : 2 * n * size], scratch[2 * n * size : 3 * n * size]
         h, delta2 = scratch[3 * n * size : (3 * n + p) * size], scratch[(3 * n + p) * size :]
-        to_panels(a1[start:stop], x, width)
-        to_panels(a2[start:stop], h, width)
-        to_panels(a3[start:stop], d, width)
-        if not same:
-            to_panels(target[start:stop], y, width)
         goal = x if same else y
         lanes[:] = 0
         in_b2, in_b1 = lanes[: n * width], lanes[2 * n * width :]
         for panel in range(panels):
-            wide, narrow = panel * n * width, panel * p * width
-            for i in range(n * width):
-                a = d[wide + i]
-                e = a - goal[wide + i]
-                if sigmoid:
-                    e *= a * (one - a)
-                d[wide + i] = e
-                in_b2[i] += e
+            first, wide, narrow = panel * width, panel * n * width, panel * p * width
+            to_panel(a1[start:stop], first, x, wide, width)
+            to_panel(a2[start:stop], first, h, narrow, width)
+            to_panel(a3[start:stop], first, d, wide, width)
+            if not same:
+                to_panel(target[start:stop], first, y, wide, width)
+            given_error(d[wide : wide + n * width], goal[wide : wide + n * width], in_b2, sigmoid)
             multiply(W2_back, d, wide, n, s, delta2, narrow, p, width)
             hidden_error(delta2, h, narrow, delta2, in_b1, in_b1, p * width, False)
         add_lanes(in_b2, out, 2 + p + w + p + w, n, width)

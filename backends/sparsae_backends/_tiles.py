@@ -216,6 +216,45 @@ def gram(
 
 
 @intrinsic
+def turn(typing: Any, x: Any, row: Any, column: Any, out: Any, start: Any) -> Any:
+    """Put a square of a matrix, as many rows and columns as a register has lanes, in the lanes of a panel.
+
+    The columns must follow each other in memory.
+    """
+    signature = types.void(x, types.intp, types.intp, out, types.intp)
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        x, row, column, out, start = args
+        kinds = signature.args
+        emit = _Emit(context, builder, kinds[3])
+        matrix = context.make_array(kinds[0])(context, builder, x)
+        stride = builder.extract_value(matrix.strides, 0)
+        byte = ir.IntType(8).as_pointer()
+        lanes, panel = emit.lanes, emit.lanes * VECTORS
+        first = builder.gep(builder.bitcast(matrix.data, byte), [builder.mul(row, stride)])
+        rows = []
+        for i in range(lanes):
+            here = builder.bitcast(builder.gep(first, [builder.mul(stride, INDEX(i))]), emit.number.as_pointer())
+            rows.append(emit.load(emit.step(here, column)))
+        step = 1
+        while step < lanes:  # swap the off-diagonal blocks of squares twice as large in each round
+            low = [lane if not lane & step else lanes + lane - step for lane in range(lanes)]
+            high = [lane + step if not lane & step else lanes + lane for lane in range(lanes)]
+            masks = [ir.Constant(ir.VectorType(ir.IntType(32), lanes), mask) for mask in (low, high)]
+            for i in range(lanes):
+                if not i & step:
+                    pair = rows[i], rows[i + step]
+                    rows[i], rows[i + step] = (builder.shuffle_vector(*pair, mask) for mask in masks)
+            step *= 2
+        place = emit.pointer(kinds[3], out, start)
+        for i in range(lanes):
+            emit.store(rows[i], emit.step(place, i * panel))
+        return context.get_dummy_value()
+
+    return signature, codegen
+
+
+@intrinsic
 def power_of_two(typing: Any, x: Any) -> Any:
     """2^x, the exponent held where the result is a normal number; NaN stays NaN.  Loops over it vectorise."""
     signature = x(x)

@@ -1,0 +1,165 @@
+"""What `numba` promises beyond what every backend does: its panels, tiles and exponentials."""
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import sparsae
+from sparsae import Objective, Parameters, Problem, Sums
+
+pytest.importorskip("numba")
+from sparsae_backends import _compiled, _tiles
+from sparsae_backends.numba_ import NumbaKernel, aligned, block_rows, packing
+
+DTYPES = [np.dtype(np.float64), np.dtype(np.float32)]
+
+
+@pytest.fixture(autouse=True, scope="module", params=DTYPES, ids=str)
+def dtype(request):
+    """Each dtype, compiled."""
+    _compiled.compile_for(request.param)
+    return request.param
+
+
+def panels(a):
+    """A matrix in panels, by NumPy."""
+    m, n = a.shape
+    width = _tiles.width(a.dtype)
+    whole = np.zeros((-(-m // width) * width, n), a.dtype)
+    whole[:m] = a
+    return np.ascontiguousarray(whole.reshape(-1, width, n).transpose(0, 2, 1)).ravel()
+
+
+@pytest.mark.parametrize("m", [1, 7, 47, 48, 49, 200])
+@pytest.mark.parametrize("n", [1, 5, 16, 37])
+@pytest.mark.parametrize("layout", ["C", "F", "strided", "backwards", "read-only"])
+def test_rows_of_any_layout_go_to_the_lanes(dtype, m, n, layout):
+    """Panels hold every number in its place, and 0 in the lanes that have no row."""
+    a = np.random.default_rng(0).random((m, n)).astype(dtype)
+    given = {
+        "C": a,
+        "F": np.asfortranarray(a),
+        "strided": np.repeat(np.repeat(a, 2, axis=0), 3, axis=1)[::2, ::3],
+        "backwards": np.ascontiguousarray(a[::-1, ::-1])[::-1, ::-1],
+        "read-only": a.copy(),
+    }[layout]
+    given.flags.writeable = layout != "read-only"
+    expected = panels(a)
+    out = np.full_like(expected, np.nan)
+    _compiled.to_panels(given, out, _tiles.width(dtype))
+    np.testing.assert_array_equal(out, expected)
+
+
+@pytest.mark.parametrize("rows", [1, 2, 3, 4, 5, 6, 7, 8, 9, 11, 16, 25])
+@pytest.mark.parametrize("depth", [1, 2, 13])
+def test_products_of_any_height(dtype, rows, depth):
+    """Every height of a tile: a panel of C = bias + A B."""
+    rng, width = np.random.default_rng(1), _tiles.width(dtype)
+    A, bias = rng.random((rows, depth)).astype(dtype), rng.random(rows).astype(dtype)
+    B, C = rng.random((depth, width)).astype(dtype), np.full(rows * width, np.nan, dtype)
+    packed = A.ravel()[packing(rows, depth, _tiles.TALL)]
+    _compiled.multiply(packed, B.ravel(), 0, depth, bias, C, 0, rows, width)
+    np.testing.assert_allclose(C.reshape(rows, width), A @ B + bias[:, None], rtol=8 * depth * np.finfo(dtype).eps)
+
+
+@pytest.mark.parametrize("rows", [1, 2, 3, 4, 5, 6, 7, 11])
+@pytest.mark.parametrize("columns", [1, 2, 3, 4, 5, 6, 103])
+def test_gram_matrices_of_any_shape(dtype, rows, columns):
+    """Every shape of a tile: sums over all rows, added to what is there, in either order."""
+    rng = np.random.default_rng(2)
+    A, B = rng.random((150, rows)).astype(dtype), rng.random((150, columns)).astype(dtype)
+    many = -(-150 // _tiles.width(dtype))
+    expected = A.astype(np.float64).T @ B.astype(np.float64)
+    for order, c_rows, c_columns in (("C", columns, 1), ("F", 1, rows)):
+        out = np.ones(rows * columns)
+        _compiled.add_gram(panels(A), rows, panels(B), columns, many, out, 0, c_rows, c_columns, _tiles.width(dtype))
+        found = out.reshape((rows, columns), order=order)
+        np.testing.assert_allclose(found, 1 + expected, rtol=150 * np.finfo(dtype).eps)
+
+
+def activations_of(dtype, z):
+    """Hidden activations at pre-activations z, one unit for each, from one row of ones."""
+    made = NumbaKernel(Problem(n_visible=1, n_hidden=len(z), dtype=dtype, block_rows=8))
+    parameters = Parameters(np.zeros((len(z), 1)), z, np.zeros((1, len(z))), np.zeros(1)).astype(dtype)
+    x = np.ones((1, 1), dtype)
+    return made.encode(made.begin(parameters), made.prepare(x, x, True))[1]
+
+
+def test_activations_are_accurate_relative_to_themselves(dtype):
+    """A few units in the last place, from 1e-30 up to 1: the mean stands in a denominator."""
+    z = np.linspace(-69, 40, 4001).astype(dtype).astype(np.float64)
+    np.testing.assert_allclose(activations_of(dtype, z), 1 / (1 + np.exp(-z)), rtol=60 * np.finfo(dtype).eps)
+
+
+def test_saturated_activations_are_0_or_1_and_nan_stays(dtype):
+    """No overflow at +-800 or at infinity; NaN is not clipped into a number."""
+    found = activations_of(dtype, np.array([-np.inf, -800.0, 800.0, np.inf, np.nan]))
+    np.testing.assert_allclose(found, [0, 0, 1, 1, np.nan], atol=1e-37)
+
+
+def test_rows_that_are_not_there_add_nothing(dtype):
+    """A block of one row more than a panel equals the panel and the row, and a block that was longer before."""
+    n, p, m = 6, 4, _tiles.width(dtype) + 1
+    rng = np.random.default_rng(3)
+    x, parameters = rng.random((3 * m, n)).astype(dtype), Parameters.random(n, p).astype(dtype)
+    made = NumbaKernel(Problem(n_visible=n, n_hidden=p, dtype=dtype, block_rows=3 * m))
+    weights, s = made.begin(parameters), np.full(p, -0.5, dtype)
+
+    def sums(*parts):
+        into = Sums(n, p)
+        for part in parts:
+            block = made.prepare(part, part, False)
+            made.accumulate(weights, block, made.encode(weights, block)[0], s, into)
+        return into.vector
+
+    sums(x)  # leaves its traces in the scratch
+    np.testing.assert_allclose(sums(x[:m]), sums(x[: m - 1], x[m - 1 : m]), rtol=50 * np.finfo(dtype).eps, atol=1e-6)
+    assert sums(x[:1])[0] == 1
+
+
+def test_receipt_tells_what_compiling_took(dtype):
+    """Compiling happens when the objective is made, before the first step, and is reported apart."""
+    objective = Objective(np.full((9, 3), 0.5, dtype), 2, backend="numba")
+    assert any("numba compiled its passes, or loaded them, in " in note for note in objective.receipt.notes)
+
+
+def test_compiled_code_is_remembered_and_a_read_only_home_is_no_obstacle(tmp_path, dtype):
+    """With no folder to remember in, functions are compiled anew in each process instead of failing."""
+    script = (
+        "import numba, numpy\n"
+        "real = numba.njit\n"
+        "def njit(*args, cache=False, **options):\n"
+        "    def decorate(function):\n"
+        "        if cache: raise RuntimeError('cannot cache function: no locator available')\n"
+        "        return real(**options)(function)\n"
+        "    return decorate\n"
+        "numba.njit = njit\n"
+        "from sparsae_backends import _compiled\n"
+        "out = numpy.empty(1000)\n"
+        "_compiled.clear_lanes(out, 0, 1, 0, 1000)\n"
+        "assert not out.any()\n"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True, env=dict(os.environ, NUMBA_CACHE_DIR=str(tmp_path)))
+
+
+@pytest.mark.parametrize("n", [1, 64, 784, 100_000])
+def test_blocks_are_whole_panels(dtype, n):
+    """No block but the last leaves lanes empty, whatever the dtype and the vector registers."""
+    rows = block_rows(Problem(n_visible=n, n_hidden=3, dtype=dtype))
+    assert rows % 48 == 0
+    assert 48 <= rows <= 4800
+
+
+def test_scratch_is_aligned(dtype):
+    """The first element of every array stands on a cache line."""
+    for size in (1, 15, 15_600):
+        assert aligned(size, dtype).ctypes.data % 64 == 0
+
+
+def test_it_is_registered_with_what_it_needs():
+    """The extra's name is in the message that a user without numba sees."""
+    made = sparsae.get_backend("numba")
+    assert (made.threading, made.requires, made.install) == ("workers", ("numba",), "pip install 'sparsae[numba]'")
