@@ -28,13 +28,14 @@ test: $(STAMP) ## the test suite
 	$(BIN)/python -m pytest -m "not prove and not peers" $(PYTEST_ARGS)
 
 test-peers: $(PEERS)/.installed ## the tests that need jax and torch, in an environment that has them
+	MLFLOW_ALLOW_FILE_STORE=true MLFLOW_TRACKING_URI=file:mlruns $(PEERS)/bin/python -m pytest -q tests/test_docs.py
 	$(PEERS)/bin/python -m pytest -m "peers and not prove" $(PYTEST_ARGS)
 
 $(PEERS)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(PEERS)
 	$(PEERS)/bin/python -m pip --quiet --disable-pip-version-check install --upgrade pip
 	$(PEERS)/bin/python -m pip --quiet --disable-pip-version-check install torch==2.13.0
-	$(PEERS)/bin/python -m pip --quiet --disable-pip-version-check install --editable '.[dev,jax]'
+	$(PEERS)/bin/python -m pip --quiet --disable-pip-version-check install --editable '.[dev,jax]' tensorboard mlflow-skinny
 	@touch $@
 
 # Each proof also runs alone: make prove-resume.  Run them on a quiet machine.
