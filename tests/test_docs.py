@@ -5,17 +5,21 @@ from __future__ import annotations
 import importlib.util
 import os
 import re
+import shlex
 import subprocess
 import sys
 import unittest
 from doctest import ELLIPSIS
 from pathlib import Path
 
+import click
 import pytest
 from sybil import Document
 from sybil.document import PythonDocStringDocument
 from sybil.parsers.doctest import DocTestParser
 from sybil.parsers.markdown import PythonCodeBlockParser, SkipParser
+
+from sparsae.cli import cli
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted(ROOT.glob("docs/**/*.md"))]
@@ -78,6 +82,30 @@ def test_a_wrong_example_is_noticed(tmp_path: Path) -> None:
     page.write_text("Text.\n\n```python\nx = 1\n```\n\n```python\nassert x == 2\n```\n")
     with pytest.raises(AssertionError):
         evaluate(Document.parse(str(page), PythonCodeBlockParser()))
+
+
+def shell_commands() -> list[tuple[str, str]]:
+    """Each `sparsae ...` line of the shell blocks of README and docs, without its comment."""
+    found = []
+    for page in PAGES:
+        for block in re.findall(r"^```sh\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL):
+            lines = block.replace("\\\n", " ").splitlines()
+            found += [(name(page), line.partition(" #")[0]) for line in lines if line.startswith("sparsae ")]
+    return found
+
+
+@pytest.mark.parametrize(("page", "line"), shell_commands())
+def test_the_commands_of_a_page_exist(page: str, line: str) -> None:
+    """Every command, subcommand and option that a page tells a reader to type is one that there is."""
+    command: click.Command = cli
+    known = set()
+    for word in shlex.split(line)[1:]:
+        if isinstance(command, click.Group) and not word.startswith("-") and word in command.list_commands(None):
+            command = command.get_command(None, word)
+        known |= {option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)}
+        if word.startswith("-"):
+            assert word.partition("=")[0] in known | {"--help", "-h", "--version"}, f"{page}: {line}"
+    assert command is not cli or "--help" in line or "--version" in line, f"{page}: no such command in {line!r}"
 
 
 def test_the_site_is_complete_and_loads_nothing_from_the_network(tmp_path: Path) -> None:

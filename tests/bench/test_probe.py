@@ -141,13 +141,64 @@ def test_a_probe_that_fails_leaves_and_the_others_go_on() -> None:
         list(take_turns({"b": Clock(1, fails_at=4)}, rounds=3, seed=0))
 
 
+def test_a_disturbed_batch_is_repeated_for_its_waiting_alone() -> None:
+    """A batch that waited for a CPU is timed again, twice at most; a slow one that did not wait stands."""
+
+    class Disturbed(Clock):
+        def __init__(self, waits: list[float]) -> None:
+            super().__init__(1.0)
+            self.waits = iter(waits)
+
+        def time(self, loops: int) -> Sample:
+            """Wait that long."""
+            self.calls += 1
+            return Sample(loops, float(self.calls), next(self.waits))
+
+    twice = Disturbed([0, 0, 1, 1, 0.001])  # the first two choose the loops
+    always = Disturbed([0, 0, 1, 1, 1])
+    (turn,) = take_turns({"twice": twice, "always": always}, rounds=1, seed=0)
+    assert (turn["twice"].wall, turn["twice"].clean) == (5, True)
+    assert (turn["always"].wall, turn["always"].clean) == (5, False)
+
+
+def test_waiting_is_seen_from_outside() -> None:
+    """Two busy processes on one CPU: each is told to have waited; where nobody watches, nothing is claimed."""
+    cpus = sorted(os.sched_getaffinity(0))[:1]
+    settings = {"size": [4000, 64, 25], "seed": 0, "name": "vectorised"}
+    busy = [sys.executable, "-c", "while True: pass"]
+    with (
+        Lines(busy, environment={}, cpus=cpus, name="busy") as other,
+        Probe(f"{HERE}:variant", settings, environment=one_thread(), cpus=cpus, name="one") as watched,
+        Probe(f"{HERE}:variant", settings, environment=one_thread(), cpus=cpus, name="two", watch=False) as unwatched,
+    ):
+        watched.ready()
+        unwatched.ready()
+        samples = [watched.time(20) for _ in range(3)]
+        assert unwatched.time(1).waited is None
+        other.kill()
+    assert not all(sample.clean for sample in samples)
+
+
 def test_a_ratio_is_taken_within_rounds() -> None:
     """A machine that becomes three times as slow half way changes both of a round and no ratio."""
     drift = [1.0, 1.0, 3.0, 3.0]
-    assert paired_ratio([2 * d for d in drift], drift) == pytest.approx(Ratio(2, 2, 2, 4, 4))
-    low = paired_ratio([1, 2, 3], [1, 1, 1])
-    assert (low.median, low.rounds) == (pytest.approx(2), 3)
+    assert paired_ratio(samples([2 * d for d in drift]), samples(drift)) == pytest.approx(Ratio(2, 2, 2, 4, 4))
+    low = paired_ratio(samples([1, 2, 3]), samples([1, 1, 1]))
+    assert (low.median, low.rounds, low.wins) == (pytest.approx(2), 3, 2)
     assert 1 < low.low < 2 < low.high < 3
+
+
+def test_disturbed_rounds_do_not_count_while_enough_remain() -> None:
+    """With five undisturbed rounds the others are left out; with fewer all count, and the ratio says so."""
+    own = samples([1.0] * 6)
+    other = [*samples([2.0] * 5), Sample(1, 40.0, waited=38.0)]
+    assert paired_ratio(other, own) == pytest.approx(Ratio(2, 2, 2, 5, 5))
+    few = paired_ratio(other[2:], own[2:])
+    assert (few.rounds, few.clean) == (4, False)
+
+
+def samples(seconds: list[float]) -> list[Sample]:
+    return [Sample(1, value) for value in seconds]
 
 
 def _root() -> str:

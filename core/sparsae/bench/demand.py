@@ -16,6 +16,7 @@ from typing import Literal, NamedTuple, Self, final
 PROC = Path("/proc")
 TOLERANCE = 0.25  # CPUs above the limit that are put down to housekeeping
 IDLE = 0.5  # a worker that demands less than this much of one CPU spends its time elsewhere
+CLEAN_DELAY = 0.01  # of wall time that a sample may have spent waiting for a CPU
 POLL = 0.004  # seconds between two looks at the threads of a process
 WINDOW = 0.2  # seconds that a demand is measured over, at least
 

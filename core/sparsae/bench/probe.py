@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import IO, Any, Protocol, Self, final
 
-from sparsae.bench.demand import wait_until_quiet
+from sparsae.bench.demand import CLEAN_DELAY, read_process, total, wait_until_quiet
 from sparsae.bench.machine import THREAD_VARIABLES, affinity
 from sparsae.errors import ProbeError
 
@@ -48,15 +48,32 @@ class Task(Protocol):
 @final
 @dataclass(frozen=True)
 class Sample:
-    """One batch of calls: how many, and the wall time of all of them in seconds."""
+    """One batch of calls.
+
+    Attributes
+    ----------
+    loops : int
+        How many calls.
+    wall : float
+        Wall time of all of them in seconds.
+    waited : float or None
+        Seconds that the process was ready and had to wait for a CPU meanwhile, the untimed call before included;
+        None where the system does not tell, or nobody asked.
+    """
 
     loops: int
     wall: float
+    waited: float | None = None
 
     @property
     def seconds(self) -> float:
         """Seconds per call."""
         return self.wall / self.loops
+
+    @property
+    def clean(self) -> bool:
+        """Whether nothing is known to have disturbed it."""
+        return self.waited is None or self.waited <= CLEAN_DELAY * self.wall
 
 
 @final
@@ -132,6 +149,11 @@ class Lines:
         line, _, self._buffer = self._buffer.partition(b"\n")
         return line.decode(errors="replace")
 
+    def waited(self) -> float | None:
+        """Seconds that its threads have been ready and waiting for a CPU so far; None where that is not told."""
+        spent = total(read_process(self.pid))
+        return None if spent is None else spent.delay / 1e9
+
     @property
     def pid(self) -> int:
         """Its process id."""
@@ -184,6 +206,8 @@ class Probe:
         JSON values.
     environment, cpus, name
         As in `Lines`.
+    watch : bool
+        Whether to tell how long a batch had to wait for a CPU; not where waiting is what shall be timed.
     """
 
     def __init__(
@@ -194,10 +218,12 @@ class Probe:
         environment: Mapping[str, str | None],
         cpus: Iterable[int] = (),
         name: str,
+        watch: bool = True,
     ) -> None:
         command = [sys.executable, "-c", _SERVE, factory, json.dumps(settings)]
         self._lines = Lines(command, environment=environment, cpus=cpus, name=name)
         self._may_spin = environment.get("OMP_NUM_THREADS") != "1"  # a pool's idle threads, after a call
+        self._watch = watch
         self.name = name
 
     def ready(self) -> dict[str, Any]:
@@ -210,7 +236,10 @@ class Probe:
 
     def time(self, loops: int) -> Sample:
         """One untimed call, then `loops` calls in one timed batch, the garbage collector off; then wait for quiet."""
-        sample = Sample(loops, float(self._ask(f"time {loops}")["wall"]))
+        before = self._lines.waited() if self._watch else None
+        wall = float(self._ask(f"time {loops}")["wall"])
+        after = self._lines.waited() if self._watch else None
+        sample = Sample(loops, wall, None if before is None or after is None else after - before)
         if self._may_spin:
             wait_until_quiet(self._lines.pid)
         return sample

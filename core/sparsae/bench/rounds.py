@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from statistics import median
 from typing import NamedTuple, Protocol
 
@@ -12,6 +12,10 @@ from sparsae.bench.probe import Sample
 from sparsae.errors import ProbeError
 
 BATCH_SECONDS = 0.02  # a batch is at least this long: far above the clock's grain and a scheduler's turn
+
+
+REPEATS = 3
+LEAST_CLEAN = 5  # undisturbed rounds that a ratio needs
 
 
 class Timed(Protocol):
@@ -29,7 +33,9 @@ class Ratio(NamedTuple):
     median, low, high : float
         Over rounds: the median, the 10th and the 90th percentile.
     rounds, wins : int
-        How many rounds there were, and in how many of them the reference took longer.
+        How many rounds count, and in how many of them the reference took longer.
+    clean : bool
+        Whether only undisturbed rounds count; else there were too few of them, and all count.
     """
 
     median: float
@@ -37,6 +43,7 @@ class Ratio(NamedTuple):
     high: float
     rounds: int
     wins: int
+    clean: bool = True
 
 
 def take_turns(
@@ -46,11 +53,12 @@ def take_turns(
     seed: int,
     batch_seconds: float = BATCH_SECONDS,
     dropped: dict[str, str] | None = None,
-) -> Iterator[dict[str, float]]:
-    """Yield, round by round, the seconds per call of each probe.
+) -> Iterator[dict[str, Sample]]:
+    """Yield, round by round, the sample of each probe.
 
     Every round visits every probe once, in a fresh random order.
     The number of calls in a batch, of about `batch_seconds`, is chosen before the first round and then frozen.
+    A batch whose process had to wait for a CPU is repeated, twice at most; the last one stands.
     A probe that fails is removed from `probes`, and why goes into `dropped`; without `dropped` the failure is raised.
     """
     loops: dict[str, int] = {}
@@ -58,25 +66,31 @@ def take_turns(
     for turn in range(rounds + 1):
         order = list(probes)
         shuffle(order)
-        seconds: dict[str, float] = {}
+        samples: dict[str, Sample] = {}
         for name in order:
             try:
                 if turn == 0:
                     loops[name] = _choose_loops(probes[name], batch_seconds)
                 else:
-                    seconds[name] = probes[name].time(loops[name]).seconds
+                    samples[name] = _undisturbed(probes[name], loops[name])
             except ProbeError as error:
                 if dropped is None:
                     raise
                 dropped[name] = str(error)
                 del probes[name]
         if turn:
-            yield seconds
+            yield samples
 
 
-def paired_ratio(reference: list[float], other: list[float]) -> Ratio:
-    """Ratios of the same rounds: reference / other, so that more than 1 means that the other is faster."""
-    logs = sorted(math.log(a / b) for a, b in zip(reference, other, strict=True))
+def paired_ratio(reference: Sequence[Sample], other: Sequence[Sample]) -> Ratio:
+    """Ratios of the same rounds: reference / other, so that more than 1 means that the other is faster.
+
+    Rounds in which either had to wait for a CPU do not count, unless fewer than `LEAST_CLEAN` remain.
+    """
+    pairs = list(zip(reference, other, strict=True))
+    undisturbed = [(a, b) for a, b in pairs if a.clean and b.clean]
+    clean = len(undisturbed) >= min(LEAST_CLEAN, len(pairs))
+    logs = sorted(math.log(a.seconds / b.seconds) for a, b in (undisturbed if clean else pairs))
 
     def at(share: float) -> float:
         place = share * (len(logs) - 1)
@@ -84,7 +98,16 @@ def paired_ratio(reference: list[float], other: list[float]) -> Ratio:
         above = min(below + 1, len(logs) - 1)
         return math.exp(logs[below] + (place - below) * (logs[above] - logs[below]))
 
-    return Ratio(math.exp(median(logs)), at(0.1), at(0.9), len(logs), sum(log > 0 for log in logs))
+    return Ratio(math.exp(median(logs)), at(0.1), at(0.9), len(logs), sum(log > 0 for log in logs), clean)
+
+
+def _undisturbed(probe: Timed, loops: int) -> Sample:
+    """Time a batch, again where it was disturbed; decided by its waiting, never by its time."""
+    for _ in range(REPEATS):
+        sample = probe.time(loops)
+        if sample.clean:
+            break
+    return sample
 
 
 def _choose_loops(probe: Timed, batch_seconds: float) -> int:

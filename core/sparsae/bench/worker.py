@@ -16,11 +16,9 @@ import warnings
 from collections.abc import Mapping
 from typing import Any, final
 
-from sparsae.bench.demand import read_process, total
+from sparsae.bench.demand import CLEAN_DELAY, read_process, total
 from sparsae.bench.machine import affinity, thread_variables
 from sparsae.bench.settings import Heat
-
-CLEAN_DELAY = 0.01  # of wall time that a sample may have spent waiting for a CPU
 
 
 def serve(settings: str) -> None:

@@ -7,7 +7,8 @@ from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple, final
 
-from sparsae.bench.probe import Probe, one_thread
+from sparsae.bench.probe import Probe, Sample, one_thread
+from sparsae.bench.race import choose_cpus
 from sparsae.bench.rounds import BATCH_SECONDS, Ratio, Timed, paired_ratio, take_turns
 from sparsae.errors import ProbeError
 
@@ -72,7 +73,8 @@ class Gain:
         if self.failed:
             return f"could not be measured: {self.failed}"
         parts = [f"{r.median:.2f} [{r.low:.2f}, {r.high:.2f}] at {size}" for size, r in self.ratios.items()]
-        return f"measured: times as fast, with the 10th to 90th percentile: {', '.join(parts)}"
+        busy = "" if all(r.clean for r in self.ratios.values()) else " (on a busy machine: most rounds were disturbed)"
+        return f"measured: times as fast, with the 10th to 90th percentile: {', '.join(parts)}{busy}"
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as values that JSON can take."""
@@ -104,7 +106,7 @@ def run_experiments(
     ----------
     experiments : tuple of Experiment
     cpus : list of int
-        The CPUs that we may use; what runs on one thread is pinned to the first.
+        The CPUs that we may use; what runs on one thread is pinned to one of them.
     rounds, seed : int
     batch_seconds : float
         How long a turn is; under a quota it must span several of its periods of 0.1 s.
@@ -116,7 +118,7 @@ def run_experiments(
     arms += dict.fromkeys(_Arm("", arm.work, arm.size) for arm in arms)
     architectures: dict[str, tuple[str, ...]] = {}
     dropped: dict[str, str] = {}
-    seconds: dict[str, list[float]] = {}
+    samples: dict[str, list[Sample]] = {}
     with ExitStack() as running:
         started = {_name(arm): running.enter_context(_start(arm, changes[arm.key], cpus)) for arm in arms}
         probes: dict[str, Timed] = {}
@@ -134,14 +136,14 @@ def run_experiments(
         turns = take_turns(probes, rounds=rounds, seed=seed, batch_seconds=batch_seconds, dropped=dropped)
         for done, turn in enumerate(turns, start=1):
             for name, value in turn.items():
-                seconds.setdefault(name, []).append(value)
+                samples.setdefault(name, []).append(value)
             progress(done / rounds)
-    return {e.key: _gain(e, seconds, dropped, architectures.get(e.key, ())) for e in experiments}
+    return {e.key: _gain(e, samples, dropped, architectures.get(e.key, ())) for e in experiments}
 
 
 def _gain(
     experiment: Experiment,
-    seconds: Mapping[str, list[float]],
+    samples: Mapping[str, list[Sample]],
     dropped: Mapping[str, str],
     architectures: tuple[str, ...],
 ) -> Gain:
@@ -152,7 +154,7 @@ def _gain(
         for name in (now, then):
             if name in dropped:
                 return Gain(ratios={}, failed=dropped[name])
-        ratios[size] = paired_ratio(seconds[now], seconds[then])
+        ratios[size] = paired_ratio(samples[now], samples[then])
     return Gain(ratios=ratios, architectures=architectures)
 
 
@@ -162,8 +164,8 @@ def _start(arm: _Arm, change: Mapping[str, str | None], cpus: list[int]) -> Prob
     single = arm.work in ("products", "elementwise")
     environment = (one_thread() if single else {}) | dict(change)
     settings = {"rows": rows, "n_visible": n, "n_hidden": p}
-    pinned = cpus[:1] if single else cpus
-    return Probe(f"{_TASKS}:{arm.work}", settings, environment=environment, cpus=pinned, name=_name(arm))
+    pinned = choose_cpus(1) if single else cpus
+    return Probe(f"{_TASKS}:{arm.work}", settings, environment=environment, cpus=pinned, name=_name(arm), watch=single)
 
 
 def _name(arm: _Arm) -> str:

@@ -73,9 +73,11 @@ class OctaveProbe:
     def time(self, loops: int) -> Sample:
         """One untimed call, then `loops` calls between tic and toc."""
         timed = f"tic; for turn = 1:{loops}, {self._call} end, took = toc;"
+        before = self._lines.waited()
         answer = self._ask(f"{self._call} {timed} printf('{_MARK} %.9e\\n', took);")
+        after = self._lines.waited()
         try:
-            return Sample(loops, float(answer))
+            return Sample(loops, float(answer), None if before is None or after is None else after - before)
         except ValueError:
             raise ProbeError(f"{self._lines.name}: expected seconds, got {answer[:80]!r}.") from None
 

@@ -7,12 +7,12 @@ from contextlib import ExitStack
 from statistics import median
 from typing import Any, NamedTuple
 
-from sparsae.bench.machine import affinity
-from sparsae.bench.probe import Probe, one_thread
+from sparsae.bench.probe import Probe, Sample, one_thread
 from sparsae.bench.question.case import SIZE, make_case
 from sparsae.bench.question.octave import WAYS, OctaveProbe, find_octave
 from sparsae.bench.question.report import QuestionReport, Row
 from sparsae.bench.question.variants import VARIANTS
+from sparsae.bench.race import choose_cpus
 from sparsae.bench.rounds import Timed, paired_ratio, take_turns
 from sparsae.errors import ProbeError
 from sparsae.model import check_size
@@ -95,10 +95,10 @@ def run_question(
 
 
 class _Record:
-    """What was measured so far, by key: seconds round by round, errors, and why some are out."""
+    """What was measured so far, by key: samples round by round, errors, and why some are out."""
 
     def __init__(self) -> None:
-        self.turns: list[dict[str, float]] = []
+        self.turns: list[dict[str, Sample]] = []
         self.errors: dict[str, tuple[float, float]] = {}
         self.left_out: dict[str, str] = {}
         self.facts: dict[str, str] = {}
@@ -117,7 +117,7 @@ class _Record:
                     key=entry.key,
                     label=entry.label,
                     threads=entry.threads,
-                    seconds=median(own),
+                    seconds=median(sample.seconds for sample in own),
                     ratio=paired_ratio([turn[reference] for turn in both], own),
                     error_before=before,
                     error_after=after,
@@ -216,7 +216,7 @@ def _octave_entries(size: tuple[int, int, int], seed: int, left_out: dict[str, s
     found: str = command
 
     def starter(way: str) -> Callable[[], OctaveProbe]:
-        return lambda: OctaveProbe(found, way, case, environment=one_thread(), cpus=affinity()[:1])
+        return lambda: OctaveProbe(found, way, case, environment=one_thread(), cpus=choose_cpus(1))
 
     return [_Entry(f"octave-{way}", label, 1, starter(way)) for way, label in WAYS.items()]
 
@@ -227,6 +227,6 @@ def _entry(key: str, label: str, threads: int, function: str, settings: dict[str
     environment |= {"SPARSAE_THREADS": None, "SPARSAE_BACKEND": None}
 
     def start() -> Probe:
-        return Probe(f"{_HERE}:{function}", settings, environment=environment, cpus=affinity()[:threads], name=label)
+        return Probe(f"{_HERE}:{function}", settings, environment=environment, cpus=choose_cpus(threads), name=label)
 
     return _Entry(key, label, threads, start)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple, final
 
-from sparsae.bench.rounds import Ratio
+from sparsae.bench.rounds import LEAST_CLEAN, Ratio
 
 # What was published with the question and its answer in 2013, on two other people's machines: seconds,
 # and the ratio to the loop as asked on the same machine.
@@ -82,7 +82,11 @@ class QuestionReport:
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything as values that JSON can take, the published figures too."""
-        return asdict(self) | {"published": {key: value[:2] for key, value in PUBLISHED.items()}}
+        rows = {
+            name: [asdict(row) | {"ratio": row.ratio._asdict()} for row in getattr(self, name)]
+            for name in ("ways", "scratch", "orders")
+        }
+        return asdict(self) | rows | {"published": {key: value[:2] for key, value in PUBLISHED.items()}}
 
     def tables(self) -> tuple[Table, ...]:
         """Return the three tables, as text."""
@@ -115,6 +119,11 @@ class QuestionReport:
             "Error: largest deviation from the reference, before and after timing; 1 is what rounding explains.",
         ]
         said += [f"{what}: {fact}." for what, fact in self.facts.items()]
+        disturbed = [row.label for row in (*self.ways, *self.scratch, *self.orders) if not row.ratio.clean]
+        if disturbed:
+            said.append(
+                f"The machine was busy: fewer than {LEAST_CLEAN} undisturbed rounds for {', '.join(disturbed)}."
+            )
         if self.interrupted:
             said.append("Interrupted: fewer rounds than planned.")
         said += [f"Left out: {what}: {why.rstrip('.')}." for what, why in self.left_out.items()]
