@@ -119,10 +119,12 @@ class QuestionReport:
             "Error: largest deviation from the reference, before and after timing; 1 is what rounding explains.",
         ]
         said += [f"{what}: {fact}." for what, fact in self.facts.items()]
-        disturbed = [row.label for row in (*self.ways, *self.scratch, *self.orders) if not row.ratio.clean]
+        rows = (*self.ways, *self.scratch, *self.orders)
+        disturbed = sum(not row.ratio.clean for row in rows)
         if disturbed:
             said.append(
-                f"The machine was busy: fewer than {LEAST_CLEAN} undisturbed rounds for {', '.join(disturbed)}."
+                f"The machine was busy: for {disturbed} of {len(rows)} ratios fewer than {LEAST_CLEAN} rounds were left "
+                f"in which no process had to wait for a CPU. Repeat this when it is quiet."
             )
         if self.interrupted:
             said.append("Interrupted: fewer rounds than planned.")
