@@ -123,8 +123,8 @@ class QuestionReport:
         disturbed = sum(not row.ratio.clean for row in rows)
         if disturbed:
             said.append(
-                f"The machine was busy: for {disturbed} of {len(rows)} ratios fewer than {LEAST_CLEAN} rounds were left "
-                f"in which no process had to wait for a CPU. Repeat this when it is quiet."
+                f"The machine was busy: {disturbed} of {len(rows)} ratios have fewer than {LEAST_CLEAN} rounds without "
+                f"waiting for a CPU. Repeat this when it is quiet."
             )
         if self.interrupted:
             said.append("Interrupted: fewer rounds than planned.")
