@@ -30,6 +30,18 @@ def test_a_probe_sees_its_own_environment_and_cpus() -> None:
     assert sample.seconds == pytest.approx(sample.wall / 3)
 
 
+def test_a_probe_s_variables_are_changed_and_removed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A variable is set, another is removed, the rest stay, and our own environment is as before."""
+    monkeypatch.setenv("SPARSAE_KEPT", "kept")
+    monkeypatch.setenv("SPARSAE_GONE", "here")
+    before = dict(os.environ)
+    show = "import os; print([os.environ.get('SPARSAE_' + name) for name in ('KEPT', 'GONE', 'NEW')], flush=True)"
+    changes = {"SPARSAE_GONE": None, "SPARSAE_NEW": "new"}
+    with Lines([sys.executable, "-c", show], environment=changes, name="env") as lines:
+        assert lines.read() == "['kept', None, 'new']"
+    assert dict(os.environ) == before
+
+
 def test_a_task_that_raises_says_so() -> None:
     """The error of the child reaches the parent, with the name of the probe."""
     with (
