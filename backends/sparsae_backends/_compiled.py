@@ -13,7 +13,17 @@ from typing import Any
 import numpy as np
 from numba import njit, types
 
-from sparsae_backends._tiles import SQUARE, TALL, VECTORS, gram, power_of_two, product, turn
+from sparsae_backends._tiles import (
+    SQUARE,
+    TALL,
+    VECTORS,
+    add_in_any_order,
+    column_sum,
+    gram,
+    power_of_two,
+    product,
+    turn,
+)
 
 
 def _compile(function: Callable[..., Any]) -> Any:
@@ -100,215 +110,154 @@ def clear_lanes(a: Any, start: int, columns: int, live: int, width: int) -> None
 
 
 @_compile
-def add_lanes(lanes: Any, out: Any, start: int, columns: int, width: int) -> None:
-    """Add the lanes of each column to out[start:], in double precision."""
+def add_sums(A: Any, columns: int, panels: int, out: Any, start: int, width: int) -> None:
+    """Add the sum of each column over all rows to out[start:]."""
     for column in range(columns):
-        total = 0.0
-        for lane in range(width):
-            total += lanes[column * width + lane]
-        out[start + column] += total
+        out[start + column] += column_sum(A, column * width, columns * width, panels)
 
 
 @_compile
-def encode(x: Any, m: int, weights: Any, a2: Any, lanes: Any, total: Any, n: int, p: int, width: int) -> None:
-    """a2 = 1 / (1 + 2^z) with z folded, and its sum over the rows, added to `total`."""
+def encode(x: Any, m: int, weights: Any, a2: Any, total: Any, n: int, p: int, width: int) -> None:
+    """a2 = 1 / (1 + 2^z) with z folded, and its sum over the rows."""
     one = a2.dtype.type(1)
-    panels = (m + width - 1) // width
+    panels, wide, narrow = (m + width - 1) // width, n * width, p * width
     W1, b1 = weights[: p * n], weights[p * n : p * n + p]
-    lanes[: p * width] = 0
     for panel in range(panels):
-        base = panel * p * width
-        multiply(W1, x, panel * n * width, n, b1, a2, base, p, width)
-        here = a2[base : base + p * width]  # a slice: indices without an offset are what lets loops vectorise
+        multiply(W1, x, panel * wide, n, b1, a2, panel * narrow, p, width)
+        here = a2[panel * narrow : (panel + 1) * narrow]  # indices without an offset are what lets loops vectorise
         for i in range(len(here)):
             here[i] = one / (one + power_of_two(here[i]))
-        if m < (panel + 1) * width:
-            clear_lanes(a2, base, p, m - panel * width, width)
-        for i in range(len(here)):
-            lanes[i] += here[i]
-    add_lanes(lanes, total, 0, p, width)
+    if m < panels * width:
+        clear_lanes(a2, (panels - 1) * narrow, p, m - (panels - 1) * width, width)
+    total[:] = 0
+    add_sums(a2, p, panels, total, 0, width)
 
 
 @_compile
-def output_error(d: Any, target: Any, base: int, b2: Any, squares: Any, count: int, sigmoid: bool) -> None:
-    """From z to delta3 in one panel, all lanes alive; adds delta3 and the squared error to lanes."""
-    one = d.dtype.type(1)
-    d, target = d[base : base + count], target[base : base + count]
+def output_error(d: Any, target: Any, sigmoid: bool) -> float:
+    """From z to delta3 in one panel; returns the squared error of all its lanes."""
+    one, squares = d.dtype.type(1), d.dtype.type(0)
     if sigmoid:
-        for i in range(count):
+        for i in range(len(d)):
             e = power_of_two(d[i])
             a3 = one / (one + e)
             error = a3 - target[i]
-            delta3 = error * (e * a3 * a3)
-            d[i] = delta3
-            b2[i] += delta3
-            squares[i] += error * error
+            d[i] = error * (e * a3 * a3)
+            squares = add_in_any_order(squares, error * error)
     else:
-        for i in range(count):
+        for i in range(len(d)):
             error = d[i] - target[i]
             d[i] = error
-            b2[i] += error
-            squares[i] += error * error
+            squares = add_in_any_order(squares, error * error)
+    return squares
 
 
 @_compile
-def given_error(a3: Any, target: Any, b2: Any, sigmoid: bool) -> None:
-    """From a3 to delta3 in one panel; adds delta3 to lanes."""
+def squares_alive(d: Any, target: Any, live: int, width: int, sigmoid: bool) -> float:
+    """Squared error of the lanes that have a row, from z in one panel."""
+    one, squares = d.dtype.type(1), 0.0
+    for i in range(len(d)):
+        if i % width < live:
+            a3 = one / (one + power_of_two(d[i])) if sigmoid else d[i]
+            squares += (a3 - target[i]) ** 2
+    return squares
+
+
+@_compile
+def given_error(a3: Any, target: Any, sigmoid: bool) -> None:
+    """From a3 to delta3 in one panel."""
     one = a3.dtype.type(1)
     if sigmoid:
         for i in range(len(a3)):
-            delta3 = (a3[i] - target[i]) * (a3[i] * (one - a3[i]))
-            a3[i] = delta3
-            b2[i] += delta3
+            a3[i] = (a3[i] - target[i]) * (a3[i] * (one - a3[i]))
     else:
         for i in range(len(a3)):
-            error = a3[i] - target[i]
-            a3[i] = error
-            b2[i] += error
+            a3[i] -= target[i]
 
 
 @_compile
-def hidden_error(
-    delta2: Any, a2: Any, base: int, q: Any, b1: Any, b1_sparsity: Any, count: int, one_pass: bool
-) -> None:
-    """delta2 = (delta3 W2 + s) q in one panel; adds it, and q where it is asked for, to lanes."""
+def hidden_error(delta2: Any, a2: Any) -> None:
+    """delta2 = (delta3 W2 + s) a2 (1 - a2) in one panel; the bracket is given."""
     one = a2.dtype.type(1)
-    a2, delta2 = a2[base : base + count], delta2[base : base + count]
-    for i in range(count):
-        d = delta2[i] * (a2[i] * (one - a2[i]))
-        delta2[i] = d
-        b1[i] += d
-    if one_pass:
-        q = q[base : base + count]
-        for i in range(count):
-            slope = a2[i] * (one - a2[i])
-            q[i] = slope
-            b1_sparsity[i] += slope
+    for i in range(len(a2)):
+        delta2[i] *= a2[i] * (one - a2[i])
+
+
+@_compile
+def slopes(q: Any, a2: Any) -> None:
+    """Q = a2 (1 - a2)."""
+    one = a2.dtype.type(1)
+    for i in range(len(q)):
+        q[i] = a2[i] * (one - a2[i])
 
 
 @_compile
 def accumulate(
-    x: Any,
-    target: Any,
-    m: int,
-    weights: Any,
-    a2: Any,
-    total: Any,
-    s: Any,
-    scratch: Any,
-    lanes: Any,
-    out: Any,
-    n: int,
-    p: int,
-    width: int,
-    sigmoid: bool,
-    one_pass: bool,
-) -> None:
+    x: Any, target: Any, m: int, weights: Any, a2: Any, total: Any, s: Any, scratch: Any, out: Any,
+    n: int, p: int, width: int, sigmoid: bool, one_pass: bool,
+) -> None:  # fmt: skip
     """Add a block's sums to `out`, a vector laid out like `Sums`."""
-    w, panels = p * n, (m + width - 1) // width
-    size, to_b2 = panels * width, 2 + p + w + p + w
+    w, panels, wide, narrow = p * n, (m + width - 1) // width, n * width, p * width
     W2, b2, W2_back = weights[w + p : 2 * w + p], weights[2 * w + p : 2 * w + p + n], weights[2 * w + p + n :]
-    d, delta2, q = scratch[: n * size], scratch[n * size : (n + p) * size], scratch[(n + p) * size :]
-    lanes[:] = 0
-    in_b2, squares, rest = lanes[: n * width], lanes[n * width : 2 * n * width], lanes[2 * n * width :]
+    d, delta2, q = scratch[: panels * wide], scratch[panels * wide :], scratch[panels * (wide + narrow) :]
     for panel in range(panels):
-        wide, narrow, live = panel * n * width, panel * p * width, m - panel * width
-        multiply(W2, a2, narrow, p, b2, d, wide, n, width)
-        if live < width:  # the last panel: what was summed until now is right in all lanes
-            flush(in_b2, squares, out, to_b2, n, width)
-        output_error(d, target, wide, in_b2, squares, n * width, sigmoid)
-        if live < width:
-            for columns, start in ((in_b2, 0), (squares, 0), (d, wide)):
-                clear_lanes(columns, start, n, live, width)
-        multiply(W2_back, d, wide, n, s, delta2, narrow, p, width)
-        hidden_error(delta2, a2, narrow, q, rest[: p * width], rest[p * width :], p * width, one_pass)
-    flush(in_b2, squares, out, to_b2, n, width)
-    hidden_sums(x, delta2, q, total, rest, m, panels, out, n, p, width, one_pass)
-    add_gram(a2, p, d, n, panels, out, to_b2 - w, 1, p, width)
-
-
-@_compile
-def flush(in_b2: Any, squares: Any, out: Any, to_b2: int, n: int, width: int) -> None:
-    """Move what the lanes have summed to the total."""
-    add_lanes(in_b2, out, to_b2, n, width)
-    total = 0.0
-    for i in range(n * width):
-        total += squares[i]
-    out[1] += total
-    in_b2[:] = 0
-    squares[:] = 0
-
-
-@_compile
-def hidden_sums(
-    x: Any,
-    delta2: Any,
-    q: Any,
-    total: Any,
-    lanes: Any,
-    m: int,
-    panels: int,
-    out: Any,
-    n: int,
-    p: int,
-    width: int,
-    one_pass: bool,
-) -> None:
-    """Add what is summed over the hidden units' slopes, and the number of rows."""
-    w = p * n
+        multiply(W2, a2, panel * narrow, p, b2, d, panel * wide, n, width)
+        live = m - panel * width
+        here, goal = d[panel * wide : (panel + 1) * wide], target[panel * wide : (panel + 1) * wide]
+        if live >= width:
+            out[1] += output_error(here, goal, sigmoid)
+        else:
+            out[1] += squares_alive(here, goal, live, width, sigmoid)
+            output_error(here, goal, sigmoid)
+            clear_lanes(here, 0, n, live, width)
+        multiply(W2_back, d, panel * wide, n, s, delta2, panel * narrow, p, width)
+        hidden_error(delta2[panel * narrow : (panel + 1) * narrow], a2[panel * narrow : (panel + 1) * narrow])
     out[0] += m
     for j in range(p):
         out[2 + j] += total[j]
-    add_lanes(lanes, out, 2 + p + w, p, width)
-    add_gram(delta2, p, x, n, panels, out, 2 + p, n, 1, width)
+    gradients(x, a2, d, delta2, panels, out, n, p, width)
     if one_pass:
+        q = q[: panels * narrow]
+        slopes(q, a2)
         start = 2 + 2 * p + 2 * w + n
         add_gram(q, p, x, n, panels, out, start, n, 1, width)
-        add_lanes(lanes[p * width :], out, start + w, p, width)
+        add_sums(q, p, panels, out, start + w, width)
+
+
+@_compile
+def gradients(x: Any, a2: Any, d: Any, delta2: Any, panels: int, out: Any, n: int, p: int, width: int) -> None:
+    """Add the gradient sums of some panels to `out`, a vector laid out like `Sums`."""
+    w = p * n
+    add_gram(delta2, p, x, n, panels, out, 2 + p, n, 1, width)
+    add_sums(delta2, p, panels, out, 2 + p + w, width)
+    add_gram(a2, p, d, n, panels, out, 2 + p + w + p, 1, p, width)
+    add_sums(d, n, panels, out, 2 + p + w + p + w, width)
 
 
 @_compile
 def backprop(
-    a1: Any,
-    a2: Any,
-    a3: Any,
-    target: Any,
-    same: bool,
-    W2_back: Any,
-    s: Any,
-    scratch: Any,
-    lanes: Any,
-    out: Any,
-    n: int,
-    p: int,
-    width: int,
-    rows: int,
-    sigmoid: bool,
-) -> None:
+    a1: Any, a2: Any, a3: Any, target: Any, same: bool, W2_back: Any, s: Any, scratch: Any, out: Any,
+    n: int, p: int, width: int, rows: int, sigmoid: bool,
+) -> None:  # fmt: skip
     """Add the gradient sums for given activations to a vector laid out like `Sums`, `rows` rows at a time."""
-    w, none = p * n, np.zeros(p)
+    wide, narrow = n * width, p * width
     for start in range(0, len(a1), rows):
         stop = min(start + rows, len(a1))
         panels = (stop - start + width - 1) // width
-        size = panels * width
-        x, y, d = scratch[: n * size], scratch[n * size : 2 * n * size], scratch[2 * n * size : 3 * n * size]
-        h, delta2 = scratch[3 * n * size : (3 * n + p) * size], scratch[(3 * n + p) * size :]
-        goal = x if same else y
-        lanes[:] = 0
-        in_b2, in_b1 = lanes[: n * width], lanes[2 * n * width :]
+        x, y, d = scratch[: panels * wide], scratch[panels * wide :], scratch[2 * panels * wide :]
+        h, delta2 = scratch[3 * panels * wide :], scratch[panels * (3 * wide + narrow) :]
         for panel in range(panels):
-            first, wide, narrow = panel * width, panel * n * width, panel * p * width
-            to_panel(a1[start:stop], first, x, wide, width)
-            to_panel(a2[start:stop], first, h, narrow, width)
-            to_panel(a3[start:stop], first, d, wide, width)
+            first, to_wide, to_narrow = panel * width, panel * wide, panel * narrow
+            to_panel(a1[start:stop], first, x, to_wide, width)
+            to_panel(a2[start:stop], first, h, to_narrow, width)
+            to_panel(a3[start:stop], first, d, to_wide, width)
             if not same:
-                to_panel(target[start:stop], first, y, wide, width)
-            given_error(d[wide : wide + n * width], goal[wide : wide + n * width], in_b2, sigmoid)
-            multiply(W2_back, d, wide, n, s, delta2, narrow, p, width)
-            hidden_error(delta2, h, narrow, delta2, in_b1, in_b1, p * width, False)
-        add_lanes(in_b2, out, 2 + p + w + p + w, n, width)
-        hidden_sums(x, delta2, delta2, none, in_b1, stop - start, panels, out, n, p, width, False)
-        add_gram(h, p, d, n, panels, out, 2 + p + w + p, 1, p, width)
+                to_panel(target[start:stop], first, y, to_wide, width)
+            goal = x if same else y
+            given_error(d[to_wide : to_wide + wide], goal[to_wide : to_wide + wide], sigmoid)
+            multiply(W2_back, d, to_wide, n, s, delta2, to_narrow, p, width)
+            hidden_error(delta2[to_narrow : to_narrow + narrow], h[to_narrow : to_narrow + narrow])
+        gradients(x, h, d, delta2, panels, out, n, p, width)
 
 
 def compile_for(dtype: np.dtype[Any]) -> float:
@@ -318,7 +267,7 @@ def compile_for(dtype: np.dtype[Any]) -> float:
     matrix = types.Array(number, 2, "A", readonly=True)
     started = time.perf_counter()
     to_panels.compile((matrix, flat, integer))
-    encode.compile((flat, integer, flat, flat, flat, sums, *[integer] * 3))
-    accumulate.compile((flat, flat, integer, flat, flat, sums, flat, flat, flat, sums, *[integer] * 3, truth, truth))
-    backprop.compile((*[matrix] * 4, truth, *[flat] * 4, sums, *[integer] * 4, truth))
+    encode.compile((flat, integer, flat, flat, sums, *[integer] * 3))
+    accumulate.compile((flat, flat, integer, flat, flat, sums, flat, flat, sums, *[integer] * 3, truth, truth))
+    backprop.compile((*[matrix] * 4, truth, *[flat] * 3, sums, *[integer] * 4, truth))
     return time.perf_counter() - started

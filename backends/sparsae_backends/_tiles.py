@@ -20,7 +20,7 @@ from numba.extending import intrinsic
 _WIDE = binding.get_host_cpu_features().get("avx512f", False)
 BYTES = 64 if _WIDE else 32  # of a vector register
 VECTORS = 3  # in a panel
-TALL = 8 if _WIDE else 4  # columns of a result tile of `product`: TALL * VECTORS accumulators
+TALL = 9 if _WIDE else 4  # columns of a result tile of `product`: TALL * VECTORS accumulators
 SQUARE = 5 if _WIDE else 3  # side of a result tile of `gram`
 INDEX = ir.IntType(64)
 
@@ -211,6 +211,41 @@ def gram(
         shape = builder.add(builder.mul(rows, INDEX(SQUARE + 1)), columns)
         emit.each_case(shape, [h * (SQUARE + 1) + b for h in sides for b in sides], tile)
         return context.get_dummy_value()
+
+    return signature, codegen
+
+
+@intrinsic
+def column_sum(typing: Any, A: Any, a0: Any, a_step: Any, panels: Any) -> Any:
+    """Sum over all rows of one column of panels, as a double."""
+    signature = types.float64(A, types.intp, types.intp, types.intp)
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        A, a0, a_step, panels = args
+        emit = _Emit(context, builder, signature.args[0])
+        pa = emit.pointer(signature.args[0], A, a0)
+        sums = emit.accumulators(1, VECTORS)[0]
+        for one in sums:
+            builder.store(ir.Constant(emit.vector, None), one)
+        with cgutils.for_range(builder, panels) as loop:
+            here = emit.step(pa, builder.mul(loop.index, a_step))
+            for v, one in enumerate(sums):
+                builder.store(builder.fadd(builder.load(one), emit.load(emit.step(here, v * emit.lanes))), one)
+        total = builder.load(sums[0])
+        for one in sums[1:]:
+            total = builder.fadd(total, builder.load(one))
+        return emit.total(total)
+
+    return signature, codegen
+
+
+@intrinsic
+def add_in_any_order(typing: Any, total: Any, x: Any) -> Any:
+    """Total + x, which a loop may add up in the lanes of a register."""
+    signature = total(total, total)
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.fadd(*args, flags=("reassoc",))
 
     return signature, codegen
 

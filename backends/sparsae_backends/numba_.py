@@ -58,16 +58,17 @@ class NumbaKernel(Kernel):
         self.notes = (f"numba compiled its passes, or loaded them, in {self.compile_seconds:.2f} s before the fit",)
         n, p, dtype = problem.n_visible, problem.n_hidden, problem.dtype
         self.width = _tiles.width(dtype)
+        self.sizes = n, p, self.width
         self.sigmoid = problem.output == "sigmoid"
         self.packing = tuple(packing(i, k, _tiles.TALL) for i, k in ((p, n), (n, p), (p, n)))
         self.zeros = np.zeros(p, dtype)
         self.s = np.empty(p, dtype)
-        self.lanes = aligned((2 * n + 2 * p) * self.width, dtype)
         rows = -(-problem.block_rows // self.width) * self.width
         self.rows = rows
         self.scratch = aligned((n + 2 * p) * rows, dtype)
         self.a2 = Hidden(aligned(p * rows, dtype), np.empty(p))
         self.x, self.y = aligned(n * rows, dtype), aligned(n * rows, dtype)
+        self.given: Array | None = None  # scratch of `backprop`
 
     def prepare(self, x: Array, target: Array, keep: bool) -> Rows:
         """Put rows in panels: in arrays of their own when they are kept, else in scratch."""
@@ -100,35 +101,33 @@ class NumbaKernel(Kernel):
 
     def accumulate(self, weights: Array, block: Rows, a2: Hidden | None, sparsity: Array | None, into: Sums) -> None:
         """Add this block's sums."""
-        problem = self.problem
         hidden = a2 or self._encode(weights, block, self.a2)
         s = self.zeros
         if sparsity is not None:
             s = self.s
             s[:] = sparsity
         self.compiled.accumulate(
-            block.x, block.target, block.m, weights, hidden.a2, hidden.total, s, self.scratch, self.lanes, into.vector,
-            problem.n_visible, problem.n_hidden, self.width, self.sigmoid, sparsity is None,
+            block.x, block.target, block.m, weights, hidden.a2, hidden.total, s, self.scratch, into.vector,
+            *self.sizes, self.sigmoid, sparsity is None,
         )  # fmt: skip
 
     def backprop(self, a1: Array, a2: Array, a3: Array, W2: Array, sparsity: Array, target: Array) -> Parameters:
         """Gradient sums over the rows given."""
-        n, p, dtype = self.problem.n_visible, self.problem.n_hidden, self.problem.dtype
-        rows = min(self.rows, -(-len(a1) // self.width) * self.width)
+        n, p = self.problem.n_visible, self.problem.n_hidden
+        rows = min(self.rows, block_rows(self.problem))
+        if self.given is None:
+            self.given = aligned((3 * n + 2 * p) * rows, self.problem.dtype)
         sums = Sums(n, p)
         self.s[:] = sparsity
-        scratch = aligned((3 * n + 2 * p) * rows, dtype)
         self.compiled.backprop(
-            a1, a2, a3, target, target is a1, W2.T.ravel()[self.packing[2]], self.s, scratch, self.lanes, sums.vector,
-            n, p, self.width, rows, self.sigmoid,
+            a1, a2, a3, target, target is a1, W2.T.ravel()[self.packing[2]], self.s, self.given, sums.vector,
+            *self.sizes, rows, self.sigmoid,
         )  # fmt: skip
         return Parameters(sums.W1, sums.b1, sums.W2, sums.b2)
 
     def _encode(self, weights: Array, block: Rows, hidden: Hidden) -> Hidden:
         """Fill in the hidden activations and their sums."""
-        hidden.total.fill(0)
-        n, p = self.problem.n_visible, self.problem.n_hidden
-        self.compiled.encode(block.x, block.m, weights, hidden.a2, self.lanes, hidden.total, n, p, self.width)
+        self.compiled.encode(block.x, block.m, weights, hidden.a2, hidden.total, *self.sizes)
         return hidden
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass
+from functools import cached_property
 from typing import final
 
 import numpy as np
@@ -30,12 +31,12 @@ class Plan:
     n_samples: int
     block_rows: int
 
-    @property
+    @cached_property
     def n_blocks(self) -> int:
         """Number of blocks; the last one may be short."""
         return -(-self.n_samples // self.block_rows)
 
-    @property
+    @cached_property
     def n_segments(self) -> int:
         """Number of segments, at most one a block."""
         return min(self.n_blocks, SEGMENTS * max(1, self.n_samples // ROWS_PER_EXTRA))
