@@ -134,7 +134,7 @@ def encode(x: Any, m: int, weights: Any, a2: Any, total: Any, n: int, p: int, wi
 
 
 @_compile
-def output_error(d: Any, target: Any, sigmoid: bool) -> float:
+def output_error(d: Any, target: Any, sigmoid: bool) -> Any:
     """From z to delta3 in one panel; returns the squared error of all its lanes."""
     one, squares = d.dtype.type(1), d.dtype.type(0)
     if sigmoid:
