@@ -278,13 +278,18 @@ def test_a_full_disk_is_one_line(tmp_path):
 
 
 def test_two_sessions_for_publication(tmp_path):
-    """`--publish` runs two sessions into one record; where they show no tiers that agree it says so, with code 1."""
+    """`--publish` runs two sessions into one record and says whether they agree; code 1 where they do not.
+
+    Which it is depends on how quiet the machine is; word and code must fit together.  No tiers at all is no agreement.
+    """
     file = tmp_path / "two.jsonl"
     arguments = ["--publish", "--backends", "dot", "--threads", "1", "--size", "small", "--json", file]
-    told = command(*arguments, "--launches", "1", "--rounds", "2")  # one launch can show nothing
+    told = command(*arguments, "--launches", "1", "--rounds", "2")
     assert len(read(file)) == 2
-    assert told.returncode == 1
-    assert "Not for publication: the two sessions disagree." in told.stdout
+    agree = "Both sessions give the same tiers." in told.stdout
+    assert agree != ("Not for publication: the two sessions disagree." in told.stdout)
+    assert told.returncode == (0 if agree else 1)
+    assert not same_tiers(())
 
 
 def test_the_page_on_the_race_names_every_state_column_and_option():
