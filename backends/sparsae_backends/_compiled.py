@@ -19,6 +19,7 @@ from sparsae_backends._tiles import (
     VECTORS,
     add_in_any_order,
     column_sum,
+    fetch,
     gram,
     power_of_two,
     product,
@@ -253,6 +254,10 @@ def backprop(
             to_panel(a3[start:stop], first, d, to_wide, width)
             if not same:
                 to_panel(target[start:stop], first, y, to_wide, width)
+            for row in range(min(start + first + 2 * width, len(a1)), min(start + first + 3 * width, len(a1))):
+                fetch(a1, row)
+                fetch(a2, row)
+                fetch(a3, row)
             goal = x if same else y
             given_error(d[to_wide : to_wide + wide], goal[to_wide : to_wide + wide], sigmoid)
             multiply(W2_back, d, to_wide, n, s, delta2, to_narrow, p, width)

@@ -311,3 +311,27 @@ def power_of_two(typing: Any, x: Any) -> Any:
         return builder.bitcast(builder.add(builder.bitcast(value, integer), exponent), number)
 
     return signature, codegen
+
+
+@intrinsic
+def fetch(typing: Any, x: Any, row: Any) -> Any:
+    """Ask for the cache lines of one row of a matrix ahead of its use; the columns must follow each other in memory."""
+    signature = types.void(x, types.intp)
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        x, row = args
+        matrix = context.make_array(signature.args[0])(context, builder, x)
+        byte, word = ir.IntType(8).as_pointer(), ir.IntType(32)
+        offset = builder.mul(row, builder.extract_value(matrix.strides, 0))
+        start = builder.gep(builder.bitcast(matrix.data, byte), [offset])
+        lines = builder.udiv(
+            builder.add(builder.mul(builder.extract_value(matrix.shape, 1), matrix.itemsize), INDEX(63)), INDEX(64)
+        )
+        kind = ir.FunctionType(ir.VoidType(), [byte, word, word, word])
+        function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0i8")
+        with cgutils.for_range(builder, lines) as loop:
+            line = builder.gep(start, [builder.mul(loop.index, INDEX(64))])
+            builder.call(function, [line, word(0), word(2), word(1)])
+        return context.get_dummy_value()
+
+    return signature, codegen

@@ -7,7 +7,9 @@ What makes it fast is told with figures in docs/performance.md; in short:
   slope (1 - t^2) / 4.  Rows are kept doubled, so that t + 1 - 2x is twice the error; `finish` takes the factors out.
 - A unit that is always on.  One more hidden unit, of activation exactly 1 and slope exactly 0, carries the output bias
   through the products: b2 is a row of the folded W2, and its gradient a row of the gradient.
-- Blocks that stay in cache, cut to fit OpenBLAS's path for small products; scratch made once, results in place.
+- Blocks that stay in cache; scratch made once, results in place.
+- Products on a block cut in a stack of equal layers, each of a size for OpenBLAS's path for small products: one call
+  for a stack takes NumPy's overhead, and gives the GIL up and takes it back, once.
 - A block's sums are laid out like the total, so that one addition takes them there.
 """
 
@@ -26,7 +28,8 @@ LOG2E = 1.4426950408889634
 OFF = -64.0  # an exponent at which 1 / (1 + 2^OFF) is exactly 1 in both dtypes
 EXPONENT = {np.dtype(np.float32): 126.0, np.dtype(np.float64): 1022.0}  # 2^+-EXPONENT is a normal number
 SMALL_PRODUCT = 1_000_000  # OpenBLAS: products of up to so many multiplications take the fast path
-CACHE_BYTES = 320 * 1024  # of one scratch array (m, n): two of them and the rows share the second-level cache
+CACHE_BYTES = 640 * 1024  # of one scratch array (m, n)
+LAYERS = 3  # of small products in a block, at most: more would leave few blocks for the workers to share
 ALIGNMENT = 64  # bytes: a vector register of AVX-512, a cache line
 
 
@@ -44,11 +47,13 @@ class Folded(NamedTuple):
 class Hidden:
     """What `encode` leaves for `accumulate`: activations (m, width), the last columns exactly 1, and their sums."""
 
-    __slots__ = ("a2", "a2_on", "sums", "total")
+    __slots__ = ("a2", "layers", "on", "on_t", "sums", "total")
 
-    def __init__(self, a2: Array, n_hidden: int) -> None:
+    def __init__(self, a2: Array, n_hidden: int, layers: int) -> None:
         self.a2 = a2  # (m, width)
-        self.a2_on = a2[:, : n_hidden + 1]  # (m, p + 1) the hidden units and the one that is always on
+        self.layers = stacked(a2, layers)
+        self.on = self.layers[:, :, : n_hidden + 1]  # the hidden units and the one that is always on
+        self.on_t = self.on.transpose(0, 2, 1)
         self.sums = np.empty(a2.shape[1], a2.dtype)  # (width,)
         self.total = self.sums[:n_hidden]  # (p,)
 
@@ -57,10 +62,11 @@ class Hidden:
 class Rows:
     """A block: twice its rows, in C order and aligned; a kept one has room for its hidden activations."""
 
-    __slots__ = ("hidden", "keep", "peak", "target", "x")
+    __slots__ = ("hidden", "keep", "layers", "peak", "target", "x")
 
-    def __init__(self, x: Array, target: Array, peak: float, keep: bool) -> None:
+    def __init__(self, x: Array, target: Array, peak: float, keep: bool, layers: int) -> None:
         self.x, self.target = x, target  # (m, n), (m, n)
+        self.layers = stacked(x, layers)
         self.peak = peak  # max |2x|, or infinity where it was not looked for
         self.keep = keep
         self.hidden: Hidden | None = None
@@ -75,19 +81,33 @@ class Scratch:
 
     def __init__(self, m: int, n: int, p: int, width: int, dtype: np.dtype[Any], of: Scratch | None = None) -> None:
         self.m, self._shape = m, (n, p, width, dtype)
+        self.layers = layers_of(m, n * width)
         self._first: Array = of._first if of else aligned((m * max(n, 2 * width),), dtype)
         self.t = self._first[: m * n].reshape(m, n)
         self.delta2: Array = self._first[: m * width].reshape(m, width)
         self.q: Array = self._first[m * width : 2 * m * width].reshape(m, width)
-        self.delta2_t, self.q_t = self.delta2[:, :p].T, self.q[:, :p].T  # (p, m)
         self.d: Array = of.d[:m] if of else aligned((m, n), dtype)
+        self.t_layers, self.d_layers = stacked(self.t, self.layers), stacked(self.d, self.layers)
+        self.delta2_layers = stacked(self.delta2, self.layers)
+        self.delta2_t = self.delta2_layers[:, :, :p].transpose(0, 2, 1)  # (layers, p, m / layers)
+        self.q_t = stacked(self.q, self.layers)[:, :, :p].transpose(0, 2, 1)
+        self.grams = np.empty((self.layers, p + 1, n), dtype)
         self.x: Array = of.x[:m] if of else aligned((m, n), dtype)
         self.target: Array = of.target[:m] if of else aligned((m, n), dtype)
-        self.hidden: Hidden = Hidden(of.hidden.a2[:m] if of else aligned((m, width), dtype), p)
+        self.hidden: Hidden = Hidden(of.hidden.a2[:m] if of else aligned((m, width), dtype), p, self.layers)
         self.ones = np.ones(m, dtype)
         self.row = np.empty(width, dtype)
         self.row_p = self.row[:p]
         self._cut = self
+
+    def gram(self, left_t: Array, right: Array, out: Array) -> None:
+        """Add up left' right over the layers, into `out` (k, n), from (layers, k, rows) and (layers, rows, n)."""
+        if self.layers == 1:
+            np.matmul(left_t[0], right[0], out)
+        else:
+            grams = self.grams[:, : len(out)]
+            np.matmul(left_t, right, grams)
+            np.add.reduce(grams, axis=0, out=out)
 
     def cut(self, m: int) -> Scratch:
         """Return room for `m` rows of this."""
@@ -136,7 +156,7 @@ class Given:
 
     def __init__(self, problem: Problem) -> None:
         n, p, dtype = problem.n_visible, problem.n_hidden, problem.dtype
-        rows = min(problem.block_rows, block_rows(problem))
+        rows = min(problem.block_rows, small_rows(n * p) or block_rows(problem))
         self.scratch = Scratch(rows, n, p, p, dtype)
         self.part = Part(n, p, dtype)
         self.s = Tile(rows, p, dtype)
@@ -145,6 +165,8 @@ class Given:
 @final
 class FusedKernel(Kernel):
     """Forward and backward pass on blocks that stay in cache."""
+
+    piecewise = True
 
     def __init__(self, problem: Problem) -> None:
         super().__init__(problem)
@@ -167,7 +189,7 @@ class FusedKernel(Kernel):
         if target is not x:
             goal = np.add(target, target, out=aligned(x.shape, x.dtype) if keep else room.target)
         peak = float(max(twice.max(), -twice.min())) if keep else np.inf
-        return Rows(twice, goal, peak, keep)
+        return Rows(twice, goal, peak, keep, room.layers)
 
     def begin(self, parameters: Parameters) -> Folded:
         """Transpose, scale and pad, once per evaluation."""
@@ -188,21 +210,22 @@ class FusedKernel(Kernel):
         """Hidden activations, in the block's own room where it is kept."""
         hidden = block.hidden
         if hidden is None:
-            hidden = Hidden(aligned((len(block.x), self.width), self.problem.dtype), self.problem.n_hidden)
+            room = aligned((len(block.x), self.width), self.problem.dtype)
+            hidden = Hidden(room, self.problem.n_hidden, len(block.layers))
             block.hidden = hidden if block.keep else None
         self._hidden(weights, block, hidden, self.scratch.cut(len(block.x)))
         return hidden, hidden.total.astype(np.float64, copy=False)
 
     def accumulate(self, weights: Folded, block: Rows, a2: Hidden | None, sparsity: Array | None, into: Sums) -> None:
         """Add this block's sums, scaled; those of W2 and b2 lie as one matrix (p + 1, n) until `finish`."""
-        part, x, one = self.part, block.x, self.one
-        room = self.scratch.cut(len(x))
+        part, x, one = self.part, block.layers, self.one
+        room = self.scratch.cut(len(block.x))
         hidden = a2 or self._hidden(weights, block, room.hidden, room)
         h, d, t = hidden.a2, room.d, room.t
         part.rows[0] = room.m
         part.hidden[:] = hidden.total
 
-        np.matmul(hidden.a2_on, weights.W2, t)  # (m, n) z3 / 2, or 2 a3
+        np.matmul(hidden.on, weights.W2, room.t_layers)  # (m, n) z3 / 2, or 2 a3
         if self.sigmoid:
             np.tanh(t, t)
             np.add(t, one, d)  # (m, n) 2 a3
@@ -214,20 +237,20 @@ class FusedKernel(Kernel):
         else:
             np.subtract(t, block.target, d)  # (m, n) 2 delta3
             part.squared_error[0] = np.vdot(d, d)
-        np.matmul(hidden.a2_on.T, d, part.W2)  # (p + 1, n)
+        room.gram(hidden.on_t, room.d_layers, part.W2)  # (p + 1, n)
 
         delta2, q = room.delta2, room.q
         np.subtract(one, h, q)
         np.multiply(q, h, q)  # (m, width) 0 where the activation is 1
-        np.matmul(d, weights.W2_back, delta2)  # (m, width) delta3 W2
+        np.matmul(room.d_layers, weights.W2_back, room.delta2_layers)  # (m, width) delta3 W2
         if sparsity is not None:
             np.add(delta2, self.s.of(sparsity, room.m), delta2)
         np.multiply(delta2, q, delta2)  # (m, width)
-        np.matmul(room.delta2_t, x, part.W1)  # (p, n)
+        room.gram(room.delta2_t, x, part.W1)  # (p, n)
         np.dot(room.ones, delta2, room.row)
         part.b1[:] = room.row_p
         if sparsity is None:
-            np.matmul(room.q_t, x, part.W1_sparsity)  # (p, n)
+            room.gram(room.q_t, x, part.W1_sparsity)  # (p, n)
             np.dot(room.ones, q, room.row)
             part.b1_sparsity[:] = room.row_p
             into.vector += part.vector
@@ -252,8 +275,10 @@ class FusedKernel(Kernel):
         part = given.part
         W2 = np.ascontiguousarray(W2)
         total = np.zeros(part.head.size)
-        for start in range(0, len(a1), given.scratch.m):
-            here = slice(start, start + given.scratch.m)
+        pieces = -(-len(a1) // given.scratch.m)
+        rows = -(-len(a1) // pieces)  # pieces of one length, so that scratch is cut once
+        for start in range(0, len(a1), rows):
+            here = slice(start, start + rows)
             x, h, o = a1[here], a2[here], a3[here]
             room = given.scratch.cut(len(x))
             d, slope, delta2, q = room.d, room.t, room.delta2, room.q
@@ -279,7 +304,7 @@ class FusedKernel(Kernel):
     def _hidden(self, weights: Folded, block: Rows, into: Hidden, room: Scratch) -> Hidden:
         """a2 = 1 / (1 + 2^z) with z folded, and its sum over the rows."""
         a2, one = into.a2, self.one
-        np.matmul(block.x, weights.W1, a2)  # (m, width)
+        np.matmul(block.layers, weights.W1, into.layers)  # (m, width)
         np.add(a2, self.bias.of(weights.b1, room.m), a2)
         if not weights.reach[0] * block.peak + weights.reach[1] < self.limit:
             np.clip(a2, -self.limit, self.limit, a2)
@@ -302,12 +327,31 @@ def padded(columns: int, dtype: np.dtype[Any]) -> int:
     return columns
 
 
+def small_rows(row_size: int) -> int:
+    """Return the rows that the fast path for small products takes, given the multiplications for one; 0 where few."""
+    rows = SMALL_PRODUCT // row_size // 8 * 8
+    return rows if rows >= 200 else 0
+
+
+def layers_of(m: int, row_size: int) -> int:
+    """Return the number of equal layers that `m` rows are cut in for their products."""
+    least = -(-m // (small_rows(row_size) or m))
+    return next((layers for layers in range(least, least + 4) if m % layers == 0), 1)
+
+
+def stacked(a: Array, layers: int) -> Array:
+    """View a matrix as a stack of layers of rows."""
+    return a.reshape(layers, len(a) // layers, a.shape[1])
+
+
 def block_rows(problem: Problem) -> int:
-    """Return as many rows as stay in cache and, where that is no less than 200, on the path for small products."""
-    n, itemsize = problem.n_visible, problem.dtype.itemsize
-    small = SMALL_PRODUCT // (n * padded(problem.n_hidden + 1, problem.dtype))
-    rows = max(CACHE_BYTES // (n * itemsize), 512 if small < 200 else 1)
-    return max(8, min(rows, small if small >= 200 else 1024) // 8 * 8)
+    """Return as many rows as stay in cache: whole layers of small products, where there can be any."""
+    n, dtype = problem.n_visible, problem.dtype
+    fit = CACHE_BYTES // (n * dtype.itemsize)
+    small = small_rows(n * padded(problem.n_hidden + 1, dtype))
+    if not small:
+        return max(512, min(fit, 1024)) // 8 * 8
+    return max(8, fit // 8 * 8) if fit < small else min(fit // small, LAYERS) * small
 
 
 def aligned(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:

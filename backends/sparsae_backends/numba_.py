@@ -49,6 +49,8 @@ class NumbaKernel(Kernel):
         What the constructor spent on compiling, or on loading what an earlier process compiled.
     """
 
+    piecewise = True
+
     def __init__(self, problem: Problem) -> None:
         super().__init__(problem)
         from sparsae_backends import _compiled, _tiles

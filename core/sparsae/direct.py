@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from sparsae.engine import choose_block_rows
 from sparsae.errors import BackendDeclinedError, DataError, ParameterError
 from sparsae.kernel import Backend, Kernel, Problem
 from sparsae.model import Array, Output, Parameters, check_output
-from sparsae.rows import Plan, Tree
+from sparsae.rows import SEGMENTS, Plan, Tree
 from sparsae.selection import AUTO, requested_threads, select, wish
 from sparsae.source import Source, common_dtype
 from sparsae.threads import grant, limit
@@ -99,9 +100,12 @@ def backprop(
     reason = chosen.declines(draft)
     if reason is not None:
         raise BackendDeclinedError(f"Backend {chosen.name!r} declines this problem: {reason}.")
-    plan = Plan(m, choose_block_rows(None, chosen, draft, m))
-    problem = Problem(**{**vars(draft), "block_rows": plan.block_rows})
-    kernels = _kernels(chosen, problem, min(share.workers, plan.n_segments))
+    problem = replace(draft, block_rows=choose_block_rows(None, chosen, draft, m))
+    kernels = _kernels(chosen, problem, min(share.workers, -(-m // problem.block_rows)))
+    rows = problem.block_rows
+    if all(kernel.piecewise for kernel in kernels):
+        rows = max(rows, -(-m // SEGMENTS))
+    plan = Plan(m, rows)
     with limit(share.pool):
         if chosen.limit_threads is None:
             return _fold(chosen, kernels, plan, arrays)

@@ -169,9 +169,13 @@ class Kernel:
     ----------
     notes : tuple of str
         What the user should find in the receipt, such as the time that compiling took.
+    piecewise : bool
+        Whether `backprop` cuts long arrays itself, so that it may be given more rows than a block:
+        the cost of a call is then paid less often.
     """
 
     notes: tuple[str, ...] = ()
+    piecewise: bool = False
 
     def __init__(self, problem: Problem) -> None:
         self.problem = problem

@@ -10,6 +10,7 @@ from typing import final
 
 from sparsae.errors import BackendError, SparsaeError
 from sparsae.kernel import Kernel
+from sparsae.spread import Spread
 from sparsae.threads import limit_this_worker
 
 Task = Callable[[Kernel, int], None]
@@ -24,8 +25,9 @@ class Stopped(Exception):  # noqa: N818 (a signal between our own threads, not a
 class Run:
     """One call of `WorkerPool.run`: who takes which segment, and whether to go on."""
 
-    def __init__(self, task: Task, n_segments: int, describe: Callable[[int], str]) -> None:
+    def __init__(self, task: Task, n_segments: int, describe: Callable[[int], str], spread: Spread) -> None:
         self.task = task
+        self.spread = spread
         self.n_segments = n_segments
         self.describe = describe
         self.next: Iterator[int] = count()  # next() on it is atomic
@@ -33,9 +35,12 @@ class Run:
         self.error: BaseException | None = None
         self.left: list[None] = []  # one entry for each thread of the pool that is done with the run
 
-    def work(self, kernel: Kernel) -> None:
+    def work(self, kernel: Kernel, worker: int) -> None:
         """Take segments until there are none or the run was called off."""
+        begun = False
         while not self.stop and (segment := next(self.next)) < self.n_segments:
+            self.spread.look(worker, begun=begun)
+            begun = True
             try:
                 self.task(kernel, segment)
             except Stopped:
@@ -46,6 +51,7 @@ class Run:
                 broken = BackendError(f"{self.describe(segment)}: {type(error).__name__}: {error}")
                 broken.__cause__ = error
                 self.fail(broken)
+        self.spread.leave(worker)
 
     def fail(self, error: BaseException) -> None:
         """Call the run off; the first error is the one that surfaces."""
@@ -82,15 +88,16 @@ class WorkerPool:
         KeyboardInterrupt
             When it comes, after the other workers have left their block.
         """
-        run = self.current = Run(task, n_segments, describe)
         helpers = min(len(self._kernels), n_segments) - 1
         self._start(helpers)
+        threads = [threading.get_native_id(), *(thread.native_id or 0 for thread in self._threads[:helpers])]
+        run = self.current = Run(task, n_segments, describe, Spread(threads))
         given = 0
         try:
             for job in self._jobs[:helpers]:
                 job.put(run)
                 given += 1
-            run.work(self._kernels[0])
+            run.work(self._kernels[0], 0)
             self._wait(run, given)
         except BaseException:
             run.stop = True
@@ -129,7 +136,7 @@ class WorkerPool:
             job: SimpleQueue[Run | None] = SimpleQueue()
             thread = threading.Thread(
                 target=_serve,
-                args=(self._kernels[index + 1], job, self._done),
+                args=(self._kernels[index + 1], index + 1, job, self._done),
                 name=f"sparsae-worker-{index + 1}",
                 daemon=True,
             )
@@ -138,12 +145,12 @@ class WorkerPool:
             thread.start()
 
 
-def _serve(kernel: Kernel, job: SimpleQueue[Run | None], done: SimpleQueue[None]) -> None:
+def _serve(kernel: Kernel, worker: int, job: SimpleQueue[Run | None], done: SimpleQueue[None]) -> None:
     """Do runs until told to end; what goes wrong in a run is the run's."""
     limit_this_worker(1)
     while (run := job.get()) is not None:
         try:
-            run.work(kernel)
+            run.work(kernel, worker)
         except BaseException as error:  # noqa: BLE001 (surfaces in the calling thread)
             run.fail(error)
         run.left.append(None)

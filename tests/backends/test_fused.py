@@ -5,7 +5,7 @@ import pytest
 
 from sparsae import Objective, Parameters, Problem, Sums
 from sparsae.reference import judge
-from sparsae_backends.fused import EXPONENT, FusedKernel, Tile, aligned, block_rows, padded
+from sparsae_backends.fused import EXPONENT, FusedKernel, Tile, aligned, block_rows, layers_of, padded, stacked
 
 DTYPES = [np.dtype(np.float64), np.dtype(np.float32)]
 
@@ -129,3 +129,28 @@ def test_limits_of_exponents_are_normal_numbers():
     for dtype, limit in EXPONENT.items():
         assert np.isfinite(np.exp2(np.array(limit, dtype)))
         assert np.exp2(np.array(-limit, dtype)) >= np.finfo(dtype).tiny
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("rows", [624, 1248, 1250, 1251, 1872, 1877])
+def test_a_block_in_layers_has_the_sums_of_its_rows(dtype, rows):
+    """One, two and three layers, and blocks that no small number of layers divides; both passes."""
+    rng = np.random.default_rng(rows)
+    parameters, x = Parameters.random(64, 24), rng.random((rows, 64)).astype(dtype)
+    whole = kernel(64, 24, rows, dtype)
+    assert whole.scratch.layers == layers_of(rows, 64 * whole.width)
+    for passes in (1, 2):
+        found = sums_of(whole, x, parameters, keep=True, passes=passes)
+        pieces = sum(
+            sums_of(kernel(64, 24, 300, dtype), x[i : i + 300], parameters, keep=True, passes=passes)
+            for i in range(0, rows, 300)
+        )
+        np.testing.assert_allclose(found, pieces, rtol=0, atol=abs(pieces).max() * 100 * np.finfo(dtype).eps)
+
+
+def test_layers_are_equal_small_and_few():
+    """As few as fit the fast path and divide the rows; a single one where no small number does, or rows are long."""
+    assert [layers_of(m, 1600) for m in (1, 624, 625, 1248, 1250, 1251, 1253)] == [1, 1, 5, 2, 5, 3, 1]
+    assert layers_of(5000, 784 * 197) == 1
+    cut = stacked(np.arange(12).reshape(6, 2), 3)
+    np.testing.assert_array_equal(cut[1], [[4, 5], [6, 7]])

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import sparsae
-from sparsae import DataError, Parameters
+from sparsae import Backend, DataError, Kernel, Parameters
 
 
 def activations(m, n, p, dtype=np.float64):
@@ -78,3 +78,34 @@ def test_shapes_that_do_not_fit_are_named():
         sparsae.backprop(a1, a2.astype(object), a3, W2, s)
     with pytest.raises(DataError, match="a1 is empty"):
         sparsae.backprop(a1[:0], a2[:0], a3[:0], W2, s)
+
+
+@pytest.mark.parametrize(("piecewise", "calls"), [(False, 50), (True, 12)])
+def test_only_a_kernel_that_cuts_long_arrays_itself_is_given_more_than_a_block(piecewise, calls):
+    """Then a call is paid twelve times, whatever the block; the sums stay those of the formulas."""
+    lengths = []
+
+    class Recorded(Kernel):
+        def backprop(self, a1, a2, a3, W2, sparsity, target):
+            lengths.append(len(a1))
+            return expected(a1, a2, a3, W2, sparsity)
+
+    Recorded.piecewise = piecewise
+    arrays = activations(5000, 6, 3)
+    recorded = Backend("recorded", Recorded, threading="workers", block_rows=lambda problem: 100)
+    got = sparsae.backprop(*arrays, backend=recorded, threads=1)
+    assert len(lengths) == calls
+    assert sum(lengths) == 5000
+    for part, truth in zip(got, expected(*arrays), strict=True):
+        np.testing.assert_allclose(part, truth, rtol=1e-12, atol=1e-10)
+
+
+@pytest.mark.filterwarnings("ignore::sparsae.ThreadsWarning")
+def test_long_arrays_give_the_same_bits_with_any_number_of_workers():
+    """More rows than a piece of `fused` and `numba`, both dtypes."""
+    for dtype in (np.float64, np.float32):
+        arrays = activations(9001, 12, 7, dtype)
+        for name in ("fused", "numba"):
+            one, two, three = (sparsae.backprop(*arrays, backend=name, threads=t) for t in (1, 2, 3))
+            for other in (two, three):
+                assert all(np.array_equal(a, b) for a, b in zip(one, other, strict=True)), (name, dtype)

@@ -1,0 +1,135 @@
+"""Row workers that wait for each other's CPU are sent away, and nothing else changes."""
+
+import os
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import sparsae
+from sparsae import spread
+from sparsae.spread import Spread
+
+pytestmark = pytest.mark.skipif(spread._CURRENT_CPU is None, reason="no sched_getcpu or no affinity on this system")
+ALLOWED = {0, 1, 2, 3}
+
+
+@pytest.fixture
+def system(monkeypatch):
+    """A machine of four CPUs whose affinity calls are only written down; `system.cpu` is where everybody is."""
+
+    class System:
+        cpu = 0
+        allowed = ALLOWED
+        calls: list = []  # noqa: RUF012
+        fails = False
+
+    def change(thread, cpus):
+        System.calls.append((thread, set(cpus)))
+        if System.fails and set(cpus) != ALLOWED:
+            raise OSError("not allowed")
+
+    System.calls = []
+    monkeypatch.setattr(spread, "_CURRENT_CPU", lambda: System.cpu)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda thread: set(System.allowed))
+    monkeypatch.setattr(os, "sched_setaffinity", change)
+    return System
+
+
+def test_a_worker_last_seen_on_my_cpu_is_sent_to_a_free_one_and_given_its_affinity_back(system):
+    """Both calls in this order, for that thread alone."""
+    workers = Spread([10, 11, 12])
+    system.cpu = 2
+    workers.look(2, begun=False)
+    system.cpu = 0
+    workers.look(0, begun=False)
+    assert system.calls == []
+    workers.look(1, begun=False)
+    assert system.calls == [(10, {1, 3}), (10, ALLOWED)]
+
+
+def test_workers_on_cpus_of_their_own_and_those_that_left_are_let_be(system):
+    """Neither call is made."""
+    workers = Spread([10, 11])
+    workers.look(0, begun=True)
+    system.calls.clear()
+    system.cpu = 1
+    workers.look(1, begun=True)
+    workers.leave(0)
+    system.cpu = 0
+    workers.look(1, begun=True)
+    assert system.calls == []
+
+
+def test_a_worker_that_has_not_come_is_awaited_for_one_segment_and_sent_away_once(system):
+    """Before my first segment it had no time to come."""
+    workers = Spread([10, 11])
+    workers.look(0, begun=False)
+    assert system.calls == []
+    workers.look(0, begun=True)
+    assert system.calls == [(11, {1, 2, 3}), (11, ALLOWED)]
+    workers.look(0, begun=True)
+    assert len(system.calls) == 2
+
+
+def test_affinity_is_given_back_when_narrowing_it_fails(system):
+    """And the run goes on."""
+    system.fails = True
+    workers = Spread([10, 11])
+    workers.look(0, begun=False)
+    workers.look(1, begun=False)
+    assert system.calls == [(10, {1, 2, 3}), (10, ALLOWED)]
+
+
+@pytest.mark.parametrize("allowed", [{0}, {0, 1}])
+def test_nobody_is_moved_where_there_are_fewer_cpus_than_workers(system, allowed):
+    """They have to share."""
+    system.allowed = allowed
+    workers = Spread([10, 11, 12])
+    for worker in range(3):
+        workers.look(worker, begun=True)
+    assert system.calls == []
+
+
+def test_one_worker_asks_nothing(system, monkeypatch):
+    """A run without row workers costs nothing."""
+    monkeypatch.setattr(spread, "_CURRENT_CPU", lambda: pytest.fail("asked"))
+    Spread([10]).look(0, begun=True)
+
+
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="needs two CPUs")
+def test_a_thread_that_waits_for_this_cpu_runs_on_another_one(monkeypatch):
+    """On the real system: a busy thread confined with us, then released, is elsewhere as soon as it is sent away."""
+    mine, other = sorted(os.sched_getaffinity(0))[:2]
+    before = os.sched_getaffinity(0)
+    stop = threading.Event()
+    a = np.random.default_rng(0).random((400, 400))
+
+    def busy():
+        while not stop.is_set():
+            a @ a
+
+    thread = threading.Thread(target=busy)
+    try:
+        thread.start()
+        os.sched_setaffinity(0, {mine})
+        for cpus in ({mine}, {mine, other}):
+            os.sched_setaffinity(thread.native_id, cpus)
+        Spread([threading.get_native_id(), thread.native_id])._send_away(1, mine)
+        facts = Path(f"/proc/self/task/{thread.native_id}/stat").read_text(encoding="ascii")
+        assert int(facts.rsplit(")", 1)[1].split()[36]) == other
+        assert os.sched_getaffinity(thread.native_id) == {mine, other}
+    finally:
+        os.sched_setaffinity(0, before)
+        stop.set()
+        thread.join()
+
+
+def test_a_fit_leaves_the_affinity_of_its_thread_as_it_was():
+    """Whatever was moved in between."""
+    before = os.sched_getaffinity(0)
+    with sparsae.Objective(np.random.default_rng(0).random((5000, 16)), 4, threads=min(2, len(before))) as objective:
+        for _ in range(50):
+            objective(np.zeros(objective.size))
+    assert os.sched_getaffinity(0) == before
