@@ -2,7 +2,8 @@
 
 Linux likes to wake a thread on the CPU of the thread that woke it, and puts such pairs asunder only when its load
 balancer next looks: after a pause, two row workers were seen to take turns on one CPU for 45 ms while the other idled.
-Whoever runs can tell, since two workers of one run were then last seen on the same CPU, and sends the other away:
+(A virtual CPU that halts looks taken to its guest, so that waking up there is avoided.)
+Whoever runs can tell, since the other then does not go on, and sends it away:
 its affinity is narrowed to the other CPUs, which moves it if it waits to run, and given back at once.
 """
 
@@ -16,6 +17,7 @@ from contextlib import suppress
 from typing import final
 
 UNSEEN, GONE = -1, -2
+PATIENCE = 2  # how often a worker goes on before it moves another that does not
 
 
 def _find_current_cpu() -> Callable[[], int] | None:
@@ -34,7 +36,7 @@ _CURRENT_CPU = _find_current_cpu()
 
 @final
 class Spread:
-    """Where the workers of one run were last seen.
+    """What the workers of one run know of each other.
 
     Parameters
     ----------
@@ -43,36 +45,39 @@ class Spread:
     """
 
     def __init__(self, threads: list[int]) -> None:
+        n = len(threads)
         self._threads = threads
-        self._seen = [UNSEEN] * len(threads)
-        self._awaited = [True] * len(threads)
-        self.active = len(threads) > 1 and _CURRENT_CPU is not None
+        self._cpu = [UNSEEN] * n  # where each was last
+        self._done = [0] * n  # how often each went on
+        self._known = [[0] * n for _ in threads]  # what each last knew of the others' `_done`
+        self._waited = [[0] * n for _ in threads]  # how often each went on since another did
+        self.active = n > 1 and _CURRENT_CPU is not None
 
-    def look(self, worker: int, *, begun: bool) -> None:
-        """Say that `worker`, the caller, goes on; sends those away that wait for its CPU.
+    def look(self, worker: int) -> None:
+        """Say that `worker`, the caller, goes on; sends those away that seem to wait for its CPU.
 
-        Parameters
-        ----------
-        worker : int
-        begun : bool
-            Whether it has done some work in this run, so that the others had time to come.
+        They do when they were last seen here, or did not go on while the caller did twice: a thread that was woken may
+        wait on another CPU than where it was.  For one that runs elsewhere it costs microseconds and changes nothing.
         """
         if not self.active:
             return
         assert _CURRENT_CPU is not None
-        here = self._seen[worker] = _CURRENT_CPU()
-        for other, cpu in enumerate(self._seen):
-            if other == worker:
+        here = self._cpu[worker] = _CURRENT_CPU()
+        self._done[worker] += 1
+        known, waited = self._known[worker], self._waited[worker]
+        for other, cpu in enumerate(self._cpu):
+            if other == worker or cpu == GONE:
                 continue
-            if cpu == here:
-                self._send_away(other, here)
-            elif cpu == UNSEEN and begun and self._awaited[other]:
-                self._awaited[other] = False
+            done = self._done[other]
+            waited[other] = waited[other] + 1 if known[other] == done else 0
+            known[other] = done
+            if cpu == here or waited[other] == PATIENCE:
+                waited[other] = 0
                 self._send_away(other, here)
 
     def leave(self, worker: int) -> None:
         """Say that `worker` has no more to do."""
-        self._seen[worker] = GONE
+        self._cpu[worker] = GONE
 
     def _send_away(self, worker: int, cpu: int) -> None:
         """Move a thread that waits for this CPU to another that it may use; one that runs elsewhere stays."""
@@ -80,9 +85,11 @@ class Spread:
         with suppress(OSError):  # the thread may have ended, or affinity may be forbidden
             allowed = os.sched_getaffinity(thread)
             others = allowed - {cpu}
-            if others and len(allowed) >= len(self._threads):
-                taken = others - set(self._seen)
+            if len(allowed) < len(self._threads):
+                self.active = False  # they have to share
+            elif others:
+                free = others - set(self._cpu)
                 try:
-                    os.sched_setaffinity(thread, taken or others)
+                    os.sched_setaffinity(thread, free or others)
                 finally:
                     os.sched_setaffinity(thread, allowed)

@@ -37,10 +37,8 @@ class Run:
 
     def work(self, kernel: Kernel, worker: int) -> None:
         """Take segments until there are none or the run was called off."""
-        begun = False
         while not self.stop and (segment := next(self.next)) < self.n_segments:
-            self.spread.look(worker, begun=begun)
-            begun = True
+            self.spread.look(worker)
             try:
                 self.task(kernel, segment)
             except Stopped:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import sys
 
@@ -83,24 +82,6 @@ def test_what_a_task_prints_does_not_disturb() -> None:
     with Probe("tests.bench.loud:make", {}, environment={"PYTHONPATH": _root()}, name="loud") as probe:
         probe.ready()
         assert probe.error() == 0.0
-
-
-def test_the_garbage_collector_is_given_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A batch runs with the collector off and restores what was, also after an exception."""
-    from sparsae.bench import probe
-
-    seen = []
-    probe._batch(lambda: seen.append(gc.isenabled()), 2)
-    assert seen == [True, False, False]
-    assert gc.isenabled()
-
-    def fails() -> None:
-        if not gc.isenabled():
-            raise RuntimeError
-
-    with pytest.raises(RuntimeError):
-        probe._batch(fails, 1)
-    assert gc.isenabled()
 
 
 class Clock:

@@ -41,44 +41,47 @@ def test_a_worker_last_seen_on_my_cpu_is_sent_to_a_free_one_and_given_its_affini
     """Both calls in this order, for that thread alone."""
     workers = Spread([10, 11, 12])
     system.cpu = 2
-    workers.look(2, begun=False)
+    workers.look(2)
     system.cpu = 0
-    workers.look(0, begun=False)
+    workers.look(0)
     assert system.calls == []
-    workers.look(1, begun=False)
+    workers.look(1)
     assert system.calls == [(10, {1, 3}), (10, ALLOWED)]
 
 
 def test_workers_on_cpus_of_their_own_and_those_that_left_are_let_be(system):
-    """Neither call is made."""
+    """While both go on, no call is made."""
     workers = Spread([10, 11])
-    workers.look(0, begun=True)
-    system.calls.clear()
-    system.cpu = 1
-    workers.look(1, begun=True)
+    for _ in range(5):
+        for worker in (0, 1):
+            system.cpu = worker
+            workers.look(worker)
     workers.leave(0)
-    system.cpu = 0
-    workers.look(1, begun=True)
+    for _ in range(5):
+        system.cpu = 0
+        workers.look(1)
     assert system.calls == []
 
 
-def test_a_worker_that_has_not_come_is_awaited_for_one_segment_and_sent_away_once(system):
-    """Before my first segment it had no time to come."""
+def test_a_worker_that_does_not_go_on_is_sent_away_every_second_time(system):
+    """It may wait on another CPU than where it was last seen, or not have come yet."""
     workers = Spread([10, 11])
-    workers.look(0, begun=False)
+    workers.look(0)
     assert system.calls == []
-    workers.look(0, begun=True)
+    workers.look(0)
     assert system.calls == [(11, {1, 2, 3}), (11, ALLOWED)]
-    workers.look(0, begun=True)
+    workers.look(0)
     assert len(system.calls) == 2
+    workers.look(0)
+    assert len(system.calls) == 4
 
 
 def test_affinity_is_given_back_when_narrowing_it_fails(system):
     """And the run goes on."""
     system.fails = True
     workers = Spread([10, 11])
-    workers.look(0, begun=False)
-    workers.look(1, begun=False)
+    workers.look(0)
+    workers.look(1)
     assert system.calls == [(10, {1, 2, 3}), (10, ALLOWED)]
 
 
@@ -88,14 +91,14 @@ def test_nobody_is_moved_where_there_are_fewer_cpus_than_workers(system, allowed
     system.allowed = allowed
     workers = Spread([10, 11, 12])
     for worker in range(3):
-        workers.look(worker, begun=True)
+        workers.look(worker)
     assert system.calls == []
 
 
 def test_one_worker_asks_nothing(system, monkeypatch):
     """A run without row workers costs nothing."""
     monkeypatch.setattr(spread, "_CURRENT_CPU", lambda: pytest.fail("asked"))
-    Spread([10]).look(0, begun=True)
+    Spread([10]).look(0)
 
 
 @pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="needs two CPUs")

@@ -9,7 +9,6 @@ Probes take turns: whoever holds one asks one at a time, so that they never comp
 from __future__ import annotations
 
 import contextlib
-import gc
 import json
 import os
 import select
@@ -17,12 +16,13 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from typing import IO, Any, Protocol, Self, final
 
-from sparsae.bench.demand import CLEAN_DELAY, read_process, total, wait_until_quiet
+from sparsae.bench.batch import time_batch, undisturbed, warm_up
+from sparsae.bench.demand import read_process, total, wait_until_quiet
 from sparsae.bench.machine import THREAD_VARIABLES, affinity
 from sparsae.errors import ProbeError
 
@@ -57,7 +57,7 @@ class Sample:
     wall : float
         Wall time of all of them in seconds.
     waited : float or None
-        Seconds that the process was ready and had to wait for a CPU meanwhile, the untimed call before included;
+        Seconds that the process was ready and had to wait for a CPU meanwhile;
         None where the system does not tell, or nobody asked.
     """
 
@@ -73,7 +73,7 @@ class Sample:
     @property
     def clean(self) -> bool:
         """Whether nothing is known to have disturbed it."""
-        return self.waited is None or self.waited <= CLEAN_DELAY * self.wall
+        return undisturbed(self.waited, self.wall)
 
 
 @final
@@ -235,11 +235,9 @@ class Probe:
         return float(self._ask("error")["error"])
 
     def time(self, loops: int) -> Sample:
-        """One untimed call, then `loops` calls in one timed batch, the garbage collector off; then wait for quiet."""
-        before = self._lines.waited() if self._watch else None
-        wall = float(self._ask(f"time {loops}")["wall"])
-        after = self._lines.waited() if self._watch else None
-        sample = Sample(loops, wall, None if before is None or after is None else after - before)
+        """Warm up, then `loops` calls in one timed batch, the garbage collector off; then wait for quiet."""
+        answer = self._ask(f"time {loops}")
+        sample = Sample(loops, float(answer["wall"]), answer["delay"] if self._watch else None)
         if self._may_spin:
             wait_until_quiet(self._lines.pid)
         return sample
@@ -291,23 +289,13 @@ def serve(factory: str, settings: str) -> None:
         from sparsae.threads import pools
 
         answer({"pools": pools(), "affinity": affinity()})
+        threads = 1 if os.environ.get("OMP_NUM_THREADS") == "1" else 2
         for line in sys.stdin:
-            word, _, rest = line.strip().partition(" ")
-            answer({"error": task.error()} if word == "error" else {"wall": _batch(task.run, int(rest))})
+            word, _, loops = line.strip().partition(" ")
+            if word == "error":
+                answer({"error": task.error()})
+            else:
+                warm_up(task.run, threads)
+                answer(time_batch(task.run, int(loops))._asdict())
     except Exception as error:  # noqa: BLE001  whatever it is, the parent has to hear of it
         answer({"failed": f"{type(error).__name__}: {error}"})
-
-
-def _batch(run: Callable[[], object], loops: int) -> float:
-    """One untimed call, then the wall time of `loops` calls."""
-    run()
-    was_on = gc.isenabled()
-    gc.disable()
-    try:
-        start = time.perf_counter_ns()
-        for _ in range(loops):
-            run()
-        return (time.perf_counter_ns() - start) / 1e9
-    finally:
-        if was_on:
-            gc.enable()

@@ -17,6 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, final
 
+from sparsae.bench.batch import WARM
 from sparsae.bench.demand import WINDOW, Demand, Watch, wait_until_quiet
 from sparsae.bench.machine import THREAD_VARIABLES, affinity, machine_facts, steal_and_load
 from sparsae.bench.probe import Lines
@@ -28,6 +29,7 @@ FORMAT, VERSION = "sparsae-race", 1
 Emit = Callable[[dict[str, Any]], None]
 _SERVE = "import sys; from sparsae.bench.worker import serve; serve(sys.argv[1])"
 RETRIES = 2  # of a turn in which the worker had to wait for a CPU; decided by the waiting, never by the time
+WARMTH = f"warm: one untimed call before each batch, or {WARM * 1000:.0f} ms of them with more than one thread"
 _TOPOLOGY = "/sys/devices/system/cpu/cpu{}/topology/thread_siblings_list"
 
 
@@ -56,7 +58,7 @@ def run(settings: Settings, emit: Emit, progress: Callable[[str, float], None] =
             "machine": machine_facts(),
             "versions": library_versions(),
             "cpus": {str(t): choose_cpus(t) for t in settings.threads},
-            "mode": "warm: one untimed call before each batch",
+            "mode": WARMTH,
             "started": datetime.now(UTC).isoformat(timespec="seconds"),
         }
     )

@@ -7,7 +7,6 @@ whatever a library prints goes to standard error and disturbs nobody.
 
 from __future__ import annotations
 
-import gc
 import json
 import os
 import sys
@@ -16,7 +15,7 @@ import warnings
 from collections.abc import Mapping
 from typing import Any, final
 
-from sparsae.bench.demand import CLEAN_DELAY, read_process, total
+from sparsae.bench.batch import time_batch, warm_up
 from sparsae.bench.machine import affinity, thread_variables
 from sparsae.bench.settings import Heat
 
@@ -100,43 +99,25 @@ class Worker:
         return {"wall": (time.perf_counter_ns() - start) / 1e9, "cpu": (time.process_time_ns() - cpu) / 1e9}
 
     def do_time(self) -> dict[str, Any]:
-        """One untimed call, then one timed batch, with what it cost and what disturbed it."""
-        self.case.run()
-        before, switches = read_process(), _switches()
-        cpu = time.process_time_ns()
-        wall = self._time(self.loops)
-        cpu = time.process_time_ns() - cpu
-        after = read_process()
-        sample: dict[str, Any] = {"loops": self.loops, "wall": wall, "cpu": cpu / 1e9}
+        """Warm up, then one timed batch, with what it cost and what disturbed it."""
+        warm_up(self.case.run, self.threads)
+        switches = _switches()
+        batch = time_batch(self.case.run, self.loops)
+        sample: dict[str, Any] = {"loops": self.loops} | batch._asdict()
         sample["switches"] = [b - a for a, b in zip(switches, _switches(), strict=True)]
-        first, last = total(before), total(after)
-        if first is None or last is None:
-            sample |= {"delay": None, "clean": True, "reason": "waiting time is not known here"}
+        if batch.delay is None:
+            reason = "waiting time is not known here"
         else:
-            # A thread that came since began at zero; one that ended took its count with it.
-            delay = sum(s.delay - (before[name].delay if name in before else 0) for name, s in after.items()) / 1e9
-            clean = delay <= CLEAN_DELAY * wall
-            reason = "" if clean else f"waited {delay / wall:.1%} of the time for a CPU"
-            sample |= {"delay": delay, "clean": clean, "reason": reason}
+            reason = "" if batch.clean else f"waited {batch.delay / batch.wall:.1%} of the time for a CPU"
+        sample |= {"clean": batch.clean, "reason": reason}
         best = getattr(self.case, "best", None)
         if best is not None:
             sample |= {"rate": best[0], "shape": best[1]}
         return sample
 
     def _time(self, loops: int) -> float:
-        """Seconds that so many calls take, the garbage collector off."""
-        run = self.case.run
-        was_on = gc.isenabled()
-        gc.collect(0)
-        gc.disable()
-        try:
-            start = time.perf_counter_ns()
-            for _ in range(loops):
-                run()
-            return (time.perf_counter_ns() - start) / 1e9
-        finally:
-            if was_on:
-                gc.enable()
+        """Seconds that so many calls take."""
+        return time_batch(self.case.run, loops).wall
 
 
 def library_versions() -> dict[str, str]:
