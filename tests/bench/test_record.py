@@ -15,7 +15,7 @@ from sparsae.bench.compare import compare_sessions, same_tiers
 from sparsae.bench.machine import cpu_name
 from sparsae.bench.record import Recorder, Session, check_baseline, conditions, read
 from sparsae.bench.settings import Settings
-from sparsae.bench.standings import MEANING
+from sparsae.bench.standings import MEANING, standings
 from sparsae.bench.words import HEADINGS, remarks
 from sparsae.errors import FileAccessError, FileFormatError, FileMissingError, OutputExistsError, ParameterError
 
@@ -302,3 +302,17 @@ def test_the_page_on_the_race_names_every_state_column_and_option():
     known = command("--help").stdout
     for option in re.findall(r"sparsae bench (?:[^#\n]*?)(--[a-z]+)", text):
         assert option in known
+
+
+@pytest.mark.parametrize(
+    ("wall", "cpu", "state"),
+    [(0.0125, 0.0125 + 0.0035, "ok"), (0.0125, 0.0125 + 0.012, "ok"), (0.04, 0.08, "breach"), (0.02, 0.036, "breach")],
+)
+def test_cpu_time_of_a_batch_is_a_breach_beyond_what_a_clock_tick_explains(wall, cpu, state):
+    """The count of a thread that runs on another CPU lags by up to a tick, which is much of a short batch."""
+    events = simulated.session(TIMES)
+    for event in events:
+        if event["kind"] == "sample" and event["cell"].startswith("dot"):
+            event.update(wall=wall, cpu=cpu)
+    rows = {row.label: row for group in standings(events) for row in group.rows}
+    assert rows["dot"].state == state
