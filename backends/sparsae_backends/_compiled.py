@@ -1,4 +1,4 @@
-"""The passes of the `numba` backend, compiled; `_tiles.py` tells of panels and tiles.
+"""The passes of the `numba` backend, compiled; `_emit.py` tells of panels, `_tiles.py` of tiles.
 
 Imported by the kernel's constructor, since it imports numba.
 Arrays are flat and contiguous; `width` is the number of rows in a panel, n and p the numbers of units.
@@ -13,18 +13,9 @@ from typing import Any
 import numpy as np
 from numba import njit, types
 
-from sparsae_backends._tiles import (
-    SQUARE,
-    TALL,
-    VECTORS,
-    add_in_any_order,
-    column_sum,
-    fetch,
-    gram,
-    power_of_two,
-    product,
-    turn,
-)
+from sparsae_backends._emit import BROAD, HIGH, SQUARE, TALL, VECTORS
+from sparsae_backends._lanes import add_in_any_order, column_sum, fetch, power_of_two, turn, turn_error
+from sparsae_backends._tiles import gram, gram_of_rows, product
 
 
 def _compile(function: Callable[..., Any]) -> Any:
@@ -75,6 +66,23 @@ def add_gram(
                 k0 = k1
             i0 = i1
         start = stop
+
+
+@_compile
+def add_gram_of_rows(A: Any, rows: int, x: Any, first: int, live: int, C: Any, c0: int, width: int) -> None:
+    """C[i, k] += sum over `live` rows of x of A[i] x[:, k]; the columns of x fill whole registers."""
+    columns, side = x.shape[1], width // VECTORS
+    row_tiles, tiles = (rows + HIGH - 1) // HIGH, (columns // side + BROAD - 1) // BROAD
+    i0 = 0
+    for row_tile in range(row_tiles):
+        i1 = (row_tile + 1) * rows // row_tiles
+        v0 = 0
+        for tile in range(tiles):
+            v1 = (tile + 1) * (columns // side) // tiles
+            corner = c0 + i0 * columns
+            gram_of_rows(A, i0 * width, i1 - i0, rows * width, x, first, live, v0 * side, v1 - v0, C, corner, columns)
+            v0 = v1
+        i0 = i1
 
 
 @_compile
@@ -165,15 +173,23 @@ def squares_alive(d: Any, target: Any, live: int, width: int, sigmoid: bool) -> 
 
 
 @_compile
-def given_error(a3: Any, target: Any, sigmoid: bool) -> None:
-    """From a3 to delta3 in one panel."""
-    one = a3.dtype.type(1)
-    if sigmoid:
-        for i in range(len(a3)):
-            a3[i] = (a3[i] - target[i]) * (a3[i] * (one - a3[i]))
-    else:
-        for i in range(len(a3)):
-            a3[i] -= target[i]
+def error_to_panel(a3: Any, target: Any, first: int, sigmoid: bool, out: Any, base: int, width: int) -> None:
+    """Put delta3 of the rows from `first` on in the lanes of one panel, as `to_panel` does."""
+    m, n = a3.shape
+    one = out.dtype.type(1)
+    live, side, k0 = min(width, m - first), width // VECTORS, 0
+    if live == width and a3.strides[1] == a3.itemsize and target.strides[1] == target.itemsize:
+        k0 = n // side * side
+        for lane in range(0, width, side):
+            for k in range(0, k0, side):
+                turn_error(a3, target, first + lane, k, sigmoid, out, base + k * width + lane)
+    for k in range(k0, n):
+        for lane in range(live):
+            a = a3[first + lane, k]
+            error = a - target[first + lane, k]
+            out[base + k * width + lane] = error * (a * (one - a)) if sigmoid else error
+        for lane in range(live, width):
+            out[base + k * width + lane] = 0
 
 
 @_compile
@@ -228,8 +244,14 @@ def accumulate(
 @_compile
 def gradients(x: Any, a2: Any, d: Any, delta2: Any, panels: int, out: Any, n: int, p: int, width: int) -> None:
     """Add the gradient sums of some panels to `out`, a vector laid out like `Sums`."""
-    w = p * n
     add_gram(delta2, p, x, n, panels, out, 2 + p, n, 1, width)
+    other_gradients(a2, d, delta2, panels, out, n, p, width)
+
+
+@_compile
+def other_gradients(a2: Any, d: Any, delta2: Any, panels: int, out: Any, n: int, p: int, width: int) -> None:
+    """Add the gradient sums but that of W1."""
+    w = p * n
     add_sums(delta2, p, panels, out, 2 + p + w, width)
     add_gram(a2, p, d, n, panels, out, 2 + p + w + p, 1, p, width)
     add_sums(d, n, panels, out, 2 + p + w + p + w, width)
@@ -237,32 +259,33 @@ def gradients(x: Any, a2: Any, d: Any, delta2: Any, panels: int, out: Any, n: in
 
 @_compile
 def backprop(
-    a1: Any, a2: Any, a3: Any, target: Any, same: bool, W2_back: Any, s: Any, scratch: Any, out: Any,
+    a1: Any, a2: Any, a3: Any, target: Any, W2_back: Any, s: Any, scratch: Any, out: Any,
     n: int, p: int, width: int, rows: int, sigmoid: bool,
 ) -> None:  # fmt: skip
     """Add the gradient sums for given activations to a vector laid out like `Sums`, `rows` rows at a time."""
     wide, narrow = n * width, p * width
+    as_they_are = n % (width // VECTORS) == 0 and a1.strides[1] == a1.itemsize
     for start in range(0, len(a1), rows):
         stop = min(start + rows, len(a1))
         panels = (stop - start + width - 1) // width
-        x, y, d = scratch[: panels * wide], scratch[panels * wide :], scratch[2 * panels * wide :]
-        h, delta2 = scratch[3 * panels * wide :], scratch[panels * (3 * wide + narrow) :]
+        d, h, delta2 = scratch[: panels * wide], scratch[panels * wide :], scratch[panels * (wide + narrow) :]
         for panel in range(panels):
             first, to_wide, to_narrow = panel * width, panel * wide, panel * narrow
-            to_panel(a1[start:stop], first, x, to_wide, width)
-            to_panel(a2[start:stop], first, h, to_narrow, width)
-            to_panel(a3[start:stop], first, d, to_wide, width)
-            if not same:
-                to_panel(target[start:stop], first, y, to_wide, width)
             for row in range(min(start + first + 2 * width, len(a1)), min(start + first + 3 * width, len(a1))):
-                fetch(a1, row)
+                fetch(target, row)
                 fetch(a2, row)
                 fetch(a3, row)
-            goal = x if same else y
-            given_error(d[to_wide : to_wide + wide], goal[to_wide : to_wide + wide], sigmoid)
+            to_panel(a2[start:stop], first, h, to_narrow, width)
+            error_to_panel(a3[start:stop], target[start:stop], first, sigmoid, d, to_wide, width)
             multiply(W2_back, d, to_wide, n, s, delta2, to_narrow, p, width)
             hidden_error(delta2[to_narrow : to_narrow + narrow], h[to_narrow : to_narrow + narrow])
-        gradients(x, h, d, delta2, panels, out, n, p, width)
+        if as_they_are:
+            add_gram_of_rows(delta2, p, a1, start, stop - start, out, 2 + p, width)
+        else:
+            x = scratch[panels * (wide + 2 * narrow) :]
+            to_panels(a1[start:stop], x, width)
+            add_gram(delta2, p, x, n, panels, out, 2 + p, n, 1, width)
+        other_gradients(h, d, delta2, panels, out, n, p, width)
 
 
 def compile_for(dtype: np.dtype[Any]) -> float:
@@ -274,5 +297,5 @@ def compile_for(dtype: np.dtype[Any]) -> float:
     to_panels.compile((matrix, flat, integer))
     encode.compile((flat, integer, flat, flat, sums, *[integer] * 3))
     accumulate.compile((flat, flat, integer, flat, flat, sums, flat, flat, sums, *[integer] * 3, truth, truth))
-    backprop.compile((*[matrix] * 4, truth, *[flat] * 3, sums, *[integer] * 4, truth))
+    backprop.compile((*[matrix] * 4, *[flat] * 3, sums, *[integer] * 4, truth))
     return time.perf_counter() - started

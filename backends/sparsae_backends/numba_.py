@@ -3,7 +3,7 @@
 Rows stand in the lanes of vector registers, so that no number of hidden units leaves a register part filled, and
 biases, activations and slopes are worked out while a product's result is in the first-level cache.
 Each call handles a block without the GIL; row workers run beside each other.
-`_tiles.py` and `_compiled.py` hold the arithmetic, docs/performance.md what it gained.
+`_compiled.py`, `_tiles.py` and `_lanes.py` hold the arithmetic, docs/performance.md what it gained.
 """
 
 from __future__ import annotations
@@ -53,16 +53,16 @@ class NumbaKernel(Kernel):
 
     def __init__(self, problem: Problem) -> None:
         super().__init__(problem)
-        from sparsae_backends import _compiled, _tiles
+        from sparsae_backends import _compiled, _emit
 
         self.compiled = _compiled
         self.compile_seconds = _compiled.compile_for(problem.dtype)
         self.notes = (f"numba compiled its passes, or loaded them, in {self.compile_seconds:.2f} s before the fit",)
         n, p, dtype = problem.n_visible, problem.n_hidden, problem.dtype
-        self.width = _tiles.width(dtype)
+        self.width = _emit.width(dtype)
         self.sizes = n, p, self.width
         self.sigmoid = problem.output == "sigmoid"
-        self.packing = tuple(packing(i, k, _tiles.TALL) for i, k in ((p, n), (n, p), (p, n)))
+        self.packing = tuple(packing(i, k, _emit.TALL) for i, k in ((p, n), (n, p), (p, n)))
         self.zeros = np.zeros(p, dtype)
         self.s = np.empty(p, dtype)
         rows = -(-problem.block_rows // self.width) * self.width
@@ -118,14 +118,17 @@ class NumbaKernel(Kernel):
         n, p = self.problem.n_visible, self.problem.n_hidden
         rows = min(self.rows, block_rows(self.problem))
         if self.given is None:
-            self.given = aligned((3 * n + 2 * p) * rows, self.problem.dtype)
-        sums = Sums(n, p)
+            self.given = aligned((2 * n + 2 * p) * rows, self.problem.dtype)
+        w = n * p
+        sums = np.zeros(2 + p + 2 * w + p + n)  # laid out like `Sums`
         self.s[:] = sparsity
         self.compiled.backprop(
-            a1, a2, a3, target, target is a1, W2.T.ravel()[self.packing[2]], self.s, self.given, sums.vector,
+            a1, a2, a3, target, W2.T.ravel()[self.packing[2]], self.s, self.given, sums,
             *self.sizes, rows, self.sigmoid,
         )  # fmt: skip
-        return Parameters(sums.W1, sums.b1, sums.W2, sums.b2)
+        W1, b1 = sums[2 + p : 2 + p + w], sums[2 + p + w : 2 + 2 * p + w]
+        back, b2 = sums[2 + 2 * p + w : 2 + 2 * p + 2 * w], sums[2 + 2 * p + 2 * w :]
+        return Parameters(W1.reshape(p, n), b1, back.reshape(n, p), b2)
 
     def _encode(self, weights: Array, block: Rows, hidden: Hidden) -> Hidden:
         """Fill in the hidden activations and their sums."""

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from sparsae.engine import choose_block_rows
-from sparsae.errors import BackendDeclinedError, DataError, ParameterError
+from sparsae.errors import DataError, ParameterError
 from sparsae.kernel import Backend, Kernel, Problem
 from sparsae.model import Array, Output, Parameters, check_output
+from sparsae.problem import hold, pose
 from sparsae.rows import SEGMENTS, Plan, Tree
-from sparsae.selection import AUTO, requested_threads, select, wish
+from sparsae.selection import AUTO, select, wish
 from sparsae.source import Source, common_dtype
-from sparsae.threads import grant, limit
 from sparsae.workers import WorkerPool
 
 _LOCAL = threading.local()  # the kernels of the last call in this thread: making them costs more than small calls do
@@ -95,22 +93,15 @@ def backprop(
     if wish(backend)[1] == AUTO:
         raise ParameterError("auto times whole evaluations; for backprop name a backend, such as 'fused'.")
     chosen = select(backend).backend
-    share = grant(requested_threads() if threads is None else threads, chosen.threading)
-    draft = Problem(n_visible=n, n_hidden=p, dtype=dtype, output=output, threads=share.pool)
-    reason = chosen.declines(draft)
-    if reason is not None:
-        raise BackendDeclinedError(f"Backend {chosen.name!r} declines this problem: {reason}.")
-    problem = replace(draft, block_rows=choose_block_rows(None, chosen, draft, m))
+    draft = Problem(n_visible=n, n_hidden=p, dtype=dtype, output=output)
+    share, problem = pose(chosen, draft, n_samples=m, threads=threads, block_rows=None)
     kernels = _kernels(chosen, problem, min(share.workers, -(-m // problem.block_rows)))
     rows = problem.block_rows
     if all(kernel.piecewise for kernel in kernels):
         rows = max(rows, -(-m // SEGMENTS))
     plan = Plan(m, rows)
-    with limit(share.pool):
-        if chosen.limit_threads is None:
-            return _fold(chosen, kernels, plan, arrays)
-        with chosen.limit_threads(share.pool):
-            return _fold(chosen, kernels, plan, arrays)
+    with hold(chosen, share):
+        return _fold(chosen, kernels, plan, arrays)
 
 
 def _fold(backend: Backend, kernels: list[Kernel], plan: Plan, arrays: dict[str, Array]) -> Parameters:

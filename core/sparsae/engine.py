@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 
 from sparsae.errors import BackendBrokenError, BackendError, ParameterError, SparsaeError
 from sparsae.kernel import Backend, Kernel, Problem, Sums
-from sparsae.model import Array, Parameters, check_size
+from sparsae.model import Array, Parameters
 from sparsae.resources import memory_limit
-from sparsae.rows import ALIGN, Plan, Tree, cache_rows, tree_sum
+from sparsae.rows import Plan, Tree, tree_sum
 from sparsae.source import Source
 from sparsae.workers import Run, Stopped, WorkerPool
 
@@ -54,36 +54,6 @@ def choose_storage(
     if passes == "auto":
         return Storage(kept, 2 if kept else 1)
     return Storage(kept, 2 if passes == 2 else 1)
-
-
-def choose_block_rows(asked: object, backend: Backend, problem: Problem, n_samples: int) -> int:
-    """Return the number of rows in a block: the user's, else the backend's, else by threading.
-
-    Backends that give their threads to BLAS or to a pool of their own get the largest block that the memory share
-    allows; the others one that stays in cache.
-
-    Raises
-    ------
-    ParameterError
-        When it is not a positive integer, or the working set of such a block exceeds the memory share.
-    """
-    row_bytes = 4 * (problem.n_visible + problem.n_hidden) * problem.dtype.itemsize
-    largest = max(ALIGN, memory_limit() // SHARE // row_bytes)
-    if asked is not None:
-        rows = min(check_size("block_rows", asked), n_samples)
-        if rows > largest:
-            raise ParameterError(
-                f"block_rows={asked} needs about {rows * row_bytes / 2**30:.1f} GiB for one block; "
-                f"the memory share allows {largest} rows. Leave block_rows out to have it chosen."
-            )
-        return rows
-    if backend.block_rows is not None:
-        rows = check_size(f"block_rows(problem) of backend {backend.name!r}", backend.block_rows(problem))
-    elif backend.threading in ("blas", "own"):
-        rows = n_samples
-    else:
-        rows = cache_rows(problem)
-    return min(rows, n_samples, largest)
 
 
 def build_kernel(backend: Backend, problem: Problem) -> Kernel:
@@ -199,15 +169,6 @@ class Engine:
         if not np.isfinite(sums.squared_error):
             self._blame_data()
         return sums
-
-    def _once(self, method: str, *arguments: Any) -> Any:
-        """Call a method of the first kernel; what it raises is the backend's failure."""
-        try:
-            return getattr(self.kernels[0], method)(*arguments)
-        except (SparsaeError, MemoryError):
-            raise
-        except Exception as error:
-            raise BackendError(f"Backend {self._name!r} failed in {method}: {type(error).__name__}: {error}") from error
 
     def _run(self, task: Callable[[Kernel, int, Run], None]) -> None:
         """Run a task over the segments."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -53,7 +54,7 @@ def check_kernel(
     """
     m = len(x)
     block_rows = min(FIRST_BLOCK, m)
-    small = Problem(**{**vars(problem), "block_rows": block_rows})
+    small = replace(problem, block_rows=block_rows)
     judgement = judge(parameters, x, target=target, output=problem.output, **settings)
     plain = judge(parameters, x, target=target, output=problem.output, beta=0, weight_decay=0)
     for passes in (2, 1):

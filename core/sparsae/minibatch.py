@@ -14,10 +14,11 @@ from typing import Any, NamedTuple, final
 import numpy as np
 from numpy.typing import NDArray
 
+from sparsae.cost import sparsity_terms
 from sparsae.errors import DataError, OptimizationError
-from sparsae.kernel import Problem, Sums
+from sparsae.kernel import Sums
 from sparsae.model import Parameters
-from sparsae.objective import Evaluation, Objective, sparsity_terms
+from sparsae.objective import Evaluation, Objective
 from sparsae.optimize.base import Function, Outcome, StepMethod, Vector, is_finite
 from sparsae.optimize.stochastic import Moments, StochasticMethod
 
@@ -58,7 +59,7 @@ class MiniBatches:
         self.objective = objective
         self.batch_rows = min(batch_rows, objective.n_samples)
         self._x, self._target = objective.sources
-        problem = Problem(**{**vars(objective.problem), "block_rows": self.batch_rows})
+        problem = replace(objective.problem, block_rows=self.batch_rows)
         self._kernel = objective.backend.kernel(problem)
         self._sums = Sums(objective.n_visible, objective.n_hidden)
 

@@ -1,9 +1,4 @@
-"""Cost and gradient of the sparse autoencoder from `Sums`: the prepared `Objective`, and `cost_and_gradient`.
-
-J(W, b) = 1/(2m) sum |a3 - target|^2 + weight_decay/2 (|W1|^2 + |W2|^2) + beta sum_j KL(rho || rho_hat_j)
-
-Source: Ng, *Sparse autoencoder*, CS294A lecture notes; UFLDL.  Biases are not decayed.
-"""
+"""Cost and gradient of the sparse autoencoder from `Sums`: the prepared `Objective`, and `cost_and_gradient`."""
 
 from __future__ import annotations
 
@@ -17,28 +12,21 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from sparsae.auto import fastest
-from sparsae.engine import Engine, Passes, choose_block_rows, choose_storage
-from sparsae.errors import BackendDeclinedError, DataError, ParameterError, ThreadsWarning
+from sparsae.cost import Terms, check_settings, sparsity_terms
+from sparsae.engine import Engine, Passes, choose_storage
+from sparsae.errors import DataError, ThreadsWarning
 from sparsae.guard import ROWS as GUARD_ROWS
 from sparsae.guard import check_kernel
 from sparsae.kernel import Backend, Problem
 from sparsae.model import Output, Parameters, check_output, check_parameters, check_size
+from sparsae.problem import hold, pose
 from sparsae.receipt import Receipt, digest, versions
 from sparsae.rows import Plan
-from sparsae.selection import AUTO, Selected, list_backends, requested_threads, select, wish
+from sparsae.selection import AUTO, Selected, list_backends, select, wish
 from sparsae.source import Source, common_dtype
-from sparsae.threads import grant, limit, pools
+from sparsae.threads import pools
 
-KL_EDGE = 1e-6
 AUTO_ROWS = 20_000  # `auto` times candidates on no more rows than these
-
-
-class Terms(NamedTuple):
-    """The three terms of the cost; they add up to it."""
-
-    squared_error: float
-    weight_decay: float
-    sparsity: float
 
 
 class Evaluation(NamedTuple):
@@ -61,18 +49,6 @@ class Evaluation(NamedTuple):
     terms: Terms
     rho_hat: NDArray[np.float64]
     squared_error_sum: float
-
-
-def sparsity_terms(rho_hat: NDArray[np.float64], rho: float, beta: float) -> tuple[float, NDArray[np.float64]]:
-    """Return beta sum KL(rho || rho_hat) and its derivative, the sparsity vector s (p,).
-
-    Outside [1e-6, 1 - 1e-6] the divergence goes on along its tangent,
-    so that cost and gradient stay finite and consistent where a unit is always off or always on.
-    """
-    r = np.clip(rho_hat, KL_EDGE, 1 - KL_EDGE)
-    s = beta * ((1 - rho) / (1 - r) - rho / r)
-    divergence = rho * np.log(rho / r) + (1 - rho) * np.log((1 - rho) / (1 - r))
-    return float(beta * divergence.sum() + (s * (rho_hat - r)).sum()), s
 
 
 @final
@@ -161,27 +137,21 @@ class Objective:
         else:
             self.selected = select(backend)
         self.backend = self.selected.backend
-        self.grant = grant(requested_threads() if threads is None else threads, self.backend.threading)
-        draft = Problem(
-            n_visible=self.n_visible,
-            n_hidden=self.n_hidden,
-            dtype=self.dtype,
-            output=self.output,
-            threads=self.grant.pool,
+        self.grant, self.problem = pose(
+            self.backend,
+            Problem(n_visible=self.n_visible, n_hidden=self.n_hidden, dtype=self.dtype, output=self.output),
+            n_samples=self.n_samples,
+            threads=threads,
+            block_rows=block_rows,
         )
-        reason = self.backend.declines(draft)
-        if reason is not None:
-            raise BackendDeclinedError(f"Backend {self.backend.name!r} declines this problem: {reason}.")
         sources = [x] if y is x else [x, y]
         storage = choose_storage(sources, self.n_hidden, self.dtype, passes)
-        rows = choose_block_rows(block_rows, self.backend, draft, self.n_samples)
-        self.problem = Problem(**{**vars(draft), "block_rows": rows})
         self.engine = Engine(
             x,
             y,
             backend=self.backend,
             problem=self.problem,
-            plan=Plan(self.n_samples, rows),
+            plan=Plan(self.n_samples, self.problem.block_rows),
             storage=storage,
             workers=self.grant.workers,
         )
@@ -280,9 +250,7 @@ class Objective:
             raise RuntimeError("This Objective is in use already; one thread at a time, and not nested.")
         with ExitStack() as stack:
             stack.callback(self.engine.close)
-            self._missed = stack.enter_context(limit(self.grant.pool))
-            if self.backend.limit_threads is not None:
-                stack.enter_context(self.backend.limit_threads(self.grant.pool))
+            self._missed = stack.enter_context(hold(self.backend, self.grant))
             if self._pools is None:
                 self._pools = pools()
             self._held = stack.pop_all()
@@ -389,25 +357,6 @@ def cost_and_gradient(
         )
     cost, gradient = objective(parameters.flatten())
     return cost, Parameters.from_flat(gradient, objective.n_visible, objective.n_hidden)
-
-
-def check_settings(rho: float, beta: float, weight_decay: float) -> tuple[float, float, float]:
-    """Return the three settings as floats, or raise `ParameterError`."""
-    values = []
-    for name, value in (("rho", rho), ("beta", beta), ("weight_decay", weight_decay)):
-        try:
-            number = float(value)
-        except (TypeError, ValueError):
-            raise ParameterError(f"{name} must be a number; given {value!r}.") from None
-        if not np.isfinite(number):
-            raise ParameterError(f"{name} must be finite; given {value!r}.")
-        values.append(number)
-    if not 0 < values[0] < 1:
-        raise ParameterError(f"rho must lie strictly between 0 and 1 (it is a mean activation); given {rho!r}.")
-    for name, number in zip(("beta", "weight_decay"), values[1:], strict=True):
-        if number < 0:
-            raise ParameterError(f"{name} must be at least 0; given {number!r}.")
-    return values[0], values[1], values[2]
 
 
 def _check_data(X: Any, target: Any, output: Output) -> tuple[Source, Source]:

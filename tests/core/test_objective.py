@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 import sparsae
 from sparsae import DataError, Objective, ParameterError, Parameters
-from sparsae.objective import sparsity_terms
+from sparsae.cost import sparsity_terms
 from sparsae.reference import judge
 
 DTYPES = [np.float64, np.float32]

@@ -319,8 +319,8 @@ def test_the_guard_sees_every_sum(change):
     import numpy as np
 
     import sparsae
+    from sparsae.cost import sparsity_terms
     from sparsae.guard import check_kernel
-    from sparsae.objective import sparsity_terms
 
     right = sparsae.get_backend("numpy").kernel
 

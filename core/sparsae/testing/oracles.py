@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from sparsae.cost import sparsity_terms
 from sparsae.kernel import Sums
 from sparsae.model import Parameters
-from sparsae.objective import sparsity_terms
 from sparsae.reference import judge
 from sparsae.testing.subject import SETTINGS, Subject
 

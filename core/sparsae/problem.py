@@ -1,0 +1,87 @@
+"""From what a user asks to the `Problem` that kernels are built for: threads granted, rows in a block, limits held."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+
+from sparsae.engine import SHARE
+from sparsae.errors import BackendDeclinedError, ParameterError
+from sparsae.kernel import Backend, Problem
+from sparsae.model import check_size
+from sparsae.resources import memory_limit
+from sparsae.rows import ALIGN, cache_rows
+from sparsae.selection import requested_threads
+from sparsae.threads import Grant, grant, limit
+
+
+def pose(
+    backend: Backend, draft: Problem, *, n_samples: int, threads: int | None, block_rows: object
+) -> tuple[Grant, Problem]:
+    """Grant threads and fill in what follows from them and from the backend.
+
+    Parameters
+    ----------
+    backend : Backend
+    draft : Problem
+        Sizes, dtype and units.
+    n_samples : int
+    threads : int or None
+        As in `Objective`.
+    block_rows : object
+        As in `choose_block_rows`.
+
+    Raises
+    ------
+    BackendDeclinedError
+        When the backend cannot take the problem; says why.
+    ParameterError
+        When `threads` or `block_rows` cannot be used.
+    """
+    granted = grant(requested_threads() if threads is None else threads, backend.threading)
+    draft = replace(draft, threads=granted.pool)
+    reason = backend.declines(draft)
+    if reason is not None:
+        raise BackendDeclinedError(f"Backend {backend.name!r} declines this problem: {reason}.")
+    return granted, replace(draft, block_rows=choose_block_rows(block_rows, backend, draft, n_samples))
+
+
+@contextmanager
+def hold(backend: Backend, granted: Grant) -> Iterator[tuple[str, ...]]:
+    """Hold BLAS and OpenMP pools, and the backend's own, at what was granted; yields what `limit` yields."""
+    with ExitStack() as stack:
+        missed = stack.enter_context(limit(granted.pool))
+        if backend.limit_threads is not None:
+            stack.enter_context(backend.limit_threads(granted.pool))
+        yield missed
+
+
+def choose_block_rows(asked: object, backend: Backend, problem: Problem, n_samples: int) -> int:
+    """Return the number of rows in a block: the user's, else the backend's, else by threading.
+
+    Backends that give their threads to BLAS or to a pool of their own get the largest block that the memory share
+    allows; the others one that stays in cache.
+
+    Raises
+    ------
+    ParameterError
+        When it is not a positive integer, or the working set of such a block exceeds the memory share.
+    """
+    row_bytes = 4 * (problem.n_visible + problem.n_hidden) * problem.dtype.itemsize
+    largest = max(ALIGN, memory_limit() // SHARE // row_bytes)
+    if asked is not None:
+        rows = min(check_size("block_rows", asked), n_samples)
+        if rows > largest:
+            raise ParameterError(
+                f"block_rows={asked} needs about {rows * row_bytes / 2**30:.1f} GiB for one block; "
+                f"the memory share allows {largest} rows. Leave block_rows out to have it chosen."
+            )
+        return rows
+    if backend.block_rows is not None:
+        rows = check_size(f"block_rows(problem) of backend {backend.name!r}", backend.block_rows(problem))
+    elif backend.threading in ("blas", "own"):
+        rows = n_samples
+    else:
+        rows = cache_rows(problem)
+    return min(rows, n_samples, largest)
