@@ -173,16 +173,25 @@ def squares_alive(d: Any, target: Any, live: int, width: int, sigmoid: bool) -> 
 
 
 @_compile
-def error_to_panel(a3: Any, target: Any, first: int, sigmoid: bool, out: Any, base: int, width: int) -> None:
-    """Put delta3 of the rows from `first` on in the lanes of one panel, as `to_panel` does."""
+def error_to_panel(a3: Any, target: Any, first: int, stop: int, sigmoid: bool, out: Any, base: int, width: int) -> None:
+    """Put delta3 of the rows from `first` to `stop` in the lanes of one panel, as `to_panel` does.
+
+    Rows two panels on are asked for meanwhile, one after the other: many requests at once would have to queue.
+    """
     m, n = a3.shape
     one = out.dtype.type(1)
-    live, side, k0 = min(width, m - first), width // VECTORS, 0
+    live, side, k0 = min(width, stop - first), width // VECTORS, 0
     if live == width and a3.strides[1] == a3.itemsize and target.strides[1] == target.itemsize:
         k0 = n // side * side
         for lane in range(0, width, side):
-            for k in range(0, k0, side):
-                turn_error(a3, target, first + lane, k, sigmoid, out, base + k * width + lane)
+            for step in range(max(side, n // side)):
+                row = first + 2 * width + lane + step
+                if step < side and row < m:
+                    fetch(a3, row)
+                    fetch(target, row)
+                if step < n // side:
+                    place = base + step * side * width + lane
+                    turn_error(a3, target, first + lane, step * side, sigmoid, out, place)
     for k in range(k0, n):
         for lane in range(live):
             a = a3[first + lane, k]
@@ -272,11 +281,9 @@ def backprop(
         for panel in range(panels):
             first, to_wide, to_narrow = panel * width, panel * wide, panel * narrow
             for row in range(min(start + first + 2 * width, len(a1)), min(start + first + 3 * width, len(a1))):
-                fetch(target, row)
                 fetch(a2, row)
-                fetch(a3, row)
             to_panel(a2[start:stop], first, h, to_narrow, width)
-            error_to_panel(a3[start:stop], target[start:stop], first, sigmoid, d, to_wide, width)
+            error_to_panel(a3, target, start + first, stop, sigmoid, d, to_wide, width)
             multiply(W2_back, d, to_wide, n, s, delta2, to_narrow, p, width)
             hidden_error(delta2[to_narrow : to_narrow + narrow], h[to_narrow : to_narrow + narrow])
         if as_they_are:

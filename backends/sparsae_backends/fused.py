@@ -30,6 +30,7 @@ EXPONENT = {np.dtype(np.float32): 126.0, np.dtype(np.float64): 1022.0}  # 2^+-EX
 SMALL_PRODUCT = 1_000_000  # OpenBLAS: products of up to so many multiplications take the fast path
 CACHE_BYTES = 640 * 1024  # of one scratch array (m, n)
 LAYERS = 3  # of small products in a block, at most: more would leave few blocks for the workers to share
+CUTS = 6  # lengths of blocks that scratch is kept cut for: the last block of a segment is often shorter
 ALIGNMENT = 64  # bytes: a vector register of AVX-512, a cache line
 
 
@@ -98,7 +99,7 @@ class Scratch:
         self.ones = np.ones(m, dtype)
         self.row = np.empty(width, dtype)
         self.row_p = self.row[:p]
-        self._cut = self
+        self._cuts: dict[int, Scratch] = {m: self}
 
     def gram(self, left_t: Array, right: Array, out: Array) -> None:
         """Add up left' right over the layers, into `out` (k, n), from (layers, k, rows) and (layers, rows, n)."""
@@ -110,12 +111,13 @@ class Scratch:
             np.add.reduce(grams, axis=0, out=out)
 
     def cut(self, m: int) -> Scratch:
-        """Return room for `m` rows of this."""
-        if self.m == m:
-            return self
-        if self._cut.m != m:
-            self._cut = Scratch(m, *self._shape, of=self)
-        return self._cut
+        """Return room for `m` rows of this; the last few lengths are remembered."""
+        found = self._cuts.get(m)
+        if found is None:
+            if len(self._cuts) >= CUTS:
+                self._cuts = {self.m: self}
+            found = self._cuts[m] = Scratch(m, *self._shape, of=self)
+        return found
 
 
 @final
@@ -297,8 +299,8 @@ class FusedKernel(Kernel):
             np.matmul(delta2.T, x, part.W1)  # (p, n)
             np.dot(room.ones, delta2, part.b1)  # (p,)
             total += part.head
-        W1, b1, W2_b2 = np.split(total[2 + p :], [p * n, p * n + p])
-        lying = W2_b2.reshape(p + 1, n)
+        w, lying = p * n, total[2 + 2 * p + p * n :].reshape(p + 1, n)
+        W1, b1 = total[2 + p : 2 + p + w], total[2 + p + w : 2 + 2 * p + w]
         return Parameters(W1.reshape(p, n), b1, lying[:p].T, lying[p])
 
     def _hidden(self, weights: Folded, block: Rows, into: Hidden, room: Scratch) -> Hidden:

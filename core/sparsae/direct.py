@@ -17,6 +17,7 @@ from sparsae.selection import AUTO, select, wish
 from sparsae.source import Source, common_dtype
 from sparsae.workers import WorkerPool
 
+LEAST_PIECE = 1500  # rows that make a call worth its 20 microseconds
 _LOCAL = threading.local()  # the kernels of the last call in this thread: making them costs more than small calls do
 
 
@@ -98,7 +99,7 @@ def backprop(
     kernels = _kernels(chosen, problem, min(share.workers, -(-m // problem.block_rows)))
     rows = problem.block_rows
     if all(kernel.piecewise for kernel in kernels):
-        rows = max(rows, -(-m // SEGMENTS))
+        rows = max(rows, -(-m // _pieces(m)))
     plan = Plan(m, rows)
     with hold(chosen, share):
         return _fold(chosen, kernels, plan, arrays)
@@ -143,6 +144,11 @@ def _kernels(backend: Backend, problem: Problem, workers: int) -> list[Kernel]:
     while len(kernels) < workers:
         kernels.append(backend.kernel(problem))
     return kernels[:workers]
+
+
+def _pieces(m: int) -> int:
+    """Into how many calls to cut `m` rows for a kernel that cuts them further itself; by their number alone."""
+    return next((pieces for pieces in (SEGMENTS, 6, 4, 3, 2) if m >= pieces * LEAST_PIECE), 1)
 
 
 def _as_float(name: str, value: Any, dtype: np.dtype[Any]) -> Array:

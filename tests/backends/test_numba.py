@@ -109,7 +109,7 @@ def test_errors_go_to_the_lanes(dtype, n, sigmoid, layout):
     expected = panels((a3 - target) * (a3 * (1 - a3) if sigmoid else 1))
     out = np.full_like(expected, np.nan)
     for panel in range(2):
-        _compiled.error_to_panel(a3, target, panel * width, sigmoid, out, panel * width * n, width)
+        _compiled.error_to_panel(a3, target, panel * width, m, sigmoid, out, panel * width * n, width)
     np.testing.assert_allclose(out, expected, rtol=4 * np.finfo(dtype).eps)
 
 

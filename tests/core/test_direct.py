@@ -5,6 +5,7 @@ import pytest
 
 import sparsae
 from sparsae import Backend, DataError, Kernel, Parameters
+from sparsae.direct import _pieces
 
 
 def activations(m, n, p, dtype=np.float64):
@@ -80,9 +81,9 @@ def test_shapes_that_do_not_fit_are_named():
         sparsae.backprop(a1[:0], a2[:0], a3[:0], W2, s)
 
 
-@pytest.mark.parametrize(("piecewise", "calls"), [(False, 50), (True, 12)])
+@pytest.mark.parametrize(("piecewise", "calls"), [(False, 200), (True, 12)])
 def test_only_a_kernel_that_cuts_long_arrays_itself_is_given_more_than_a_block(piecewise, calls):
-    """Then a call is paid twelve times, whatever the block; the sums stay those of the formulas."""
+    """Then a call is paid twelve times at most, whatever the block; the sums stay those of the formulas."""
     lengths = []
 
     class Recorded(Kernel):
@@ -91,13 +92,13 @@ def test_only_a_kernel_that_cuts_long_arrays_itself_is_given_more_than_a_block(p
             return expected(a1, a2, a3, W2, sparsity)
 
     Recorded.piecewise = piecewise
-    arrays = activations(5000, 6, 3)
+    arrays = activations(20_000, 6, 3)
     recorded = Backend("recorded", Recorded, threading="workers", block_rows=lambda problem: 100)
     got = sparsae.backprop(*arrays, backend=recorded, threads=1)
     assert len(lengths) == calls
-    assert sum(lengths) == 5000
+    assert sum(lengths) == 20_000
     for part, truth in zip(got, expected(*arrays), strict=True):
-        np.testing.assert_allclose(part, truth, rtol=1e-12, atol=1e-10)
+        np.testing.assert_allclose(part, truth, rtol=1e-12, atol=1e-9)
 
 
 @pytest.mark.filterwarnings("ignore::sparsae.ThreadsWarning")
@@ -109,3 +110,18 @@ def test_long_arrays_give_the_same_bits_with_any_number_of_workers():
             one, two, three = (sparsae.backprop(*arrays, backend=name, threads=t) for t in (1, 2, 3))
             for other in (two, three):
                 assert all(np.array_equal(a, b) for a, b in zip(one, other, strict=True)), (name, dtype)
+
+
+def test_pieces_are_few_for_few_rows_and_divide_among_workers():
+    """A call costs what some hundred rows do."""
+    assert [_pieces(m) for m in (1, 2999, 3000, 4500, 6000, 10_000, 17_999, 18_000, 10**7)] == [
+        1,
+        1,
+        2,
+        3,
+        4,
+        6,
+        6,
+        12,
+        12,
+    ]
