@@ -12,6 +12,7 @@ from __future__ import annotations
 import ctypes
 import os
 import sys
+import threading
 from collections.abc import Callable
 from contextlib import suppress
 from typing import final
@@ -51,6 +52,7 @@ class Spread:
         self._done = [0] * n  # how often each went on
         self._known = [[0] * n for _ in threads]  # what each last knew of the others' `_done`
         self._waited = [[0] * n for _ in threads]  # how often each went on since another did
+        self._moving = threading.Lock()
         self.active = n > 1 and _CURRENT_CPU is not None
 
     def look(self, worker: int) -> None:
@@ -81,15 +83,20 @@ class Spread:
 
     def _send_away(self, worker: int, cpu: int) -> None:
         """Move a thread that waits for this CPU to another that it may use; one that runs elsewhere stays."""
+        if not self._moving.acquire(blocking=False):
+            return  # somebody is at it; two at once could take a narrowed affinity for the thread's own
         thread = self._threads[worker]
-        with suppress(OSError):  # the thread may have ended, or affinity may be forbidden
-            allowed = os.sched_getaffinity(thread)
-            others = allowed - {cpu}
-            if len(allowed) < len(self._threads):
-                self.active = False  # they have to share
-            elif others:
-                free = others - set(self._cpu)
-                try:
-                    os.sched_setaffinity(thread, free or others)
-                finally:
-                    os.sched_setaffinity(thread, allowed)
+        try:
+            with suppress(OSError):  # the thread may have ended, or affinity may be forbidden
+                allowed = os.sched_getaffinity(thread)
+                others = allowed - {cpu}
+                if len(allowed) < len(self._threads):
+                    self.active = False  # they have to share
+                elif others:
+                    free = others - set(self._cpu)
+                    try:
+                        os.sched_setaffinity(thread, free or others)
+                    finally:
+                        os.sched_setaffinity(thread, allowed)
+        finally:
+            self._moving.release()

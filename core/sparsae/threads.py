@@ -93,7 +93,7 @@ def grant(requested: int | None, threading: Threading) -> Grant:
         if threading != "workers":
             what, granted = f"clamped to {budget}", budget
         notes.append(f"{requested} threads were asked for and the CPU budget is {budget}; {what}.")
-        warnings.warn(notes[-1], ThreadsWarning, stacklevel=3)
+        warnings.warn(notes[-1], ThreadsWarning, stacklevel=4)  # whoever called what calls `pose`
     workers = granted if threading == "workers" else 1
     return Grant(requested, granted, workers, 1 if threading == "workers" else granted, tuple(notes))
 

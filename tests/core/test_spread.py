@@ -85,6 +85,23 @@ def test_affinity_is_given_back_when_narrowing_it_fails(system):
     assert system.calls == [(10, {1, 2, 3}), (10, ALLOWED)]
 
 
+def test_a_thread_is_never_moved_by_two_at_once(system, monkeypatch):
+    """The second would take the narrowed affinity for the thread's own, and give that back."""
+    workers = Spread([10, 11, 12])
+    inner = os.sched_setaffinity
+
+    def busy(thread, cpus):
+        workers._send_away(0, 3)
+        inner(thread, cpus)
+
+    monkeypatch.setattr(os, "sched_setaffinity", busy)
+    workers._send_away(0, 0)
+    assert system.calls == [(10, {1, 2, 3}), (10, ALLOWED)]
+    system.calls.clear()
+    workers._send_away(0, 1)  # and the way is free again
+    assert system.calls == [(10, {0, 2, 3}), (10, ALLOWED)]
+
+
 @pytest.mark.parametrize("allowed", [{0}, {0, 1}])
 def test_nobody_is_moved_where_there_are_fewer_cpus_than_workers(system, allowed):
     """They have to share."""
