@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from sparsae.kernel import Backend as Backend
     from sparsae.kernel import Kernel as Kernel
     from sparsae.kernel import Problem as Problem
-    from sparsae.kernel import Sums as Sums
     from sparsae.model import Parameters as Parameters
     from sparsae.model import decode as decode
     from sparsae.model import encode as encode
@@ -36,6 +35,7 @@ if TYPE_CHECKING:
     from sparsae.stopping import Stop as Stop
     from sparsae.store import load as load
     from sparsae.store import save as save
+    from sparsae.sums import Sums as Sums
     from sparsae.training import train as train
 
 
@@ -52,7 +52,7 @@ _HOME = {
     "Problem": "kernel",
     "Receipt": "receipt",
     "Status": "result",
-    "Sums": "kernel",
+    "Sums": "sums",
     "TrainResult": "result",
     "backprop": "direct",
     "cost_and_gradient": "objective",

@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 
 from sparsae.cost import sparsity_terms
 from sparsae.errors import DataError, OptimizationError
-from sparsae.kernel import Sums
 from sparsae.model import Parameters
 from sparsae.objective import Evaluation, Objective
 from sparsae.optimize.base import Function, Outcome, StepMethod, Vector, is_finite
 from sparsae.optimize.stochastic import Moments, StochasticMethod
+from sparsae.sums import Sums
 
 Rows = NDArray[np.intp]
 

@@ -18,9 +18,10 @@ import numpy as np
 
 from sparsae.engine import Passes
 from sparsae.errors import BackendError, ThreadsWarning
-from sparsae.kernel import CONTRACT, OLDEST_CONTRACT, Kernel, Problem, Sums
+from sparsae.kernel import CONTRACT, OLDEST_CONTRACT, Kernel, Problem
 from sparsae.model import Array, Parameters
 from sparsae.objective import Objective
+from sparsae.sums import Sums
 from sparsae.testing.subject import SETTINGS, Subject, Unverified
 from sparsae.threads import pools
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from sparsae.kernel import Sums
 from sparsae.model import Array, Parameters
+from sparsae.sums import Sums
 from sparsae.testing.subject import Subject
 
 

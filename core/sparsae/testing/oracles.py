@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from sparsae.cost import sparsity_terms
-from sparsae.kernel import Sums
 from sparsae.model import Parameters
 from sparsae.reference import judge
+from sparsae.sums import Sums
 from sparsae.testing.subject import SETTINGS, Subject
 
 

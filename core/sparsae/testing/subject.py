@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 
 from sparsae.cost import sparsity_terms
 from sparsae.engine import build_kernel
-from sparsae.kernel import Backend, Block, Kernel, Problem, Sums, Weights
+from sparsae.kernel import Backend, Block, Kernel, Problem, Weights
 from sparsae.model import Array, Output, Parameters
 from sparsae.objective import Evaluation, Objective
 from sparsae.reference import ERROR_CONSTANT, judge
+from sparsae.sums import Sums
 
 SETTINGS: dict[str, Any] = {"rho": 0.1, "beta": 2.0, "weight_decay": 0.01}
 

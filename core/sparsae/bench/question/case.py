@@ -7,9 +7,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from sparsae.kernel import Sums
 from sparsae.model import Parameters, decode, encode
 from sparsae.reference import Judgement, judge
+from sparsae.sums import Sums
 
 Float = NDArray[np.float64]
 SIZE = (10_000, 64, 25)  # samples, visible units, hidden units
