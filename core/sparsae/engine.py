@@ -15,11 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sparsae.errors import BackendBrokenError, BackendError, ParameterError, SparsaeError
-from sparsae.kernel import Backend, Kernel, Problem, Sums
+from sparsae.kernel import Backend, Kernel, Problem
 from sparsae.model import Array, Parameters
 from sparsae.resources import memory_limit
 from sparsae.rows import Plan, Tree, tree_sum
 from sparsae.source import Source
+from sparsae.sums import Sums
 from sparsae.workers import Run, Stopped, WorkerPool
 
 Passes = Literal["auto", 1, 2]
@@ -147,6 +148,9 @@ class Engine:
         BackendError
             When the kernel raised; names the segment.
         """
+        if self._blocks is None:
+            self._x.check_file()
+            self._target.check_file()
         if self.storage.kept and self._blocks is None:
             self._prepare_all()
         self._tree.restart()

@@ -6,18 +6,16 @@ It is never written to and, when streamed, never copied whole.
 
 from __future__ import annotations
 
-import mmap
-from pathlib import Path
 from typing import Any, final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sparsae.errors import DataError
+from sparsae.mapped import MappedFile
 from sparsae.model import FLOATS, Array
 
 CHECK_BYTES = 1 << 22  # checked in pieces of this size, so that no temporary grows with the data
-AHEAD_BYTES = 1 << 24  # a mapped file is asked for this far ahead; took a fifth off a cold pass over 768 MB
 
 
 @final
@@ -57,11 +55,9 @@ class Source:
                 data = np.asarray(data)
             except ValueError as error:
                 raise DataError(f"{name} cannot be made an array: {error}") from error
-        self.data = data
+        self.data = np.asarray(data) if isinstance(data, np.memmap) else data  # a memmap's slices take 1 us longer
         self.dtype = np.dtype(data.dtype)
         self.shape: tuple[int, ...] = tuple(data.shape)
-        self._file = _file_of(data) if self.streamed else None
-        self._ahead = ReadAhead(data) if self._file is not None else None
         self.checked = False
         if self.dtype.kind not in "fiub":
             raise DataError(
@@ -77,13 +73,13 @@ class Source:
             raise DataError(
                 f"{name} is empty: its shape is {self.shape}; at least one sample and one input are needed."
             )
+        named = isinstance(data, np.memmap) and data.filename is not None
+        self._file = MappedFile(data, name) if named else None
 
     def rows(self, where: slice, dtype: np.dtype[Any]) -> Array:
         """Return those rows in that dtype: a view where possible."""
         if self._file is not None:
-            self._check_file()
-        if self._ahead is not None:
-            self._ahead.reached(where)
+            self._file.reached(where)
         try:
             rows = np.asarray(self.data[where], dtype=dtype)
         except (OSError, ValueError, RuntimeError) as error:
@@ -98,12 +94,16 @@ class Source:
 
     def take(self, which: NDArray[np.intp], dtype: np.dtype[Any]) -> Array:
         """Return those rows, given in ascending order, in that dtype: a copy."""
-        if self._file is not None:
-            self._check_file()
+        self.check_file()
         try:
             return np.asarray(self.data[which], dtype=dtype)
         except (OSError, ValueError, RuntimeError, TypeError, IndexError) as error:
             raise DataError(f"{self.name}: {len(which)} chosen rows cannot be read: {error}") from error
+
+    def check_file(self) -> None:
+        """Raise `DataError` when the rows are those of a mapped file and it has vanished or become shorter."""
+        if self._file is not None:
+            self._file.check()
 
     def check(self, *, unit_range: bool) -> None:
         """Check that every value is finite and, for a sigmoid output, within [0, 1].
@@ -161,38 +161,6 @@ class Source:
                 f"(at the command line: --scale, or --output linear)."
             )
 
-    def _check_file(self) -> None:
-        """Refuse to touch a mapped file that has vanished or become shorter: reading it would kill the process."""
-        assert self._file is not None
-        path, least = self._file
-        try:
-            size = path.stat().st_size
-        except OSError as error:
-            raise DataError(f"{self.name}: the file {path} vanished while it was used ({error.strerror}).") from error
-        if size < least:
-            raise DataError(f"{self.name}: the file {path} shrank from {least} to {size} bytes while it was used.")
-
-
-@final
-class ReadAhead:
-    """Tells the system which part of a memory map is needed next; advice only, nothing is changed by it."""
-
-    def __init__(self, data: Any) -> None:
-        self._map: Any = data._mmap if hasattr(data, "_mmap") else None
-        self._stride = data.strides[0]
-        usable = data.flags.c_contiguous and hasattr(self._map, "madvise") and hasattr(mmap, "MADV_WILLNEED")
-        self._rows = max(1, AHEAD_BYTES // self._stride) if usable else 0  # 0: give no advice
-        if self._rows:
-            self._offset = data.ctypes.data - np.frombuffer(data._mmap, dtype=np.uint8).ctypes.data
-
-    def reached(self, where: slice) -> None:
-        """Ask for the two windows that come next, once for each window that these rows enter."""
-        if self._rows and where.start // self._rows != where.stop // self._rows:
-            start = (self._offset + where.stop * self._stride) // mmap.PAGESIZE * mmap.PAGESIZE
-            length = min(2 * AHEAD_BYTES, len(self._map) - start)
-            if length > 0:
-                self._map.madvise(mmap.MADV_WILLNEED, start, length)
-
 
 def common_dtype(source: Source, dtype: Any) -> np.dtype[Any]:
     """Return the dtype to compute in: the one asked for, else the data's own float32 or float64, else float64."""
@@ -216,14 +184,3 @@ def _is_streamed(data: Any) -> bool:
     if hasattr(data, "toarray"):  # a SciPy sparse matrix
         return False
     return isinstance(data.dtype, np.dtype)
-
-
-def _file_of(data: Any) -> tuple[Path, int] | None:
-    """Return the file behind a memory map and the bytes of it that are mapped, where that is known."""
-    name = getattr(data, "filename", None)
-    if not isinstance(data, np.memmap) or name is None:
-        return None
-    base: Any = data
-    while isinstance(base.base, np.memmap):
-        base = base.base
-    return Path(name), int(base.offset) + int(base.nbytes)

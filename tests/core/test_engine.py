@@ -1,6 +1,7 @@
 """Workers, passes, storage: the same bits at any count, and nothing left behind when something goes wrong."""
 
 import _thread
+import itertools
 import threading
 import time
 import tracemalloc
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 
 import sparsae
-from sparsae import Backend, BackendError, DataError, Kernel, Objective, ParameterError, Parameters
+from sparsae import Backend, BackendError, DataError, Kernel, Objective, ParameterError, Parameters, mapped
 from sparsae.engine import choose_storage
 from sparsae.problem import choose_block_rows
 from sparsae.source import Source
@@ -221,35 +222,52 @@ def test_a_memory_map_is_streamed_in_one_pass_and_never_copied(tmp_path):
         np.testing.assert_allclose(twice(theta)[0], cost, rtol=1e-6)
 
 
-def test_read_ahead_asks_for_what_comes_next(tmp_path, monkeypatch):
-    """Advice is given once a window, for pages of the map only, also for a slice of it; results are the same."""
-    from sparsae import source
+class Map:
+    """A memory map that remembers the advice that it was given."""
 
-    monkeypatch.setattr(source, "AHEAD_BYTES", 1 << 14)
+    def __init__(self, real):
+        self.real, self.asked = real, []
+
+    def __len__(self):
+        return len(self.real)
+
+    def madvise(self, option, start, length):
+        self.asked.append((start, length))
+        self.real.madvise(option, start, length)
+
+
+@pytest.fixture
+def spied(tmp_path, monkeypatch):
+    """An objective on a slice of a mapped file that is read in 21 windows, and the advice given on it."""
+    monkeypatch.setattr(mapped, "AHEAD_BYTES", 1 << 14)
     X = data(3000, 16)
     np.save(tmp_path / "x.npy", X)
-    mapped = np.load(tmp_path / "x.npy", mmap_mode="r")[300:]
-    asked = []
+    objective = Objective(np.load(tmp_path / "x.npy", mmap_mode="r")[300:], 3, block_rows=50, threads=1)
+    objective._x._file._map = asked = Map(objective._x._file._map)
+    return objective, asked, X[300:], (tmp_path / "x.npy").stat().st_size
 
-    class Map:
-        def __init__(self, real):
-            self.real = real
 
-        def __len__(self):
-            return len(self.real)
-
-        def madvise(self, option, start, length):
-            asked.append((start, length))
-            self.real.madvise(option, start, length)
-
-    objective = Objective(mapped, 3, block_rows=50, threads=1)
-    ahead = objective._x._ahead
-    ahead._map = Map(ahead._map)
+def test_read_ahead_asks_for_what_comes_next(spied, monkeypatch):
+    """While the disk is read, advice is given once a window, for pages of the map only; results are the same."""
+    objective, given, X, size = spied
+    reads = itertools.count()
+    monkeypatch.setattr(mapped, "reads_from_disk", lambda: (0, next(reads)))
     cost, _ = objective(np.zeros(objective.size))
-    assert cost == Objective(X[300:], 3, block_rows=50, passes=1)(np.zeros(objective.size))[0]
-    size = (tmp_path / "x.npy").stat().st_size
-    assert len(asked) == pytest.approx(2700 * 128 / (1 << 14), abs=2)
-    assert all(start % 4096 == 0 and length > 0 and start + length <= size for start, length in asked)
+    assert cost == Objective(X, 3, block_rows=50, passes=1)(np.zeros(objective.size))[0]
+    assert len(given.asked) == pytest.approx(2700 * 128 / (1 << 14), abs=2)
+    assert all(start % 4096 == 0 and length > 0 and start + length <= size for start, length in given.asked)
+
+
+def test_what_is_in_memory_is_not_asked_for_again(spied, monkeypatch):
+    """Nothing is read from the disk: one question, no more; something is read again: one more."""
+    objective, given, *_ = spied
+    monkeypatch.setattr(mapped, "reads_from_disk", lambda: (7, 7))
+    for _ in range(2):
+        objective(np.zeros(objective.size))
+    assert len(given.asked) == 1
+    monkeypatch.setattr(mapped, "reads_from_disk", lambda: (8, 7))
+    objective(np.zeros(objective.size))
+    assert len(given.asked) == 2
 
 
 class Rows:
@@ -303,6 +321,26 @@ def test_a_file_that_vanishes_or_shrinks_is_noticed_before_it_kills(tmp_path):
         path.unlink()
         with pytest.raises(DataError, match=r"x.npy vanished while it was used"):
             objective(np.zeros(objective.size))
+
+
+def test_a_file_that_shrinks_within_an_evaluation_is_noticed_too(tmp_path):
+    """The file is looked at again after a millisecond, not only before the first block."""
+    path = tmp_path / "x.npy"
+    np.save(path, data(4000, 8))
+
+    class Slow(Counting):
+        def backprop(self, *arrays):
+            with path.open("r+b") as file:  # by one row, in a page that stays
+                file.truncate(256128 - 64)
+            time.sleep(0.002)
+            return super().backprop(*arrays)
+
+    backend = Backend("slow", Slow, threading="workers")
+    with (
+        Objective(np.load(path, mmap_mode="r"), 3, block_rows=100, backend=backend) as objective,
+        pytest.raises(DataError, match=r"x.npy shrank from 256128 to 256064 bytes while it was used"),
+    ):
+        objective(np.zeros(objective.size))
 
 
 def test_array_likes_that_change_shape_are_noticed():
