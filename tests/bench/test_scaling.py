@@ -42,12 +42,12 @@ def test_a_line_holds_all_else_fixed(session):
     assert [one.axis for one in lines] == ["rows", "inputs", "hidden units"]
     assert "8 inputs, 4 hidden units, 1 thread" in lines[0].title
     for one in lines:
-        assert set(one.lines) == set(TIMES)
-        for label, points in one.lines.items():
-            assert len(points) == 3
-            assert [p.place for p in points] == sorted(p.place for p in points)
-            for point in points:
-                assert point.seconds == pytest.approx(TIMES[label], rel=0.05)
+        assert sorted(one.name(line) for line in one.lines) == sorted(TIMES)
+        for line in one.lines:
+            assert len(line.points) == 3
+            assert [p.place for p in line.points] == one.places
+            for point in line.points:
+                assert point.seconds == pytest.approx(TIMES[line.backend], rel=0.05)
                 assert point.share is not None
 
 
@@ -60,7 +60,18 @@ def test_what_is_not_sound_has_no_line():
     """A backend that breached its limit is in the table and not on a line."""
     settings = Settings.checked(backends=list(TIMES), threads=[1], sizes=["10x4x2", "20x4x2"], launches=2, rounds=5)
     events = simulated.session(TIMES, settings=settings, demand={"dot": 2.0})
-    assert set(series(Session(tuple(events)).groups())[0].lines) == {"numpy"}
+    assert [line.backend for line in series(Session(tuple(events)).groups())[0].lines] == ["numpy"]
+
+
+def test_threads_are_lines_of_their_own_and_one_series():
+    """With sizes and threads: each axis of size has a line for each backend and count; the first size has threads."""
+    settings = Settings.checked(backends=list(TIMES), threads=[1, 2], sizes=sweep((800, 8, 4)), launches=2, rounds=5)
+    rows, *_, threads = found = series(Session(tuple(simulated.session(TIMES, settings=settings))).groups())
+    assert [one.axis for one in found] == ["rows", "inputs", "hidden units", "threads"]
+    assert rows.title.endswith("8 inputs, 4 hidden units")
+    assert sorted(rows.name(line) for line in rows.lines) == ["dot x1", "dot x2", "numpy x1", "numpy x2"]
+    assert threads.title.endswith("800 rows, 8 inputs, 4 hidden units")
+    assert (threads.places, {threads.name(line) for line in threads.lines}) == ([1, 2], set(TIMES))
 
 
 def test_the_picture_of_a_scaling_race(session, tmp_path):

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullLocator
+from matplotlib.ticker import LogLocator, NullLocator
 
 from sparsae.bench.record import Session
 from sparsae.bench.scaling import Series, series
@@ -16,6 +16,7 @@ from sparsae.errors import DataError
 
 _COLOURS = {"ok": "#3366aa"}
 _OTHER = "#bb5500"
+_DASHES = ("-", "--", ":")
 
 
 def draw(sessions: Sequence[Session], path: Path) -> None:
@@ -31,8 +32,7 @@ def draw(sessions: Sequence[Session], path: Path) -> None:
     """
     lines = series(sessions[-1].groups())
     if any(one.axis != "threads" for one in lines):
-        threads = [one for one in lines if one.axis == "threads"]
-        _draw_scaling([one for one in lines if one.axis != "threads"] + threads[:1], path)  # threads of the first size
+        _draw_scaling(lines, path)
         return
     groups = [group for group in sessions[-1].groups() if any(row.effect for row in group.rows)]
     if not groups:
@@ -47,25 +47,37 @@ def draw(sessions: Sequence[Session], path: Path) -> None:
 
 
 def _draw_scaling(lines: Sequence[Series], path: Path) -> None:
-    """A column for each series: time per row above, share of peak below."""
-    figure = Figure(figsize=(3.6 * len(lines), 6.4), layout="constrained")
-    axes = figure.subplots(2, len(lines), squeeze=False)
-    names = list(dict.fromkeys(label for one in lines for label in one.lines))
+    """A column for each series: time per row above share of peak; a colour a backend, dashes for more threads."""
+    figure = Figure(figsize=(3.1 * len(lines), 6.4), layout="constrained")
+    axes = figure.subplots(2, len(lines), squeeze=False, sharex="col", sharey="row")
+    names = list(dict.fromkeys(line.backend for one in lines for line in one.lines))
+    counts = sorted({line.threads for one in lines for line in one.lines if line.threads})
     for column, one in enumerate(lines):
         above, below = axes[:, column]
-        for label, points in one.lines.items():
-            style = {"marker": "o", "color": f"C{names.index(label)}", "label": label}
-            above.plot([p.place for p in points], [1e6 * p.seconds for p in points], **style)
-            shown = [p for p in points if p.share is not None]
+        for line in one.lines:
+            style = {
+                "marker": "o",
+                "color": f"C{names.index(line.backend)}",
+                "linestyle": _DASHES[counts.index(line.threads) % len(_DASHES)] if line.threads else "-.",
+                "label": one.name(line),
+            }
+            above.plot([p.place for p in line.points], [1e6 * p.seconds for p in line.points], **style)
+            shown = [p for p in line.points if p.share is not None]
             below.plot([p.place for p in shown], [100 * (p.share or 0) for p in shown], **style)
-        places = sorted({p.place for points in one.lines.values() for p in points})
-        above.set_title(one.title.replace(": ", "\n"), fontsize=8)
-        above.set(xscale="log", yscale="log", ylabel="microseconds per row")
-        below.set(xscale="log", ylim=(0, None), ylabel="% of the peak product", xlabel=one.axis)
+        above.set_title(one.title.replace(": ", "\n"), fontsize=9)
+        above.set(xscale="log", yscale="log")
+        above.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        above.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+        below.set_xlabel(one.axis)
+        below.set_xticks(one.places, [f"{place:g}" for place in one.places])
         for ax in (above, below):
-            ax.set_xticks(places, [f"{place:g}" for place in places])
             ax.xaxis.set_minor_locator(NullLocator())
-    axes[0, 0].legend(fontsize=8)
+            ax.yaxis.set_minor_locator(NullLocator())
+            ax.grid(axis="y", color="0.9")
+    axes[1, 0].set_ylim(bottom=0)
+    axes[0, 0].set_ylabel("microseconds per row")
+    axes[1, 0].set_ylabel("% of the peak product")
+    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=6, fontsize=9)
     figure.savefig(path, dpi=150)
 
 

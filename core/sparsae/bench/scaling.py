@@ -25,8 +25,18 @@ class Point:
 
 @final
 @dataclass(frozen=True)
+class Line:
+    """The points of one backend at one number of threads, by place; without that number where it is what varies."""
+
+    backend: str
+    threads: int | None
+    points: tuple[Point, ...]
+
+
+@final
+@dataclass(frozen=True)
 class Series:
-    """What was measured along one axis, all else being the same: a line for each backend.
+    """What was measured along one axis, all else being the same.
 
     Attributes
     ----------
@@ -34,13 +44,23 @@ class Series:
         One of `AXES`.
     title : str
         Case, dtype and what stayed the same.
-    lines : dict
-        Backend -> points, by place.
+    lines : tuple of Line
+        By backend, as the standings have them, and threads.
     """
 
     axis: str
     title: str
-    lines: dict[str, tuple[Point, ...]]
+    lines: tuple[Line, ...]
+
+    @property
+    def places(self) -> list[int]:
+        """Where there are points, sorted."""
+        return sorted({point.place for line in self.lines for point in line.points})
+
+    def name(self, line: Line) -> str:
+        """How a line is called: the threads belong to it where they differ."""
+        several = len({other.threads for other in self.lines}) > 1
+        return f"{line.backend} x{line.threads}" if several else line.backend
 
 
 def sweep(size: tuple[int, int, int]) -> tuple[tuple[int, int, int], ...]:
@@ -53,26 +73,38 @@ def sweep(size: tuple[int, int, int]) -> tuple[tuple[int, int, int], ...]:
 
 
 def series(groups: Iterable[Group]) -> tuple[Series, ...]:
-    """Collect the lines along every axis; where nothing varies there is none."""
-    found: dict[tuple[str, str], dict[str, list[Point]]] = defaultdict(lambda: defaultdict(list))
+    """Collect the lines along every axis; where nothing varies there is none.
+
+    Where sizes vary, the threads do so within every line, and only the first size has a series of its own for them.
+    """
+    found: dict[tuple[str, str], dict[tuple[str, int | None], list[Point]]] = defaultdict(lambda: defaultdict(list))
     for group in groups:
         case, size, dtype = group.heat.split()
         places = dict(zip(AXES, (*map(int, size.split("x")), group.threads), strict=True))
         for row in group.rows:
             if row.kind != "backend" or row.seconds is None or row.state not in ("ok", "unverified"):
                 continue
-            point_seconds = row.seconds / places["rows"]
             for axis in AXES:
-                fixed = ", ".join(f"{places[name]} {_plural(name, places[name])}" for name in AXES if name != axis)
-                point = Point(places[axis], point_seconds, row.share)
-                found[axis, f"{case} {dtype}: {fixed}"][row.label].append(point)
-    made = [
-        Series(axis, title, {label: tuple(sorted(line, key=lambda p: p.place)) for label, line in lines.items()})
-        for (axis, title), lines in found.items()
-        if any(len(line) > 1 for line in lines.values())
-    ]
-    return tuple(sorted(made, key=lambda one: AXES.index(one.axis)))
+                fixed = ", ".join(_counted(name, places[name]) for name in AXES[:3] if name != axis)
+                line = row.label, None if axis == "threads" else group.threads
+                point = Point(places[axis], row.seconds / places["rows"], row.share)
+                found[axis, f"{case} {dtype}: {fixed}"][line].append(point)
+    made = [_series(axis, title, lines) for (axis, title), lines in found.items()]
+    made = [one for one in made if any(len(line.points) > 1 for line in one.lines)]
+    threads = [one for one in made if one.axis == "threads"]
+    others = sorted((one for one in made if one.axis != "threads"), key=lambda one: AXES.index(one.axis))
+    return (*others, *(threads[:1] if others else threads))
 
 
-def _plural(name: str, count: int) -> str:
-    return name.removesuffix("s") if count == 1 else name
+def _series(axis: str, title: str, lines: dict[tuple[str, int | None], list[Point]]) -> Series:
+    """Put the lines of each backend together."""
+    labels = list(dict.fromkeys(label for label, _ in lines))
+    order = sorted(lines, key=lambda line: (labels.index(line[0]), line[1] or 0))
+    counts = {threads for _, threads in lines}
+    if len(counts) == 1 and None not in counts:
+        title += f", {_counted('threads', counts.copy().pop() or 0)}"
+    return Series(axis, title, tuple(Line(*key, tuple(sorted(lines[key], key=lambda p: p.place))) for key in order))
+
+
+def _counted(name: str, count: int) -> str:
+    return f"{count} {name.removesuffix('s') if count == 1 else name}"

@@ -66,7 +66,7 @@ def scaling_plot(groups: Sequence[Group]) -> str:
 
 
 def _scaling(one: Series) -> str:
-    lines = {label: [(p.place, p.seconds) for p in points] for label, points in one.lines.items()}
+    lines = {one.name(line): [(p.place, p.seconds) for p in line.points] for line in one.lines}
     xs = [x for points in lines.values() for x, _ in points]
     ys = [1e6 * y for points in lines.values() for _, y in points]
     left, top, height = 60, 34, 240

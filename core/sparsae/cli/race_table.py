@@ -60,12 +60,11 @@ def _print_scaling(console: Console, session: Session) -> None:
     if all(one.axis == "threads" for one in lines):
         return
     for one in lines:
-        places = sorted({point.place for points in one.lines.values() for point in points})
-        table = _table(("backend", *(f"{one.axis} {place}" for place in places)))
+        table = _table(("backend", *(f"{one.axis} {place}" for place in one.places)))
         table.title = f"Microseconds per row, share of peak. {one.title}"
-        for label, points in one.lines.items():
-            at = {point.place: f"{number(point.seconds, 1e6)}, {percent(point.share)}" for point in points}
-            table.add_row(label, *(at.get(place, "-") for place in places))
+        for line in one.lines:
+            at = {point.place: f"{number(point.seconds, 1e6)}, {percent(point.share)}" for point in line.points}
+            table.add_row(one.name(line), *(at.get(place, "-") for place in one.places))
         console.print(table)
 
 
