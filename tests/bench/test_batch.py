@@ -9,6 +9,7 @@ import pytest
 
 from sparsae.bench import batch
 from sparsae.bench.demand import Schedule
+from sparsae.bench.machine import affinity
 
 
 def test_the_garbage_collector_is_off_and_given_back() -> None:
@@ -37,6 +38,7 @@ def test_wall_and_cpu_time_are_told_apart() -> None:
     found = batch.time_batch(lambda: time.sleep(0.01), 3)
     assert found.wall >= 0.03
     assert found.cpu < found.wall / 2
+    assert found.cpus == len(affinity())
 
 
 def test_waiting_of_all_threads_counts_those_that_came_since_included(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -58,6 +60,15 @@ def test_where_the_system_tells_nothing_a_batch_is_taken_as_it_is(monkeypatch: p
 def test_a_hundredth_of_the_time_is_the_limit(delay: float | None, clean: bool) -> None:
     """By cause: what it took plays no part."""
     assert batch.undisturbed(delay, 1.0) is clean
+
+
+@pytest.mark.parametrize(
+    ("cpus", "cpu", "clean"),
+    [(1, 0.995, True), (1, 0.98, False), (2, 1.99, False), (0, 1.0, False)],
+)
+def test_threads_that_had_their_one_cpu_all_the_time_waited_for_each_other(cpus: int, cpu: float, clean: bool) -> None:
+    """Waiting 30 % of the time disturbs, unless nobody else can have had the CPU; with two CPUs that cannot be told."""
+    assert batch.Batch(wall=1.0, cpu=cpu, delay=0.3, cpus=cpus).clean is clean
 
 
 def test_one_thread_is_called_once_and_more_for_a_while() -> None:

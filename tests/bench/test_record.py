@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import math
 import re
 import subprocess
 import sys
@@ -167,6 +168,29 @@ def test_a_cell_that_is_not_sound_is_not_compared():
     assert dot.verdict == "unknown"
     assert (dot.before.state, dot.after.state) == ("ok", "breach")
     assert not same_tiers(changes)
+
+
+def test_backends_that_agree_with_themselves_are_told_apart_though_the_reference_does_not():
+    """A reference whose launches differ widely judges itself and its rivals; two others are judged by their own."""
+    times = TIMES | {"dot": 0.5e-6, "einsum": 0.6e-6}
+    events = simulated.session(times, seed=3)
+    for event in events:
+        if event["kind"] == "sample" and event["cell"] == "numpy' x1":
+            event["wall"] *= 1 + 0.2 * event["launch"]
+    (group,) = Session(tuple(events)).groups()
+    assert group.floor == pytest.approx(math.log(1.6), rel=0.05)
+    assert group.tiers() == {"dot": 1, "einsum": 2, "numpy": 3}
+
+
+def test_a_breach_whose_threads_were_always_in_each_others_way_is_shown_with_its_time():
+    """Never undisturbed, so without a ratio and a tier; what its calls took is shown."""
+    events = simulated.session(TIMES, demand={"dot": 1.9})
+    for event in events:
+        if event["kind"] == "sample" and event["cell"] == "dot x1":
+            event["clean"] = False
+    row = next(row for row in Session(tuple(events)).groups()[0].rows if row.label == "dot")
+    assert (row.state, row.effect, row.tier) == ("breach", None, None)
+    assert row.seconds == pytest.approx(1000 * TIMES["dot"], rel=0.05)
 
 
 def test_two_sessions_in_one_file(tmp_path):

@@ -127,6 +127,30 @@ def test_the_floor_is_the_worst_launch_and_at_least_one_per_cent():
     assert st.floor_of(ones, ones, least=st.QUICK_FLOOR) == 0.02
 
 
+def test_a_pair_without_a_twin_has_the_floor_that_its_own_launches_show():
+    """How far one launch strays from the mean of all: 0.03 of 0.10, 0.11, 0.15."""
+    ones = {k: dict.fromkeys(range(10), 1.0) for k in range(3)}
+    other = {k: dict.fromkeys(range(10), math.exp(v)) for k, v in enumerate((0.10, 0.11, 0.15))}
+    assert st.stray_of(other, ones) == pytest.approx(0.03)
+    assert st.stray_of(ones, ones) == 0.01
+    assert st.stray_of(ones, ones, least=st.QUICK_FLOOR) == 0.02
+    assert st.stray_of({0: other[0]}, ones) is None
+
+
+@pytest.mark.parametrize("between", [0.002, 0.03, 0.2])
+def test_a_pair_without_a_twin_wins_falsely_in_one_of_twenty_at_most(between):
+    """Identical code under two names, neither of them the reference, whatever a launch brings along."""
+    rng = np.random.default_rng(5)
+    wins, trials = 0, 400
+    for _ in range(trials):
+        a, b = (
+            {k: dict(enumerate(np.exp(shift + rng.normal(0, 0.02, 20)))) for k, shift in enumerate(shifts)}
+            for shifts in rng.normal(0, between, (2, 5))
+        )
+        wins += st.verdict(st.compare(a, b), st.stray_of(a, b)) in ("faster", "slower")
+    assert wins <= 0.05 * trials
+
+
 def test_a_quick_race_against_itself_is_nearly_always_a_tie():
     """With the quick preset's launches, rounds and floor, 99 of 100 A/A races are ties: neither wins nor unknown."""
     plan = PRESETS["quick"]

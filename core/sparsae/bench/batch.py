@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from sparsae.bench.demand import CLEAN_DELAY, read_process
+from sparsae.bench.machine import affinity
 
 WARM = 0.06  # seconds
 
@@ -26,16 +27,23 @@ class Batch(NamedTuple):
         Seconds of wall time, and of CPU time of all threads.
     delay : float or None
         Seconds that threads were ready and waited for a CPU, added up; None where the system does not tell.
+    cpus : int
+        How many CPUs the process might use; 0 where the system does not tell.
     """
 
     wall: float
     cpu: float
     delay: float | None
+    cpus: int = 0
 
     @property
     def clean(self) -> bool:
-        """Whether nothing is known to have disturbed it."""
-        return undisturbed(self.delay, self.wall)
+        """Whether nothing is known to have disturbed it.
+
+        Threads that share one CPU and had it all the time waited for nobody but each other.
+        """
+        had_it_all = self.cpus == 1 and self.cpu >= (1 - CLEAN_DELAY) * self.wall
+        return had_it_all or undisturbed(self.delay, self.wall)
 
 
 def undisturbed(delay: float | None, wall: float) -> bool:
@@ -68,7 +76,7 @@ def time_batch(run: Callable[[], object], loops: int) -> Batch:
         if was_on:
             gc.enable()
     if not before or not after:
-        return Batch(wall, cpu / 1e9, None)
+        return Batch(wall, cpu / 1e9, None, len(affinity()))
     # A thread that came since began at zero; one that ended took its count with it.
     delay = sum(s.delay - (before[name].delay if name in before else 0) for name, s in after.items())
-    return Batch(wall, cpu / 1e9, delay / 1e9)
+    return Batch(wall, cpu / 1e9, delay / 1e9, len(affinity()))

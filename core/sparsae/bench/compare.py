@@ -39,8 +39,8 @@ class Change:
 
     @property
     def same_tier(self) -> bool:
-        """Whether state and tier are the same."""
-        return (self.before.state, self.before.tier) == (self.after.state, self.after.tier)
+        """Whether the tier is the same, or neither has one."""
+        return self.before.tier == self.after.tier
 
 
 def compare_sessions(a: Session, b: Session) -> tuple[Change, ...]:
@@ -68,7 +68,7 @@ def compare_sessions(a: Session, b: Session) -> tuple[Change, ...]:
 
 
 def same_tiers(changes: tuple[Change, ...]) -> bool:
-    """Whether every backend has the same state and tier in both sessions, and at least one has a tier."""
+    """Whether every backend has the same tier, or none, in both sessions, and at least one has a tier."""
     return all(change.same_tier for change in changes) and any(change.after.tier for change in changes)
 
 

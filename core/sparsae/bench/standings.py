@@ -11,7 +11,7 @@ from typing import Any, Literal, final
 
 from sparsae.bench.demand import TOLERANCE
 from sparsae.bench.settings import Cell, Heat, Settings
-from sparsae.bench.statistics import Effect, Verdict, compare, floor_of, tiers, verdict
+from sparsae.bench.statistics import Effect, Verdict, compare, floor_of, stray_of, tiers, verdict
 
 State = Literal["ok", "wrong", "breach", "sleeps", "unverified", "impossible", "failed"]
 RANKED: tuple[State, ...] = ("ok",)
@@ -40,6 +40,7 @@ class Tally:
     total: int = 0
     clean: int = 0
     seconds: dict[int, dict[int, float]] = field(default_factory=lambda: defaultdict(dict))
+    every: list[float] = field(default_factory=list)  # seconds of all samples, disturbed ones too
     rates: dict[int, dict[int, float]] = field(default_factory=lambda: defaultdict(dict))
 
     def spoil(self, state: State, why: str) -> None:
@@ -68,7 +69,7 @@ class Row:
     effect : Effect or None
         Time over time of the reference.
     seconds : float or None
-        Median per call.
+        Median per call; of a breach that was never undisturbed, of all calls.
     gflops, share : float or None
         Useful work per second, and as a share of the peak product in the same rounds.
     demand : float or None
@@ -156,6 +157,7 @@ def standings(events: Iterable[Mapping[str, Any]]) -> tuple[Group, ...]:
 def _count(one: Tally, event: Mapping[str, Any], threads: int) -> None:
     """Count one sample."""
     one.total += 1
+    one.every.append(event["wall"] / event["loops"])
     if event["cpu"] > (threads + TOLERANCE) * event["wall"] + threads * TICK:
         one.spoil("breach", f"used {event['cpu'] / event['wall']:.2f} CPUs in a batch, limit {threads}")
     if event["clean"]:
@@ -184,7 +186,10 @@ def _group(settings: Settings, heat: Heat, threads: int, tallies: Mapping[tuple[
     effects = {label: compare(one.seconds, mine[reference].seconds) for label, one in mine.items()}
 
     def judge(a: str, b: str) -> Verdict:
-        return verdict(compare(mine[a].seconds, mine[b].seconds), floor)
+        """Judge a pair: by the twin's noise where the reference is one of them, else by its own."""
+        pair, least = (mine[a].seconds, mine[b].seconds), settings.least_floor
+        known = floor if floor is None or reference in (a, b) else stray_of(*pair, least=least)
+        return verdict(compare(*pair), known)
 
     timed = sorted((label for label in sound if mine[label].seconds), key=lambda name: _order(effects[name]))
     placed = tiers(timed, judge)
@@ -215,6 +220,8 @@ def _row(
     floor: float | None,
 ) -> Row:
     times = [median(rounds.values()) for rounds in one.seconds.values() if rounds]
+    if one.state == "breach" and not times:  # its threads stood in each other's way throughout
+        times = one.every
     seconds = median(times) if times else None
     rates = [rate for rounds in one.rates.values() for rate in rounds.values()]
     peak = cell.kind == "peak"

@@ -115,6 +115,17 @@ def floor_of(
     return max(least, *(abs(value) for value, _ in ratios.values()))
 
 
+def stray_of(own: Mapping[int, Rounds], other: Mapping[int, Rounds], *, least: float = LEAST_FLOOR) -> float | None:
+    """Noise floor of a pair without a twin: how far one launch strays from the mean of all, at least `least`.
+
+    What `floor_of` is to a twin, whose true mean is zero.  None where fewer than two launches tell.
+    """
+    values = [value for value, _ in launch_ratios(own, other).values()]
+    if len(values) < 2:
+        return None
+    return max(least, *(abs(value - fmean(values)) for value in values))
+
+
 def verdict(effect: Effect | None, floor: float | None) -> Verdict:
     """Say what an effect amounts to.
 

@@ -59,7 +59,8 @@ def _reason(group: Group) -> str:
     if kept and min(kept) < ENOUGH:
         return (
             f"as few as {min(kept):.0%} of a cell's samples were kept, for its process had to wait for a CPU in the "
-            f"others; stop what else runs here, or use fewer threads or more rounds."
+            f"others, which something else had or a further thread of its own; stop what else runs here, or use fewer "
+            f"threads or more rounds."
         )
     return f"fewer than two launches with {MIN_ROUNDS} undisturbed rounds, or launches that disagree; give it more."
 
