@@ -29,7 +29,9 @@ OFF = -64.0  # an exponent at which 1 / (1 + 2^OFF) is exactly 1 in both dtypes
 EXPONENT = {np.dtype(np.float32): 126.0, np.dtype(np.float64): 1022.0}  # 2^+-EXPONENT is a normal number
 SMALL_PRODUCT = 1_000_000  # OpenBLAS: products of up to so many multiplications take the fast path
 CACHE_BYTES = 640 * 1024  # of one scratch array (m, n)
+LEAST_LAYER = 40  # rows that make a product of their own worth its call
 LAYERS = 3  # of small products in a block, at most: more would leave few blocks for the workers to share
+LAYERED_ROWS = 600  # unless the layers are so short that a block may have more of them
 CUTS = 6  # lengths of blocks that scratch is kept cut for: the last block of a segment is often shorter
 ALIGNMENT = 64  # bytes: a vector register of AVX-512, a cache line
 
@@ -332,13 +334,13 @@ def padded(columns: int, dtype: np.dtype[Any]) -> int:
 def small_rows(row_size: int) -> int:
     """Return the rows that the fast path for small products takes, given the multiplications for one; 0 where few."""
     rows = SMALL_PRODUCT // row_size // 8 * 8
-    return rows if rows >= 200 else 0
+    return rows if rows >= LEAST_LAYER else 0
 
 
 def layers_of(m: int, row_size: int) -> int:
     """Return the number of equal layers that `m` rows are cut in for their products."""
     least = -(-m // (small_rows(row_size) or m))
-    return next((layers for layers in range(least, least + 4) if m % layers == 0), 1)
+    return next((layers for layers in range(least, 2 * least + 4) if m % layers == 0), 1)
 
 
 def stacked(a: Array, layers: int) -> Array:
@@ -353,7 +355,7 @@ def block_rows(problem: Problem) -> int:
     small = small_rows(n * padded(problem.n_hidden + 1, dtype))
     if not small:
         return max(512, min(fit, 1024)) // 8 * 8
-    return max(8, fit // 8 * 8) if fit < small else min(fit // small, LAYERS) * small
+    return max(8, fit // 8 * 8) if fit < small else min(fit // small, max(LAYERS, LAYERED_ROWS // small)) * small
 
 
 def aligned(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:

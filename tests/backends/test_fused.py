@@ -150,7 +150,8 @@ def test_a_block_in_layers_has_the_sums_of_its_rows(dtype, rows):
 
 def test_layers_are_equal_small_and_few():
     """As few as fit the fast path and divide the rows; a single one where no small number does, or rows are long."""
-    assert [layers_of(m, 1600) for m in (1, 624, 625, 1248, 1250, 1251, 1253)] == [1, 1, 5, 2, 5, 3, 1]
+    assert [layers_of(m, 1600) for m in (1, 624, 625, 1248, 1250, 1251, 1253, 1259)] == [1, 1, 5, 2, 5, 3, 7, 1]
     assert layers_of(5000, 784 * 197) == 1
+    assert layers_of(864, 256 * 26) == 6
     cut = stacked(np.arange(12).reshape(6, 2), 3)
     np.testing.assert_array_equal(cut[1], [[4, 5], [6, 7]])
