@@ -9,13 +9,14 @@ Each call handles a block without the GIL; row workers run beside each other.
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import Any, NamedTuple, final
+from typing import NamedTuple, final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sparsae import Backend, Kernel, Parameters, Problem, Sums, hookimpl
 from sparsae.model import Array
+from sparsae_backends._blocks import aligned
 
 LOG2E = 1.4426950408889634
 CACHE_BYTES = 256 * 1024  # of one scratch array (m, n)
@@ -67,9 +68,9 @@ class NumbaKernel(Kernel):
         self.s = np.empty(p, dtype)
         rows = -(-problem.block_rows // self.width) * self.width
         self.rows = rows
-        self.scratch = aligned((n + 2 * p) * rows, dtype)
-        self.a2 = Hidden(aligned(p * rows, dtype), np.empty(p))
-        self.x, self.y = aligned(n * rows, dtype), aligned(n * rows, dtype)
+        self.scratch = aligned(((n + 2 * p) * rows,), dtype)
+        self.a2 = Hidden(aligned((p * rows,), dtype), np.empty(p))
+        self.x, self.y = aligned((n * rows,), dtype), aligned((n * rows,), dtype)
         self.given: Array | None = None  # scratch of `backprop`
 
     def prepare(self, x: Array, target: Array, keep: bool) -> Rows:
@@ -78,7 +79,7 @@ class NumbaKernel(Kernel):
         size = -(-m // self.width) * self.width * n
         parts = []
         for rows, scratch in ((x, self.x), (target, self.y))[: 1 if target is x else 2]:
-            parts.append(aligned(size, x.dtype) if keep else scratch[:size])
+            parts.append(aligned((size,), x.dtype) if keep else scratch[:size])
             self.compiled.to_panels(rows, parts[-1], self.width)
         return Rows(parts[0], parts[-1], m, keep)
 
@@ -96,7 +97,7 @@ class NumbaKernel(Kernel):
         hidden = block.hidden
         if hidden is None:
             n, p = self.problem.n_visible, self.problem.n_hidden
-            hidden = Hidden(aligned(block.x.size // n * p, self.problem.dtype), np.empty(p))
+            hidden = Hidden(aligned((block.x.size // n * p,), self.problem.dtype), np.empty(p))
             block.hidden = hidden if block.keep else None
         self._encode(weights, block, hidden)
         return hidden, hidden.total
@@ -118,7 +119,7 @@ class NumbaKernel(Kernel):
         n, p = self.problem.n_visible, self.problem.n_hidden
         rows = min(self.rows, block_rows(self.problem))
         if self.given is None:
-            self.given = aligned((2 * n + 2 * p) * rows, self.problem.dtype)
+            self.given = aligned(((2 * n + 2 * p) * rows,), self.problem.dtype)
         w = n * p
         sums = np.zeros(2 + p + 2 * w + p + n)  # laid out like `Sums`
         self.s[:] = sparsity
@@ -142,14 +143,6 @@ def packing(rows: int, columns: int, tall: int) -> NDArray[np.intp]:
     order = np.arange(rows * columns).reshape(rows, columns)
     edges = [tile * rows // tiles for tile in range(tiles + 1)]
     return np.concatenate([order[i:j].T.ravel() for i, j in pairwise(edges)])
-
-
-def aligned(size: int, dtype: np.dtype[Any]) -> Array:
-    """Return a vector without values, its first element on a cache line."""
-    raw = np.empty(size * dtype.itemsize + 64, np.uint8)
-    start = -raw.ctypes.data % 64
-    room: Array = raw[start : start + size * dtype.itemsize].view(dtype)
-    return room
 
 
 def block_rows(problem: Problem) -> int:

@@ -5,7 +5,8 @@ import pytest
 
 from sparsae import Objective, Parameters, Problem, Sums
 from sparsae.reference import judge
-from sparsae_backends.fused import EXPONENT, FusedKernel, Tile, aligned, block_rows, layers_of, padded, stacked
+from sparsae_backends._blocks import aligned, block_rows, layers_of, padded, stacked
+from sparsae_backends.fused import EXPONENT, FusedKernel, Tile
 
 DTYPES = [np.dtype(np.float64), np.dtype(np.float32)]
 

@@ -12,7 +12,7 @@ from sparsae import Objective, Parameters, Problem, Sums
 
 pytest.importorskip("numba")
 from sparsae_backends import _compiled, _emit
-from sparsae_backends.numba_ import NumbaKernel, aligned, block_rows, packing
+from sparsae_backends.numba_ import NumbaKernel, block_rows, packing
 
 DTYPES = [np.dtype(np.float64), np.dtype(np.float32)]
 
@@ -184,12 +184,6 @@ def test_blocks_are_whole_panels(dtype, n):
     rows = block_rows(Problem(n_visible=n, n_hidden=3, dtype=dtype))
     assert rows % 48 == 0
     assert 48 <= rows <= 4800
-
-
-def test_scratch_is_aligned(dtype):
-    """The first element of every array stands on a cache line."""
-    for size in (1, 15, 15_600):
-        assert aligned(size, dtype).ctypes.data % 64 == 0
 
 
 def test_it_is_registered_with_what_it_needs():
