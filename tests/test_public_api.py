@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import json
+import types
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ def describe(value: Any) -> Any:
     """Return what a user of the name relies on: signature, fields, public methods."""
     if isinstance(value, str):
         return "str"
+    if isinstance(value, types.GenericAlias):
+        return str(value)
     if not inspect.isclass(value):
         return str(inspect.signature(value)) if callable(value) else type(value).__name__
     if issubclass(value, BaseException):

@@ -7,8 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from sparsae import Problem
-from sparsae.model import Array
+from sparsae import Array, Problem
 
 SMALL_PRODUCT = 1_000_000  # OpenBLAS: products of up to so many multiplications take the fast path
 CACHE_BYTES = 640 * 1024  # of one scratch array (m, n)

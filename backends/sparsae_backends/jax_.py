@@ -17,8 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from sparsae import Backend, Kernel, Parameters, Problem, Sums, hookimpl
-from sparsae.model import Array
+from sparsae import Array, Backend, Kernel, Parameters, Problem, Sums, hookimpl
 
 TASKS = Path("/proc/self/task")
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from sparsae import Backend, Kernel, Parameters, hookimpl
-from sparsae.model import Array
+from sparsae import Array, Backend, Kernel, Parameters, hookimpl
 
 
 class LoopKernel(Kernel):

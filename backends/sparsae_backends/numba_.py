@@ -14,8 +14,7 @@ from typing import NamedTuple, final
 import numpy as np
 from numpy.typing import NDArray
 
-from sparsae import Backend, Kernel, Parameters, Problem, Sums, hookimpl
-from sparsae.model import Array
+from sparsae import Array, Backend, Kernel, Parameters, Problem, Sums, hookimpl
 from sparsae_backends._blocks import aligned
 
 LOG2E = 1.4426950408889634

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from sparsae import Backend, Kernel, Parameters, hookimpl
-from sparsae.model import Array
+from sparsae import Array, Backend, Kernel, Parameters, hookimpl
 
 
 class NumpyKernel(Kernel):

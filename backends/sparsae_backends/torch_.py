@@ -13,8 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sparsae import Backend, Kernel, Parameters, Problem, Sums, hookimpl
-from sparsae.model import Array
+from sparsae import Array, Backend, Kernel, Parameters, Problem, Sums, hookimpl
 
 
 class TorchKernel(Kernel):

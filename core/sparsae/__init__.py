@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from sparsae.version import __version__ as __version__
 
 if TYPE_CHECKING:
+    from sparsae._types import Array as Array
     from sparsae.checkpoint import Checkpoint as Checkpoint
     from sparsae.direct import backprop as backprop
     from sparsae.kernel import Backend as Backend
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from sparsae.model import Parameters as Parameters
     from sparsae.model import decode as decode
     from sparsae.model import encode as encode
+    from sparsae.model import sigmoid as sigmoid
     from sparsae.objective import Evaluation as Evaluation
     from sparsae.objective import Objective as Objective
     from sparsae.objective import cost_and_gradient as cost_and_gradient
@@ -42,6 +44,7 @@ if TYPE_CHECKING:
 _HOME = {
     "Checkpoint": "checkpoint",
     "Stop": "stopping",
+    "Array": "_types",
     "Backend": "kernel",
     "Evaluation": "objective",
     "Kernel": "kernel",
@@ -63,6 +66,7 @@ _HOME = {
     "list_backends": "selection",
     "load": "store",
     "save": "store",
+    "sigmoid": "model",
     "train": "training",
     "use_backend": "selection",
 }

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from sparsae._types import Array, Output
 from sparsae.errors import DataError, ParameterError
 from sparsae.kernel import Backend, Kernel, Problem
-from sparsae.model import Array, Output, Parameters, check_output
+from sparsae.model import Parameters, check_output
 from sparsae.problem import hold, pose
 from sparsae.rows import SEGMENTS, Plan, Tree
 from sparsae.selection import AUTO, select, wish

@@ -14,9 +14,10 @@ from typing import Any, Literal, final
 import numpy as np
 from numpy.typing import NDArray
 
+from sparsae._types import Array
 from sparsae.errors import BackendBrokenError, BackendError, ParameterError, SparsaeError
 from sparsae.kernel import Backend, Kernel, Problem
-from sparsae.model import Array, Parameters
+from sparsae.model import Parameters
 from sparsae.resources import memory_limit
 from sparsae.rows import Plan, Tree, tree_sum
 from sparsae.source import Source

@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sparsae._types import Array
 from sparsae.engine import Engine, Storage
 from sparsae.errors import BackendWrongError
 from sparsae.kernel import Backend, Problem
-from sparsae.model import Array, Parameters
+from sparsae.model import Parameters
 from sparsae.reference import ERROR_CONSTANT, Judgement, judge
 from sparsae.rows import Plan
 from sparsae.source import Source

@@ -10,18 +10,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, fields
-from typing import Any, Literal, final
+from typing import Any, final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sparsae.model import Array, Output, Parameters, sigmoid
+from sparsae._types import THREADINGS, Array, Output, Threading
+from sparsae.model import Parameters, sigmoid
 from sparsae.sums import Sums
 
 CONTRACT = 1
 OLDEST_CONTRACT = 1
-Threading = Literal["workers", "blas", "own", "none"]
-THREADINGS: tuple[Threading, ...] = ("workers", "blas", "own", "none")
 
 Block = Any  # what `prepare` returns: whatever the kernel likes; the engine only keeps it and hands it back
 Weights = Any  # what `begin` returns, likewise

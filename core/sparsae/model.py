@@ -6,17 +6,13 @@ Samples are rows: ``X`` is (n_samples, n_visible), abbreviated (m, n); there are
 
 from __future__ import annotations
 
-from typing import Any, Literal, NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from sparsae._types import FLOATS, OUTPUTS, Array, Output
 from sparsae.errors import DataError, ParameterError
-
-Output = Literal["sigmoid", "linear"]
-Array = NDArray[np.floating[Any]]
-OUTPUTS: tuple[Output, ...] = ("sigmoid", "linear")
-FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 
 
 class Parameters(NamedTuple):

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, Self, final
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from sparsae._types import Output
 from sparsae.auto import fastest
 from sparsae.cost import Terms, check_settings, sparsity_terms
 from sparsae.engine import Engine, Passes, choose_storage
@@ -18,7 +19,7 @@ from sparsae.errors import DataError, ThreadsWarning
 from sparsae.guard import ROWS as GUARD_ROWS
 from sparsae.guard import check_kernel
 from sparsae.kernel import Backend, Problem
-from sparsae.model import Output, Parameters, check_output, check_parameters, check_size
+from sparsae.model import Parameters, check_output, check_parameters, check_size
 from sparsae.problem import hold, pose
 from sparsae.receipt import Receipt, digest, versions
 from sparsae.rows import Plan

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sparsae.atomic import atomic_write
+from sparsae._types import Array
 from sparsae.errors import MissingExtraError, ParameterError
-from sparsae.model import Array
+from sparsae.files import atomic_write
 from sparsae.result import History
 
 MOST_TILES = 400

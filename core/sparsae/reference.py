@@ -13,7 +13,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from sparsae.model import Output, Parameters
+from sparsae._types import Output
+from sparsae.model import Parameters
 
 Float = NDArray[np.float64]
 KL_EDGE = 1e-6  # outside [KL_EDGE, 1 - KL_EDGE] the sparsity term goes on along its tangent

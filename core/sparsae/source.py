@@ -11,9 +11,9 @@ from typing import Any, final
 import numpy as np
 from numpy.typing import NDArray
 
+from sparsae._types import FLOATS, Array
 from sparsae.errors import DataError
 from sparsae.mapped import MappedFile
-from sparsae.model import FLOATS, Array
 
 CHECK_BYTES = 1 << 22  # checked in pieces of this size, so that no temporary grows with the data
 

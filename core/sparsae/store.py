@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from sparsae.atomic import atomic_write
 from sparsae.errors import FileAccessError, FileFormatError, FileMissingError, SparsaeError
+from sparsae.files import atomic_write
 from sparsae.model import Parameters, check_parameters
 from sparsae.receipt import Receipt
 from sparsae.result import History, Status, TrainResult

@@ -21,8 +21,8 @@ from typing import Any
 
 import threadpoolctl
 
+from sparsae._types import Threading
 from sparsae.errors import ThreadsWarning
-from sparsae.kernel import Threading
 from sparsae.model import check_size
 from sparsae.resources import affinity_cpus, cgroup_cpus, whole_cpus
 

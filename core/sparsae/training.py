@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from sparsae._types import Output
 from sparsae.checkpoint import Checkpoint
 from sparsae.engine import Passes
 from sparsae.errors import ConvergenceWarning
@@ -18,7 +19,7 @@ from sparsae.fit import Fit, Settings, adopt, finish, starting_point
 from sparsae.interrupt import interruptible
 from sparsae.kernel import Backend
 from sparsae.loop import Loop
-from sparsae.model import Output, Parameters
+from sparsae.model import Parameters
 from sparsae.objective import Objective
 from sparsae.observers import ObserverSet
 from sparsae.optimize import AnyMethod

@@ -10,7 +10,7 @@ import pytest
 
 import sparsae
 from sparsae import FileAccessError, FileFormatError, FileMissingError, OutputExistsError
-from sparsae.atomic import atomic_write, check_writable
+from sparsae.files import atomic_write, check_writable
 
 
 @pytest.fixture(scope="module")

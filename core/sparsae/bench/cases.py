@@ -16,10 +16,11 @@ from typing import Any, final
 import numpy as np
 from numpy.typing import NDArray
 
+from sparsae._types import Array
 from sparsae.bench.settings import TRAIN_EVALUATIONS, Heat
 from sparsae.direct import backprop
 from sparsae.errors import ConvergenceWarning
-from sparsae.model import Array, Parameters, sigmoid
+from sparsae.model import Parameters, sigmoid
 from sparsae.objective import Objective
 from sparsae.reference import Judgement, judge
 from sparsae.stopping import Stop

@@ -55,7 +55,7 @@ def _apply(what: str, model: Path, data: str, out: Path, options: dict[str, Any]
     """Load model and data, apply, write atomically, report."""
     import numpy as np
 
-    from sparsae.atomic import atomic_write, check_writable
+    from sparsae.files import atomic_write, check_writable
     from sparsae.store import load
 
     goal = check_writable(out, force=options.pop("force"))
@@ -83,7 +83,7 @@ def _apply(what: str, model: Path, data: str, out: Path, options: dict[str, Any]
 @click.option("--force", is_flag=True, help="Replace an existing file.")
 def plot(*, model: Path, out: Path | None, what: str, image_shape: str | None, force: bool) -> None:
     """Draw what the hidden units look for, or the cost curve."""
-    from sparsae.atomic import check_writable
+    from sparsae.files import check_writable
     from sparsae.plots import plot_features, plot_history
     from sparsae.store import load
 

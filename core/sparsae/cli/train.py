@@ -41,9 +41,9 @@ def train(*, data: str, out: Path | None, quiet: bool, as_json: bool, **options:
     import signal
     from dataclasses import replace
 
-    from sparsae.atomic import check_writable
     from sparsae.cli.options import load_data
     from sparsae.cli.progress import Reporter
+    from sparsae.files import check_writable
     from sparsae.interrupt import interruptible
     from sparsae.store import save
     from sparsae.training import train as fit

@@ -16,10 +16,11 @@ from typing import Any
 
 import numpy as np
 
+from sparsae._types import Array
 from sparsae.engine import Passes
 from sparsae.errors import BackendError, ThreadsWarning
 from sparsae.kernel import CONTRACT, OLDEST_CONTRACT, Kernel, Problem
-from sparsae.model import Array, Parameters
+from sparsae.model import Parameters
 from sparsae.objective import Objective
 from sparsae.sums import Sums
 from sparsae.testing.subject import SETTINGS, Subject, Unverified

@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from sparsae.model import Array, Parameters
+from sparsae._types import Array
+from sparsae.model import Parameters
 from sparsae.sums import Sums
 from sparsae.testing.subject import Subject
 

@@ -9,10 +9,11 @@ from typing import Any, NoReturn, final
 import numpy as np
 from numpy.typing import NDArray
 
+from sparsae._types import Array, Output
 from sparsae.cost import sparsity_terms
 from sparsae.engine import build_kernel
 from sparsae.kernel import Backend, Block, Kernel, Problem, Weights
-from sparsae.model import Array, Output, Parameters
+from sparsae.model import Parameters
 from sparsae.objective import Evaluation, Objective
 from sparsae.reference import ERROR_CONSTANT, judge
 from sparsae.sums import Sums

@@ -1,0 +1,18 @@
+"""Types that stand in many signatures."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.floating[Any]]
+"""An array of float32 or float64."""
+
+Output = Literal["sigmoid", "linear"]
+OUTPUTS: tuple[Output, ...] = ("sigmoid", "linear")
+FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
+
+Threading = Literal["workers", "blas", "own", "none"]
+THREADINGS: tuple[Threading, ...] = ("workers", "blas", "own", "none")
