@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import sparsae
-from sparsae import threads
+from sparsae.machine import threads
 
 PEERS = ("jax", "torch")  # tested by `make test-peers`, in an environment that has them
 

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from sparsae._types import Array
 from sparsae.errors import BackendBrokenError, BackendError, ParameterError, SparsaeError
 from sparsae.kernel import Backend, Kernel, Problem
+from sparsae.machine.resources import memory_limit
 from sparsae.model import Parameters
-from sparsae.resources import memory_limit
 from sparsae.rows import Plan, Tree, tree_sum
 from sparsae.source import Source
 from sparsae.sums import Sums

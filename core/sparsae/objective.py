@@ -19,13 +19,13 @@ from sparsae.errors import DataError, ThreadsWarning
 from sparsae.guard import ROWS as GUARD_ROWS
 from sparsae.guard import check_kernel
 from sparsae.kernel import Backend, Problem
+from sparsae.machine.threads import pools
 from sparsae.model import Parameters, check_output, check_parameters, check_size
 from sparsae.problem import hold, pose
 from sparsae.receipt import Receipt, digest, versions
 from sparsae.rows import Plan
 from sparsae.selection import AUTO, Selected, list_backends, select, wish
 from sparsae.source import Source, common_dtype
-from sparsae.threads import pools
 
 AUTO_ROWS = 20_000  # `auto` times candidates on no more rows than these
 

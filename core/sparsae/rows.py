@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sparsae.kernel import Problem
-from sparsae.resources import l2_bytes
+from sparsae.machine.resources import l2_bytes
 from sparsae.sums import Sums
 
 SEGMENTS = 12  # divides well among 1, 2, 3, 4, 6 and 12 workers; 8 to 24 made no difference in speed

@@ -10,8 +10,8 @@ from typing import final
 
 from sparsae.errors import BackendError, SparsaeError
 from sparsae.kernel import Kernel
+from sparsae.machine.threads import limit_this_worker
 from sparsae.spread import Spread
-from sparsae.threads import limit_this_worker
 
 Task = Callable[[Kernel, int], None]
 

@@ -8,8 +8,8 @@ import time
 import pytest
 
 from sparsae.bench import batch
-from sparsae.bench.demand import Schedule
-from sparsae.bench.machine import affinity
+from sparsae.machine.cpu_demand import Schedule
+from sparsae.machine.facts import affinity
 
 
 def test_the_garbage_collector_is_off_and_given_back() -> None:

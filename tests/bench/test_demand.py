@@ -9,8 +9,8 @@ import time
 
 import pytest
 
-from sparsae.bench import demand
-from sparsae.bench.demand import Demand, Schedule, Watch, wait_until_quiet
+from sparsae.machine import cpu_demand as demand
+from sparsae.machine.cpu_demand import Demand, Schedule, Watch, wait_until_quiet
 
 BUSY = """
 import os, sys, threading, time

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from sparsae.bench import machine
+from sparsae.machine import facts as machine
 
 CPUINFO = "processor : 0\nmodel name\t: Example 9000\nflags\t\t: fpu avx2 avx512f\n\nprocessor : 1\nflags : other\n"
 STAT = "cpu  0 0 0 0 0 0 0 0 0 0\ncpu0 {0} 0 0 {1} 0 0 0 {2} 0 0\ncpu1 {3} 0 0 {4} 0 0 0 0 0 0\nintr 5\n"

@@ -13,12 +13,12 @@ from pathlib import Path
 import pytest
 
 from sparsae.bench.compare import compare_sessions, same_tiers
-from sparsae.bench.machine import cpu_name
 from sparsae.bench.record import Recorder, Session, check_baseline, conditions, read
 from sparsae.bench.settings import Settings
 from sparsae.bench.standings import MEANING, standings
 from sparsae.bench.words import HEADINGS, remarks
 from sparsae.errors import FileAccessError, FileFormatError, FileMissingError, OutputExistsError, ParameterError
+from sparsae.machine.facts import cpu_name
 
 spec = importlib.util.spec_from_file_location("simulated_sessions", Path(__file__).with_name("simulated.py"))
 simulated = importlib.util.module_from_spec(spec)

@@ -8,8 +8,9 @@ import pytest
 import threadpoolctl
 
 import sparsae
-from sparsae import ThreadsWarning, resources, threads
-from sparsae.threads import Budget, cpu_budget, grant, limit, pools
+from sparsae import ThreadsWarning
+from sparsae.machine import resources, threads
+from sparsae.machine.threads import Budget, cpu_budget, grant, limit, pools
 
 
 def blas():

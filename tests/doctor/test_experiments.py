@@ -9,11 +9,11 @@ import sys
 
 import pytest
 
-from sparsae.bench import machine
 from sparsae.doctor import tasks
 from sparsae.doctor.experiments import Experiment, run_experiments
 from sparsae.doctor.facts import read_facts
-from sparsae.threads import pools
+from sparsae.machine import facts as machine
+from sparsae.machine.threads import pools
 
 
 @pytest.mark.parametrize("work", ["products", "elementwise", "objective", "pool"])
@@ -93,7 +93,7 @@ def test_the_exit_code_follows_the_costly_findings(monkeypatch: pytest.MonkeyPat
     import sparsae.doctor
     from sparsae.cli import cli
     from sparsae.doctor import Diagnosis, Facts, Finding
-    from sparsae.threads import Budget
+    from sparsae.machine.threads import Budget
 
     facts = Facts(budget=Budget(1, None, 1))
     dear = Finding(key="it", severity="costs", what="It is dear.", why="So.", cost=1.5, evidence="measured", fix="stop")

@@ -20,10 +20,10 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from sparsae.bench.machine import affinity
 from sparsae.bench.race import run
 from sparsae.bench.record import Recorder
 from sparsae.bench.settings import Settings
+from sparsae.machine.facts import affinity
 
 
 def spin() -> None:

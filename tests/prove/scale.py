@@ -17,8 +17,8 @@ from pathlib import Path
 import numpy as np
 
 import sparsae
+from sparsae.machine.threads import limit
 from sparsae.reference import judge
-from sparsae.threads import limit
 
 N, P = 64, 25
 

@@ -66,7 +66,7 @@ def test_every_mutant_is_rejected_by_the_check_meant_for_it(mutant):
 
 def test_a_limit_that_leaks_after_an_exception_is_rejected():
     """limit_threads without `finally`; its correct twin passes."""
-    from sparsae import threads
+    from sparsae.machine import threads
 
     before = {pool["prefix"]: pool["num_threads"] for pool in threads.pools()}
     if max(before.values(), default=1) == 1:

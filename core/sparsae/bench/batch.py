@@ -12,8 +12,8 @@ import time
 from collections.abc import Callable
 from typing import NamedTuple
 
-from sparsae.bench.demand import CLEAN_DELAY, read_process
-from sparsae.bench.machine import affinity
+from sparsae.machine.cpu_demand import CLEAN_DELAY, read_process
+from sparsae.machine.facts import affinity
 
 WARM = 0.06  # seconds
 

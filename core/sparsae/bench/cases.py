@@ -20,11 +20,11 @@ from sparsae._types import Array
 from sparsae.bench.settings import TRAIN_EVALUATIONS, Heat
 from sparsae.direct import backprop
 from sparsae.errors import ConvergenceWarning
+from sparsae.machine.threads import limit
 from sparsae.model import Parameters, sigmoid
 from sparsae.objective import Objective
 from sparsae.reference import Judgement, judge
 from sparsae.stopping import Stop
-from sparsae.threads import limit
 from sparsae.training import train
 
 ALIGNMENT = 64

@@ -22,9 +22,9 @@ from importlib import import_module
 from typing import IO, Any, Protocol, Self, final
 
 from sparsae.bench.batch import time_batch, undisturbed, warm_up
-from sparsae.bench.demand import read_process, total, wait_until_quiet
-from sparsae.bench.machine import THREAD_VARIABLES, affinity
 from sparsae.errors import ProbeError
+from sparsae.machine.cpu_demand import read_process, total, wait_until_quiet
+from sparsae.machine.facts import THREAD_VARIABLES, affinity
 
 TIMEOUT = 120.0  # seconds that one answer may take
 # Affinity is set before the command starts, for OpenBLAS counts its CPUs while it loads.
@@ -286,7 +286,7 @@ def serve(factory: str, settings: str) -> None:
         module, _, function = factory.partition(":")
         task: Task = getattr(import_module(module), function)(**json.loads(settings))
         task.run()
-        from sparsae.threads import pools
+        from sparsae.machine.threads import pools
 
         answer({"pools": pools(), "affinity": affinity()})
         threads = 1 if os.environ.get("OMP_NUM_THREADS") == "1" else 2

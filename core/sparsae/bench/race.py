@@ -18,12 +18,12 @@ from pathlib import Path
 from typing import Any, final
 
 from sparsae.bench.batch import WARM
-from sparsae.bench.demand import WINDOW, Demand, Watch, wait_until_quiet
-from sparsae.bench.machine import THREAD_VARIABLES, affinity, machine_facts, steal_and_load
 from sparsae.bench.probe import Lines
 from sparsae.bench.settings import Cell, Heat, Settings
 from sparsae.bench.worker import library_versions
 from sparsae.errors import ProbeError
+from sparsae.machine.cpu_demand import WINDOW, Demand, Watch, wait_until_quiet
+from sparsae.machine.facts import THREAD_VARIABLES, affinity, machine_facts, steal_and_load
 
 FORMAT, VERSION = "sparsae-race", 1
 Emit = Callable[[dict[str, Any]], None]

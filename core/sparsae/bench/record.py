@@ -10,11 +10,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self, final
 
-from sparsae.bench.machine import cpu_name
 from sparsae.bench.race import FORMAT, VERSION
 from sparsae.bench.settings import Settings
 from sparsae.bench.standings import Group, standings
 from sparsae.errors import FileAccessError, FileFormatError, FileMissingError, OutputExistsError, ParameterError
+from sparsae.machine.facts import cpu_name
 
 Event = dict[str, Any]
 # Variables that say how long idle threads spin before they sleep.

@@ -12,8 +12,8 @@ from typing import Any, Literal, Self, final
 
 from sparsae.bench.statistics import LEAST_FLOOR, QUICK_FLOOR
 from sparsae.errors import BackendNotFoundError, ParameterError
+from sparsae.machine.threads import cpu_budget
 from sparsae.selection import list_backends
-from sparsae.threads import cpu_budget
 
 CASES = ("backprop", "objective", "train")
 SIZES = {"question": (10_000, 64, 25), "mnist": (10_000, 784, 196), "small": (100, 8, 3)}
@@ -231,7 +231,7 @@ def _check_backends(names: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _check_threads(counts: tuple[int, ...]) -> None:
-    from sparsae.resources import affinity_cpus
+    from sparsae.machine.resources import affinity_cpus
 
     cpus = affinity_cpus()
     for count in counts:

@@ -9,9 +9,9 @@ from dataclasses import asdict, dataclass, field
 from statistics import median
 from typing import Any, Literal, final
 
-from sparsae.bench.demand import TOLERANCE
 from sparsae.bench.settings import Cell, Heat, Settings
 from sparsae.bench.statistics import Effect, Verdict, compare, floor_of, stray_of, tiers, verdict
+from sparsae.machine.cpu_demand import TOLERANCE
 
 State = Literal["ok", "wrong", "breach", "sleeps", "unverified", "impossible", "failed"]
 RANKED: tuple[State, ...] = ("ok",)

@@ -18,12 +18,12 @@ from pathlib import Path
 from statistics import fmean, median, stdev
 from typing import final
 
-from sparsae.bench.demand import wait_until_quiet
 from sparsae.bench.probe import Lines
 from sparsae.bench.race import choose_cpus, environment
 from sparsae.bench.settings import Heat
 from sparsae.bench.statistics import student
 from sparsae.bench.worker import Worker
+from sparsae.machine.cpu_demand import wait_until_quiet
 
 _SERVE = "import sys; from sparsae.bench.worker import serve; serve(sys.argv[1])"
 Time = Callable[[], float]  # one batch, in seconds per call

@@ -16,8 +16,8 @@ from collections.abc import Mapping
 from typing import Any, final
 
 from sparsae.bench.batch import time_batch, warm_up
-from sparsae.bench.machine import affinity, thread_variables
 from sparsae.bench.settings import Heat
+from sparsae.machine.facts import affinity, thread_variables
 
 
 def serve(settings: str) -> None:
@@ -56,7 +56,7 @@ class Worker:
     def do_prepare(self) -> dict[str, Any]:
         """Make the case, run it once and compare with the reference; say what was found."""
         from sparsae.bench.cases import make
-        from sparsae.threads import pools
+        from sparsae.machine.threads import pools
 
         found: dict[str, Any] = {"affinity": affinity(), "variables": thread_variables()}
         if self.backend:

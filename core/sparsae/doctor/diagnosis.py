@@ -6,12 +6,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, final
 
-from sparsae.bench.machine import affinity
 from sparsae.bench.rounds import BATCH_SECONDS
 from sparsae.doctor.experiments import Gain, run_experiments
 from sparsae.doctor.facts import Facts, read_facts
 from sparsae.doctor.finding import Finding
 from sparsae.doctor.rules import experiments, findings
+from sparsae.machine.facts import affinity
 
 QUOTA_BATCH_SECONDS = 0.25
 

@@ -10,12 +10,12 @@ from dataclasses import asdict, dataclass, field
 from importlib import import_module
 from typing import Any, final
 
-from sparsae.bench.machine import cpu_flags, cpu_name, steal_and_load, thread_variables
+from sparsae.machine.facts import cpu_flags, cpu_name, steal_and_load, thread_variables
+from sparsae.machine.resources import whole_cpus
+from sparsae.machine.threads import Budget, cpu_budget, pools
 from sparsae.plugins import BackendRecord
 from sparsae.receipt import versions
-from sparsae.resources import whole_cpus
 from sparsae.selection import list_backends
-from sparsae.threads import Budget, cpu_budget, pools
 
 # Variables that bend what is measured, and what each of them does.
 BIASING = {
@@ -55,7 +55,7 @@ class Facts:
     budget : Budget
         Affinity, quota of the control group, limit on the pools.
     pools : tuple of mapping
-        As `sparsae.threads.pools` gives them.
+        As `sparsae.machine.threads.pools` gives them.
     environment : mapping
         The variables of this process that bear on speed.
     others : float or None

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from sparsae.bench.machine import THREAD_VARIABLES
 from sparsae.doctor.experiments import Experiment, Gain
 from sparsae.doctor.facts import BIASING, Facts
 from sparsae.doctor.finding import MUCH, Finding, Severity
+from sparsae.machine.facts import THREAD_VARIABLES
 
 Gains = Mapping[str, Gain]
 NARROW = {  # OpenBLAS's names for kernels that use 128-bit or 256-bit vectors

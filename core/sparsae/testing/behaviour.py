@@ -20,11 +20,11 @@ from sparsae._types import Array
 from sparsae.engine import Passes
 from sparsae.errors import BackendError, ThreadsWarning
 from sparsae.kernel import CONTRACT, OLDEST_CONTRACT, Kernel, Problem
+from sparsae.machine.threads import pools
 from sparsae.model import Parameters
 from sparsae.objective import Objective
 from sparsae.sums import Sums
 from sparsae.testing.subject import SETTINGS, Subject, Unverified
-from sparsae.threads import pools
 
 HEAVY = ("numba", "jax", "torch", "tensorflow", "numexpr", "cupy", "pandas", "dask", "sklearn", "matplotlib")
 PATIENCE = 120.0  # seconds

@@ -8,8 +8,8 @@ import warnings
 from pathlib import Path
 
 from sparsae.errors import ThreadsWarning
+from sparsae.machine.resources import affinity_cpus
 from sparsae.objective import Objective
-from sparsae.resources import affinity_cpus
 from sparsae.testing.subject import SETTINGS, Subject, Unverified
 
 TASKS = Path("/proc/self/task")

@@ -15,9 +15,9 @@ from sparsae.bench.question.variants import VARIANTS
 from sparsae.bench.race import choose_cpus
 from sparsae.bench.rounds import Timed, paired_ratio, take_turns
 from sparsae.errors import ProbeError
+from sparsae.machine.threads import cpu_budget
 from sparsae.model import check_size
 from sparsae.selection import DEFAULT_BACKEND, list_backends
-from sparsae.threads import cpu_budget
 
 _HERE = "sparsae.bench.question.tasks"
 _OURS = ("fused", "numba", "dot")  # candidates for "our best", with the default backend

@@ -23,8 +23,8 @@ import threadpoolctl
 
 from sparsae._types import Threading
 from sparsae.errors import ThreadsWarning
+from sparsae.machine.resources import affinity_cpus, cgroup_cpus, whole_cpus
 from sparsae.model import check_size
-from sparsae.resources import affinity_cpus, cgroup_cpus, whole_cpus
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from sparsae.resources import affinity_cpus, cgroup_cpus
+from sparsae.machine.resources import affinity_cpus, cgroup_cpus
 
 CPUINFO = Path("/proc/cpuinfo")
 STAT = Path("/proc/stat")
