@@ -15,9 +15,6 @@ if TYPE_CHECKING:
     from sparsae._types import Array as Array
     from sparsae.checkpoint import Checkpoint as Checkpoint
     from sparsae.direct import backprop as backprop
-    from sparsae.kernel import Backend as Backend
-    from sparsae.kernel import Kernel as Kernel
-    from sparsae.kernel import Problem as Problem
     from sparsae.model import Parameters as Parameters
     from sparsae.model import decode as decode
     from sparsae.model import encode as encode
@@ -26,18 +23,21 @@ if TYPE_CHECKING:
     from sparsae.objective import Objective as Objective
     from sparsae.objective import cost_and_gradient as cost_and_gradient
     from sparsae.observers import Progress as Progress
-    from sparsae.plugins import hookimpl as hookimpl
+    from sparsae.plugins.contract import Backend as Backend
+    from sparsae.plugins.contract import Kernel as Kernel
+    from sparsae.plugins.contract import Problem as Problem
+    from sparsae.plugins.registry import hookimpl as hookimpl
+    from sparsae.plugins.selection import get_backend as get_backend
+    from sparsae.plugins.selection import list_backends as list_backends
+    from sparsae.plugins.selection import use_backend as use_backend
+    from sparsae.plugins.sums import Sums as Sums
     from sparsae.receipt import Receipt as Receipt
     from sparsae.result import History as History
     from sparsae.result import Status as Status
     from sparsae.result import TrainResult as TrainResult
-    from sparsae.selection import get_backend as get_backend
-    from sparsae.selection import list_backends as list_backends
-    from sparsae.selection import use_backend as use_backend
     from sparsae.stopping import Stop as Stop
     from sparsae.store import load as load
     from sparsae.store import save as save
-    from sparsae.sums import Sums as Sums
     from sparsae.training import train as train
 
 
@@ -45,30 +45,30 @@ _HOME = {
     "Checkpoint": "checkpoint",
     "Stop": "stopping",
     "Array": "_types",
-    "Backend": "kernel",
+    "Backend": "plugins.contract",
     "Evaluation": "objective",
-    "Kernel": "kernel",
+    "Kernel": "plugins.contract",
     "History": "result",
     "Objective": "objective",
     "Parameters": "model",
     "Progress": "observers",
-    "Problem": "kernel",
+    "Problem": "plugins.contract",
     "Receipt": "receipt",
     "Status": "result",
-    "Sums": "sums",
+    "Sums": "plugins.sums",
     "TrainResult": "result",
     "backprop": "direct",
     "cost_and_gradient": "objective",
     "decode": "model",
     "encode": "model",
-    "get_backend": "selection",
-    "hookimpl": "plugins",
-    "list_backends": "selection",
+    "get_backend": "plugins.selection",
+    "hookimpl": "plugins.registry",
+    "list_backends": "plugins.selection",
     "load": "store",
     "save": "store",
     "sigmoid": "model",
     "train": "training",
-    "use_backend": "selection",
+    "use_backend": "plugins.selection",
 }
 _ERRORS = (
     "SparsaeError",

@@ -10,11 +10,11 @@ from numpy.typing import ArrayLike
 
 from sparsae._types import Array, Output
 from sparsae.errors import DataError, ParameterError
-from sparsae.kernel import Backend, Kernel, Problem
 from sparsae.model import Parameters, check_output
+from sparsae.plugins.contract import Backend, Kernel, Problem
+from sparsae.plugins.selection import AUTO, select, wish
 from sparsae.problem import hold, pose
 from sparsae.rows import SEGMENTS, Plan, Tree
-from sparsae.selection import AUTO, select, wish
 from sparsae.source import Source, common_dtype
 from sparsae.workers import WorkerPool
 

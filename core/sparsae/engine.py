@@ -16,12 +16,12 @@ from numpy.typing import NDArray
 
 from sparsae._types import Array
 from sparsae.errors import BackendBrokenError, BackendError, ParameterError, SparsaeError
-from sparsae.kernel import Backend, Kernel, Problem
 from sparsae.machine.resources import memory_limit
 from sparsae.model import Parameters
+from sparsae.plugins.contract import Backend, Kernel, Problem
+from sparsae.plugins.sums import Sums
 from sparsae.rows import Plan, Tree, tree_sum
 from sparsae.source import Source
-from sparsae.sums import Sums
 from sparsae.workers import Run, Stopped, WorkerPool
 
 Passes = Literal["auto", 1, 2]

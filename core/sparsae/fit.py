@@ -15,7 +15,6 @@ import numpy as np
 from sparsae.checkpoint import Checkpoint, Found, check_identity, check_place, find
 from sparsae.engine import Passes
 from sparsae.errors import CheckpointWarning, ParameterError
-from sparsae.kernel import Backend
 from sparsae.loop import COLUMNS, Counts, Keeper, Loop, Row
 from sparsae.metrics import metrics, variance_sum
 from sparsae.minibatch import Epochs
@@ -24,9 +23,10 @@ from sparsae.objective import Objective
 from sparsae.observers import ObserverSet, Progress
 from sparsae.optimize import AnyMethod, Method, StepMethod, StochasticMethod, describe, get_method
 from sparsae.optimize.base import State, Vector
+from sparsae.plugins.contract import Backend
+from sparsae.plugins.selection import AUTO, wish
 from sparsae.receipt import Receipt
 from sparsae.result import TrainResult
-from sparsae.selection import AUTO, wish
 from sparsae.stopping import Stop, status
 
 

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from sparsae._types import Array
 from sparsae.engine import Engine, Storage
 from sparsae.errors import BackendWrongError
-from sparsae.kernel import Backend, Problem
 from sparsae.model import Parameters
+from sparsae.plugins.contract import Backend, Problem
 from sparsae.reference import ERROR_CONSTANT, Judgement, judge
 from sparsae.rows import Plan
 from sparsae.source import Source

@@ -20,7 +20,7 @@ from sparsae.model import Parameters
 from sparsae.objective import Evaluation, Objective
 from sparsae.optimize.base import Function, Outcome, StepMethod, Vector, is_finite
 from sparsae.optimize.stochastic import Moments, StochasticMethod
-from sparsae.sums import Sums
+from sparsae.plugins.sums import Sums
 
 Rows = NDArray[np.intp]
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from sparsae.errors import ObserverWarning
 from sparsae.model import Parameters
-from sparsae.plugins import observer_function
+from sparsae.plugins.registry import observer_function
 
 
 @final

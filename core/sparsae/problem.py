@@ -8,12 +8,12 @@ from dataclasses import replace
 
 from sparsae.engine import SHARE
 from sparsae.errors import BackendDeclinedError, ParameterError
-from sparsae.kernel import Backend, Problem
 from sparsae.machine.resources import memory_limit
 from sparsae.machine.threads import Grant, grant, limit
 from sparsae.model import check_size
+from sparsae.plugins.contract import Backend, Problem
+from sparsae.plugins.selection import requested_threads
 from sparsae.rows import ALIGN, cache_rows
-from sparsae.selection import requested_threads
 
 
 def pose(

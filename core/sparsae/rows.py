@@ -15,9 +15,9 @@ from typing import final
 import numpy as np
 from numpy.typing import NDArray
 
-from sparsae.kernel import Problem
 from sparsae.machine.resources import l2_bytes
-from sparsae.sums import Sums
+from sparsae.plugins.contract import Problem
+from sparsae.plugins.sums import Sums
 
 SEGMENTS = 12  # divides well among 1, 2, 3, 4, 6 and 12 workers; 8 to 24 made no difference in speed
 ROWS_PER_EXTRA = 1 << 20  # longer data has more segments, for clusters and so that they end in sight

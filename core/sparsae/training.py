@@ -17,12 +17,12 @@ from sparsae.engine import Passes
 from sparsae.errors import ConvergenceWarning
 from sparsae.fit import Fit, Settings, adopt, finish, starting_point
 from sparsae.interrupt import interruptible
-from sparsae.kernel import Backend
 from sparsae.loop import Loop
 from sparsae.model import Parameters
 from sparsae.objective import Objective
 from sparsae.observers import ObserverSet
 from sparsae.optimize import AnyMethod
+from sparsae.plugins.contract import Backend
 from sparsae.result import TrainResult
 from sparsae.stopping import Stop
 

@@ -9,8 +9,8 @@ from queue import SimpleQueue
 from typing import final
 
 from sparsae.errors import BackendError, SparsaeError
-from sparsae.kernel import Kernel
 from sparsae.machine.threads import limit_this_worker
+from sparsae.plugins.contract import Kernel
 from sparsae.spread import Spread
 
 Task = Callable[[Kernel, int], None]

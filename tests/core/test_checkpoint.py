@@ -184,7 +184,7 @@ def test_another_fit_is_refused_with_every_difference(small: Array, path: Path) 
 
 def test_another_version_of_the_backend_is_refused(small: Array, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its bits may be others."""
-    from sparsae.selection import select
+    from sparsae.plugins.selection import select
 
     train(small, 5, max_iter=2, checkpoint=path)
 

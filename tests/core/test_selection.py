@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 import sparsae
-from sparsae import selection
-from sparsae.auto import fastest
+from sparsae.plugins import selection
+from sparsae.plugins.autoselect import fastest
 
 
 def test_argument_before_context_before_environment_before_default(monkeypatch):

@@ -13,7 +13,7 @@ from sparsae.doctor.experiments import Gain
 from sparsae.doctor.rules import experiments, findings
 from sparsae.errors import BackendBrokenError
 from sparsae.machine.threads import Budget
-from sparsae.plugins import BackendRecord
+from sparsae.plugins.registry import BackendRecord
 
 AVX512 = frozenset({"avx2", "fma", "avx512f", "avx512dq", "avx512bw", "avx512vl", "avx512cd"})
 AVX2 = frozenset({"avx2", "fma"})

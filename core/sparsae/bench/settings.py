@@ -13,7 +13,7 @@ from typing import Any, Literal, Self, final
 from sparsae.bench.statistics import LEAST_FLOOR, QUICK_FLOOR
 from sparsae.errors import BackendNotFoundError, ParameterError
 from sparsae.machine.threads import cpu_budget
-from sparsae.selection import list_backends
+from sparsae.plugins.selection import list_backends
 
 CASES = ("backprop", "objective", "train")
 SIZES = {"question": (10_000, 64, 25), "mnist": (10_000, 784, 196), "small": (100, 8, 3)}

@@ -60,7 +60,7 @@ class Worker:
 
         found: dict[str, Any] = {"affinity": affinity(), "variables": thread_variables()}
         if self.backend:
-            from sparsae.selection import select
+            from sparsae.plugins.selection import select
 
             selected = select(self.backend)
             found |= {

@@ -11,7 +11,7 @@ import click
 from sparsae.cli.report import plain, print_facts, print_json
 
 if TYPE_CHECKING:
-    from sparsae.plugins import BackendRecord
+    from sparsae.plugins.registry import BackendRecord
     from sparsae.testing import Report, Verdict
 
 COLUMNS = ("name", "distribution", "version", "threading", "state", "summary")
@@ -26,7 +26,7 @@ def backends(*, name: str | None, as_json: bool) -> None:
 
     What cannot be used stands in the list with its state: not installed, broken, conflict, incompatible, disabled.
     """
-    from sparsae.selection import list_backends, select
+    from sparsae.plugins.selection import list_backends, select
 
     records = [record for record in list_backends() if name in (None, record.name)]
     if not records:

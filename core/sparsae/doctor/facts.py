@@ -13,9 +13,9 @@ from typing import Any, final
 from sparsae.machine.facts import cpu_flags, cpu_name, steal_and_load, thread_variables
 from sparsae.machine.resources import whole_cpus
 from sparsae.machine.threads import Budget, cpu_budget, pools
-from sparsae.plugins import BackendRecord
+from sparsae.plugins.registry import BackendRecord
+from sparsae.plugins.selection import list_backends
 from sparsae.receipt import versions
-from sparsae.selection import list_backends
 
 # Variables that bend what is measured, and what each of them does.
 BIASING = {

@@ -19,11 +19,11 @@ import numpy as np
 from sparsae._types import Array
 from sparsae.engine import Passes
 from sparsae.errors import BackendError, ThreadsWarning
-from sparsae.kernel import CONTRACT, OLDEST_CONTRACT, Kernel, Problem
 from sparsae.machine.threads import pools
 from sparsae.model import Parameters
 from sparsae.objective import Objective
-from sparsae.sums import Sums
+from sparsae.plugins.contract import CONTRACT, OLDEST_CONTRACT, Kernel, Problem
+from sparsae.plugins.sums import Sums
 from sparsae.testing.subject import SETTINGS, Subject, Unverified
 
 HEAVY = ("numba", "jax", "torch", "tensorflow", "numexpr", "cupy", "pandas", "dask", "sklearn", "matplotlib")

@@ -6,7 +6,7 @@ from typing import ClassVar
 
 import pytest
 
-from sparsae.kernel import Backend
+from sparsae.plugins.contract import Backend
 from sparsae.testing.runner import CHECKS, DTYPES, run_one
 
 

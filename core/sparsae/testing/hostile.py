@@ -12,7 +12,7 @@ import numpy as np
 
 from sparsae._types import Array
 from sparsae.model import Parameters
-from sparsae.sums import Sums
+from sparsae.plugins.sums import Sums
 from sparsae.testing.subject import Subject
 
 

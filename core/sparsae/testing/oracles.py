@@ -9,8 +9,8 @@ import numpy as np
 
 from sparsae.cost import sparsity_terms
 from sparsae.model import Parameters
+from sparsae.plugins.sums import Sums
 from sparsae.reference import judge
-from sparsae.sums import Sums
 from sparsae.testing.subject import SETTINGS, Subject
 
 

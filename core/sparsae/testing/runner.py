@@ -11,8 +11,8 @@ from typing import Any, Literal, final
 import numpy as np
 
 from sparsae.errors import ParameterError
-from sparsae.kernel import Backend
-from sparsae.selection import select
+from sparsae.plugins.contract import Backend
+from sparsae.plugins.selection import select
 from sparsae.testing import behaviour, honesty, hostile, oracles
 from sparsae.testing.subject import Subject, Unverified
 from sparsae.version import __version__

@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from sparsae._types import Array, Output
 from sparsae.cost import sparsity_terms
 from sparsae.engine import build_kernel
-from sparsae.kernel import Backend, Block, Kernel, Problem, Weights
 from sparsae.model import Parameters
 from sparsae.objective import Evaluation, Objective
+from sparsae.plugins.contract import Backend, Block, Kernel, Problem, Weights
+from sparsae.plugins.sums import Sums
 from sparsae.reference import ERROR_CONSTANT, judge
-from sparsae.sums import Sums
 
 SETTINGS: dict[str, Any] = {"rho": 0.1, "beta": 2.0, "weight_decay": 0.01}
 

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sparsae.model import Parameters, decode, encode
+from sparsae.plugins.sums import Sums
 from sparsae.reference import Judgement, judge
-from sparsae.sums import Sums
 
 Float = NDArray[np.float64]
 SIZE = (10_000, 64, 25)  # samples, visible units, hidden units

@@ -17,7 +17,7 @@ from sparsae.bench.rounds import Timed, paired_ratio, take_turns
 from sparsae.errors import ProbeError
 from sparsae.machine.threads import cpu_budget
 from sparsae.model import check_size
-from sparsae.selection import DEFAULT_BACKEND, list_backends
+from sparsae.plugins.selection import DEFAULT_BACKEND, list_backends
 
 _HERE = "sparsae.bench.question.tasks"
 _OURS = ("fused", "numba", "dot")  # candidates for "our best", with the default backend

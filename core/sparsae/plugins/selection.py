@@ -14,9 +14,9 @@ from difflib import get_close_matches
 from typing import final
 
 from sparsae.errors import BackendNotFoundError, ParameterError
-from sparsae.kernel import Backend
 from sparsae.model import check_size
-from sparsae.plugins import RESERVED, BackendRecord, disabled, registry
+from sparsae.plugins.contract import Backend
+from sparsae.plugins.registry import RESERVED, BackendRecord, disabled, registry
 
 DEFAULT_BACKEND = "fused"
 AUTO = RESERVED

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from sparsae._types import THREADINGS, Array, Output, Threading
 from sparsae.model import Parameters, sigmoid
-from sparsae.sums import Sums
+from sparsae.plugins.sums import Sums
 
 CONTRACT = 1
 OLDEST_CONTRACT = 1

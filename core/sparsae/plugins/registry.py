@@ -31,7 +31,7 @@ from sparsae.errors import (
     ParameterError,
     SparsaeWarning,
 )
-from sparsae.kernel import CONTRACT, OLDEST_CONTRACT, Backend
+from sparsae.plugins.contract import CONTRACT, OLDEST_CONTRACT, Backend
 
 PROJECT = "sparsae"
 GROUP = "sparsae.backends"

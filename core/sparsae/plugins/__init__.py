@@ -1,0 +1,1 @@
+"""The plugin system: the backend contract, discovery by entry point, selection."""
