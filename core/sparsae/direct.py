@@ -9,14 +9,14 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from sparsae._types import Array, Output
+from sparsae.engine.partition import SEGMENTS, Plan, Tree
+from sparsae.engine.setup import hold, pose
+from sparsae.engine.sources import Source, common_dtype
+from sparsae.engine.workers import WorkerPool
 from sparsae.errors import DataError, ParameterError
 from sparsae.model import Parameters, check_output
 from sparsae.plugins.contract import Backend, Kernel, Problem
 from sparsae.plugins.selection import AUTO, select, wish
-from sparsae.problem import hold, pose
-from sparsae.rows import SEGMENTS, Plan, Tree
-from sparsae.source import Source, common_dtype
-from sparsae.workers import WorkerPool
 
 LEAST_PIECE = 1500  # rows that make a call worth its 20 microseconds
 _LOCAL = threading.local()  # the kernels of the last call in this thread: making them costs more than small calls do

@@ -13,7 +13,7 @@ from typing import Any, final
 import numpy as np
 
 from sparsae.checkpoint import Checkpoint, Found, check_identity, check_place, find
-from sparsae.engine import Passes
+from sparsae.engine.engine import Passes
 from sparsae.errors import CheckpointWarning, ParameterError
 from sparsae.loop import COLUMNS, Counts, Keeper, Loop, Row
 from sparsae.metrics import metrics, variance_sum

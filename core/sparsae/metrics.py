@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sparsae.source import CHECK_BYTES, Source
+from sparsae.engine.sources import CHECK_BYTES, Source
 
 DEAD = 0.1  # a unit whose mean activation is below this share of rho: practically never on
 SATURATED = 0.9  # a unit whose mean activation is above this: practically always on

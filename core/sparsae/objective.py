@@ -13,19 +13,19 @@ from numpy.typing import ArrayLike, NDArray
 
 from sparsae._types import Output
 from sparsae.cost import Terms, check_settings, sparsity_terms
-from sparsae.engine import Engine, Passes, choose_storage
+from sparsae.engine.engine import Engine, Passes, choose_storage
+from sparsae.engine.guard import ROWS as GUARD_ROWS
+from sparsae.engine.guard import check_kernel
+from sparsae.engine.partition import Plan
+from sparsae.engine.setup import hold, pose
+from sparsae.engine.sources import Source, common_dtype
 from sparsae.errors import DataError, ThreadsWarning
-from sparsae.guard import ROWS as GUARD_ROWS
-from sparsae.guard import check_kernel
 from sparsae.machine.threads import pools
 from sparsae.model import Parameters, check_output, check_parameters, check_size
 from sparsae.plugins.autoselect import fastest
 from sparsae.plugins.contract import Backend, Problem
 from sparsae.plugins.selection import AUTO, Selected, list_backends, select, wish
-from sparsae.problem import hold, pose
 from sparsae.receipt import Receipt, digest, versions
-from sparsae.rows import Plan
-from sparsae.source import Source, common_dtype
 
 AUTO_ROWS = 20_000  # `auto` times candidates on no more rows than these
 

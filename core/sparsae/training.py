@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 
 from sparsae._types import Output
 from sparsae.checkpoint import Checkpoint
-from sparsae.engine import Passes
+from sparsae.engine.engine import Passes
 from sparsae.errors import ConvergenceWarning
 from sparsae.fit import Fit, Settings, adopt, finish, starting_point
 from sparsae.interrupt import interruptible

@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 
 import sparsae
-from sparsae import Backend, BackendError, DataError, Kernel, Objective, ParameterError, Parameters, mapped
-from sparsae.engine import choose_storage
-from sparsae.problem import choose_block_rows
-from sparsae.source import Source
+from sparsae import Backend, BackendError, DataError, Kernel, Objective, ParameterError, Parameters
+from sparsae.engine import memmap as mapped
+from sparsae.engine.engine import choose_storage
+from sparsae.engine.setup import choose_block_rows
+from sparsae.engine.sources import Source
 
 
 def data(m, n, *, dtype=np.float64, seed=0):
@@ -372,7 +373,7 @@ def test_block_rows_too_large_for_memory_are_refused(monkeypatch):
     problem = sparsae.Problem(n_visible=64, n_hidden=25, dtype=np.dtype(np.float64))
     dot = sparsae.get_backend("dot")
     assert choose_block_rows(10**6, dot, problem, 1000) == 1000
-    monkeypatch.setattr("sparsae.problem.memory_limit", lambda: 1 << 30)
+    monkeypatch.setattr("sparsae.engine.setup.memory_limit", lambda: 1 << 30)
     with pytest.raises(ParameterError, match=r"block_rows=1000000 needs about 2.7 GiB.*allows 94254 rows"):
         choose_block_rows(10**6, dot, problem, 10**7)
     assert choose_block_rows(None, sparsae.get_backend("numpy"), problem, 10**7) == 94254

@@ -320,7 +320,7 @@ def test_the_guard_sees_every_sum(change):
 
     import sparsae
     from sparsae.cost import sparsity_terms
-    from sparsae.guard import check_kernel
+    from sparsae.engine.guard import check_kernel
 
     right = sparsae.get_backend("numpy").kernel
 

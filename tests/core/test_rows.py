@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sparsae import Problem, Sums
-from sparsae.rows import Plan, Tree, cache_rows, tree_sum
+from sparsae.engine.partition import Plan, Tree, cache_rows, tree_sum
 
 
 @given(st.integers(1, 5000), st.integers(1, 600))

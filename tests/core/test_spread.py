@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 import sparsae
-from sparsae import spread
-from sparsae.spread import Spread
+from sparsae.engine import cpu_balance as spread
+from sparsae.engine.cpu_balance import Spread
 
 pytestmark = pytest.mark.skipif(spread._CURRENT_CPU is None, reason="no sched_getcpu or no affinity on this system")
 ALLOWED = {0, 1, 2, 3}

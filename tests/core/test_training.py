@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 
 import sparsae
 from sparsae import ConvergenceWarning, Parameters, Stop, TrainResult, train
+from sparsae.engine.sources import Source
 from sparsae.interrupt import interruptible
 from sparsae.metrics import metrics, variance_sum
 from sparsae.optimize import LBFGS, Adam, StepMethod
-from sparsae.source import Source
 
 Array = NDArray[Any]
 QUIET = "ignore::sparsae.ConvergenceWarning"

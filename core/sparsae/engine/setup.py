@@ -6,14 +6,14 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 
-from sparsae.engine import SHARE
+from sparsae.engine.engine import SHARE
+from sparsae.engine.partition import ALIGN, cache_rows
 from sparsae.errors import BackendDeclinedError, ParameterError
 from sparsae.machine.resources import memory_limit
 from sparsae.machine.threads import Grant, grant, limit
 from sparsae.model import check_size
 from sparsae.plugins.contract import Backend, Problem
 from sparsae.plugins.selection import requested_threads
-from sparsae.rows import ALIGN, cache_rows
 
 
 def pose(

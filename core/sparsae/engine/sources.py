@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sparsae._types import FLOATS, Array
+from sparsae.engine.memmap import MappedFile
 from sparsae.errors import DataError
-from sparsae.mapped import MappedFile
 
 CHECK_BYTES = 1 << 22  # checked in pieces of this size, so that no temporary grows with the data
 

@@ -15,14 +15,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sparsae._types import Array
+from sparsae.engine.partition import Plan, Tree, tree_sum
+from sparsae.engine.sources import Source
+from sparsae.engine.workers import Run, Stopped, WorkerPool
 from sparsae.errors import BackendBrokenError, BackendError, ParameterError, SparsaeError
 from sparsae.machine.resources import memory_limit
 from sparsae.model import Parameters
 from sparsae.plugins.contract import Backend, Kernel, Problem
 from sparsae.plugins.sums import Sums
-from sparsae.rows import Plan, Tree, tree_sum
-from sparsae.source import Source
-from sparsae.workers import Run, Stopped, WorkerPool
 
 Passes = Literal["auto", 1, 2]
 SHARE = 4  # prepared copies and kept activations may take one part in this many of the memory limit

@@ -8,10 +8,10 @@ from itertools import count
 from queue import SimpleQueue
 from typing import final
 
+from sparsae.engine.cpu_balance import Spread
 from sparsae.errors import BackendError, SparsaeError
 from sparsae.machine.threads import limit_this_worker
 from sparsae.plugins.contract import Kernel
-from sparsae.spread import Spread
 
 Task = Callable[[Kernel, int], None]
 

@@ -10,13 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sparsae._types import Array
-from sparsae.engine import Engine, Storage
+from sparsae.engine.engine import Engine, Storage
+from sparsae.engine.partition import Plan
+from sparsae.engine.sources import Source
 from sparsae.errors import BackendWrongError
 from sparsae.model import Parameters
 from sparsae.plugins.contract import Backend, Problem
 from sparsae.reference import ERROR_CONSTANT, Judgement, judge
-from sparsae.rows import Plan
-from sparsae.source import Source
 
 ROWS = 64
 FIRST_BLOCK = 41  # the rest are 23: a kernel that relies on full blocks is found out
