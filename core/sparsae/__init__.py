@@ -13,8 +13,8 @@ from sparsae.version import __version__ as __version__
 
 if TYPE_CHECKING:
     from sparsae._types import Array as Array
+    from sparsae.backpropagation import backprop as backprop
     from sparsae.checkpoint import Checkpoint as Checkpoint
-    from sparsae.direct import backprop as backprop
     from sparsae.model import Parameters as Parameters
     from sparsae.model import decode as decode
     from sparsae.model import encode as encode
@@ -57,7 +57,7 @@ _HOME = {
     "Status": "result",
     "Sums": "plugins.sums",
     "TrainResult": "result",
-    "backprop": "direct",
+    "backprop": "backpropagation",
     "cost_and_gradient": "objective",
     "decode": "model",
     "encode": "model",

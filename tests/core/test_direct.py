@@ -5,7 +5,7 @@ import pytest
 
 import sparsae
 from sparsae import Backend, DataError, Kernel, Parameters
-from sparsae.direct import _pieces
+from sparsae.backpropagation import _pieces
 
 
 def activations(m, n, p, dtype=np.float64):

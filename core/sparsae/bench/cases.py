@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sparsae._types import Array
+from sparsae.backpropagation import backprop
 from sparsae.bench.settings import TRAIN_EVALUATIONS, Heat
-from sparsae.direct import backprop
 from sparsae.errors import ConvergenceWarning
 from sparsae.machine.threads import limit
 from sparsae.model import Parameters, sigmoid
