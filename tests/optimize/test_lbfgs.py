@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from sparsae import OptimizationError, ParameterError
 from sparsae.optimize import LBFGS
-from sparsae.optimize.pairs import Pairs
+from sparsae.optimize.lbfgs_history import Pairs
 
 Vector = NDArray[np.float64]
 Fun = Callable[[Vector], tuple[float, Vector]]

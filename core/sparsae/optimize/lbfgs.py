@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from sparsae.errors import OptimizationError, ParameterError
 from sparsae.model import check_size
 from sparsae.optimize.base import Function, Outcome, StepMethod, Vector, is_finite
+from sparsae.optimize.lbfgs_history import Pairs
 from sparsae.optimize.linesearch import Found, Point, strong_wolfe
-from sparsae.optimize.pairs import Pairs
 
 LEAST_MEMORY, MOST_MEMORY = 5, 100
 _EPS = float(np.finfo(np.float64).eps)
