@@ -14,7 +14,6 @@ from sparsae.version import __version__ as __version__
 if TYPE_CHECKING:
     from sparsae._types import Array as Array
     from sparsae.backpropagation import backprop as backprop
-    from sparsae.checkpoint import Checkpoint as Checkpoint
     from sparsae.model import Parameters as Parameters
     from sparsae.model import decode as decode
     from sparsae.model import encode as encode
@@ -22,7 +21,6 @@ if TYPE_CHECKING:
     from sparsae.objective import Evaluation as Evaluation
     from sparsae.objective import Objective as Objective
     from sparsae.objective import cost_and_gradient as cost_and_gradient
-    from sparsae.observers import Progress as Progress
     from sparsae.plugins.contract import Backend as Backend
     from sparsae.plugins.contract import Kernel as Kernel
     from sparsae.plugins.contract import Problem as Problem
@@ -32,31 +30,33 @@ if TYPE_CHECKING:
     from sparsae.plugins.selection import use_backend as use_backend
     from sparsae.plugins.sums import Sums as Sums
     from sparsae.receipt import Receipt as Receipt
-    from sparsae.result import History as History
-    from sparsae.result import Status as Status
-    from sparsae.result import TrainResult as TrainResult
-    from sparsae.stopping import Stop as Stop
-    from sparsae.store import load as load
-    from sparsae.store import save as save
-    from sparsae.training import train as train
+    from sparsae.training.checkpoint import Checkpoint as Checkpoint
+    from sparsae.training.model_file import load as load
+    from sparsae.training.model_file import save as save
+    from sparsae.training.observers import Progress as Progress
+    from sparsae.training.result import History as History
+    from sparsae.training.result import Status as Status
+    from sparsae.training.result import TrainResult as TrainResult
+    from sparsae.training.stopping import Stop as Stop
+    from sparsae.training.train import train as train
 
 
 _HOME = {
-    "Checkpoint": "checkpoint",
-    "Stop": "stopping",
+    "Checkpoint": "training.checkpoint",
+    "Stop": "training.stopping",
     "Array": "_types",
     "Backend": "plugins.contract",
     "Evaluation": "objective",
     "Kernel": "plugins.contract",
-    "History": "result",
+    "History": "training.result",
     "Objective": "objective",
     "Parameters": "model",
-    "Progress": "observers",
+    "Progress": "training.observers",
     "Problem": "plugins.contract",
     "Receipt": "receipt",
-    "Status": "result",
+    "Status": "training.result",
     "Sums": "plugins.sums",
-    "TrainResult": "result",
+    "TrainResult": "training.result",
     "backprop": "backpropagation",
     "cost_and_gradient": "objective",
     "decode": "model",
@@ -64,10 +64,10 @@ _HOME = {
     "get_backend": "plugins.selection",
     "hookimpl": "plugins.registry",
     "list_backends": "plugins.selection",
-    "load": "store",
-    "save": "store",
+    "load": "training.model_file",
+    "save": "training.model_file",
     "sigmoid": "model",
-    "train": "training",
+    "train": "training.train",
     "use_backend": "plugins.selection",
 }
 _ERRORS = (

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from sparsae._types import Array
 from sparsae.errors import MissingExtraError, ParameterError
 from sparsae.files import atomic_write
-from sparsae.result import History
+from sparsae.training.result import History
 
 MOST_TILES = 400
 FORMATS = ("png", "svg", "pdf")

@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 
 from sparsae import FileAccessError, load
-from sparsae.checkpoint import load as load_checkpoint
 from sparsae.cli import main
-from sparsae.logs import JsonLog
+from sparsae.training.checkpoint import load as load_checkpoint
+from sparsae.training.json_log import JsonLog
 
 COMMAND = [sys.executable, "-c", "from sparsae.cli import main; main()"]
 

@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 
 import sparsae
 from sparsae import Checkpoint, CheckpointError, CheckpointWarning, TrainResult, train
-from sparsae.checkpoint import load, previous
 from sparsae.optimize import LBFGS, Adam, StepMethod
+from sparsae.training.checkpoint import load, previous
 
 Array = NDArray[Any]
 QUIET = "ignore::sparsae.ConvergenceWarning"

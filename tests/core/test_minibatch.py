@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 import sparsae
 from sparsae import DataError, Objective, train
-from sparsae.minibatch import Epochs, MiniBatches
 from sparsae.optimize import SGD, Adam
+from sparsae.training.minibatch import Epochs, MiniBatches
 
 Array = NDArray[Any]
 QUIET = "ignore::sparsae.ConvergenceWarning"

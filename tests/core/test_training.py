@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 import sparsae
 from sparsae import ConvergenceWarning, Parameters, Stop, TrainResult, train
 from sparsae.engine.sources import Source
-from sparsae.interrupt import interruptible
-from sparsae.metrics import metrics, variance_sum
 from sparsae.optimize import LBFGS, Adam, StepMethod
+from sparsae.training.interrupt import interruptible
+from sparsae.training.metrics import metrics, variance_sum
 
 Array = NDArray[Any]
 QUIET = "ignore::sparsae.ConvergenceWarning"

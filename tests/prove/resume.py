@@ -19,11 +19,11 @@ from pathlib import Path
 import numpy as np
 
 import sparsae
-from sparsae.checkpoint import load, previous
 from sparsae.data import load as load_data
 from sparsae.errors import SparsaeError
-from sparsae.logs import JsonLog
 from sparsae.optimize import get_method
+from sparsae.training.checkpoint import load, previous
+from sparsae.training.json_log import JsonLog
 
 EXACT = ("iteration", "evaluations", "cost", "squared_error", "weight_decay", "sparsity", "gradient_max")
 SETTINGS = {"lbfgs": {}, "adam": {"batch_rows": 1024}}  # ten mini-batches an epoch: quick enough to be killed often

@@ -24,8 +24,8 @@ from sparsae.machine.threads import limit
 from sparsae.model import Parameters, sigmoid
 from sparsae.objective import Objective
 from sparsae.reference import Judgement, judge
-from sparsae.stopping import Stop
-from sparsae.training import train
+from sparsae.training.stopping import Stop
+from sparsae.training.train import train
 
 ALIGNMENT = 64
 RHO, BETA, WEIGHT_DECAY = 0.01, 3.0, 1e-4

@@ -45,12 +45,12 @@ def take_loop(options: dict[str, Any], *, goal: Path, dataset: Any, n_hidden: in
     SparsaeError
         When an option cannot be used; nothing has been computed then.
     """
-    from sparsae.checkpoint import Checkpoint
     from sparsae.errors import ParameterError
-    from sparsae.logs import JsonLog
     from sparsae.optimize import get_method
-    from sparsae.stopping import Stop
-    from sparsae.store import load
+    from sparsae.training.checkpoint import Checkpoint
+    from sparsae.training.json_log import JsonLog
+    from sparsae.training.model_file import load
+    from sparsae.training.stopping import Stop
 
     taken = {name: options.pop(name) for name in list(options) if name in _NAMES}
     settings = {name: taken[name] for name in SETTINGS if taken[name] is not None}

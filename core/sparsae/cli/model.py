@@ -56,7 +56,7 @@ def _apply(what: str, model: Path, data: str, out: Path, options: dict[str, Any]
     import numpy as np
 
     from sparsae.files import atomic_write, check_writable
-    from sparsae.store import load
+    from sparsae.training.model_file import load
 
     goal = check_writable(out, force=options.pop("force"))
     result = load(model)
@@ -85,7 +85,7 @@ def plot(*, model: Path, out: Path | None, what: str, image_shape: str | None, f
     """Draw what the hidden units look for, or the cost curve."""
     from sparsae.files import check_writable
     from sparsae.plots import plot_features, plot_history
-    from sparsae.store import load
+    from sparsae.training.model_file import load
 
     goal = check_writable(out or model.with_name(f"{model.stem}-{what}.png"), force=force)
     result = load(model)
@@ -113,9 +113,9 @@ def info(*, model: Path, as_json: bool) -> None:
 
     Of a checkpoint, also while its fit is running: where the fit stands.
     """
-    from sparsae.checkpoint import is_checkpoint
     from sparsae.cli.train import figures, summary
-    from sparsae.store import load
+    from sparsae.training.checkpoint import is_checkpoint
+    from sparsae.training.model_file import load
 
     if is_checkpoint(model):
         _checkpoint_info(model, as_json=as_json)
@@ -156,7 +156,7 @@ _TERMS = {name: f"  {name.replace('_', ' ')}" for name in ("squared_error", "wei
 
 def _checkpoint_info(path: Path, *, as_json: bool) -> None:
     """Print where a fit stands."""
-    from sparsae.checkpoint import load
+    from sparsae.training.checkpoint import load
 
     saved = load(path)
     header, receipt, identity = saved.header, saved.header["receipt"], saved.header["identity"]

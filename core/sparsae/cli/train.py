@@ -44,9 +44,9 @@ def train(*, data: str, out: Path | None, quiet: bool, as_json: bool, **options:
     from sparsae.cli.options import load_data
     from sparsae.cli.progress import Reporter
     from sparsae.files import check_writable
-    from sparsae.interrupt import interruptible
-    from sparsae.store import save
-    from sparsae.training import train as fit
+    from sparsae.training.interrupt import interruptible
+    from sparsae.training.model_file import save
+    from sparsae.training.train import train as fit
 
     # Going on with a fit replaces what its first part has written.
     goal = check_writable(out or Path("model.npz"), force=options.pop("force") or options["resume"])

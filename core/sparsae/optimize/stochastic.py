@@ -1,6 +1,6 @@
 """Adam and stochastic gradient descent with momentum: one update from one noisy gradient.
 
-Which rows make a mini-batch, and what its gradient is, stands in `sparsae.minibatch`.
+Which rows make a mini-batch, and what its gradient is, stands in `sparsae.training.minibatch`.
 """
 
 from __future__ import annotations

@@ -12,22 +12,22 @@ from typing import Any, final
 
 import numpy as np
 
-from sparsae.checkpoint import Checkpoint, Found, check_identity, check_place, find
 from sparsae.engine.engine import Passes
 from sparsae.errors import CheckpointWarning, ParameterError
-from sparsae.loop import COLUMNS, Counts, Keeper, Loop, Row
-from sparsae.metrics import metrics, variance_sum
-from sparsae.minibatch import Epochs
 from sparsae.model import Parameters, check_parameters, check_size
 from sparsae.objective import Objective
-from sparsae.observers import ObserverSet, Progress
 from sparsae.optimize import AnyMethod, Method, StepMethod, StochasticMethod, describe, get_method
 from sparsae.optimize.base import State, Vector
 from sparsae.plugins.contract import Backend
 from sparsae.plugins.selection import AUTO, wish
 from sparsae.receipt import Receipt
-from sparsae.result import TrainResult
-from sparsae.stopping import Stop, status
+from sparsae.training.checkpoint import Checkpoint, Found, check_identity, check_place, find
+from sparsae.training.loop import COLUMNS, Counts, Keeper, Loop, Row
+from sparsae.training.metrics import metrics, variance_sum
+from sparsae.training.minibatch import Epochs
+from sparsae.training.observers import ObserverSet, Progress
+from sparsae.training.result import TrainResult
+from sparsae.training.stopping import Stop, status
 
 
 @final

@@ -12,19 +12,19 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from sparsae._types import Output
-from sparsae.checkpoint import Checkpoint
 from sparsae.engine.engine import Passes
 from sparsae.errors import ConvergenceWarning
-from sparsae.fit import Fit, Settings, adopt, finish, starting_point
-from sparsae.interrupt import interruptible
-from sparsae.loop import Loop
 from sparsae.model import Parameters
 from sparsae.objective import Objective
-from sparsae.observers import ObserverSet
 from sparsae.optimize import AnyMethod
 from sparsae.plugins.contract import Backend
-from sparsae.result import TrainResult
-from sparsae.stopping import Stop
+from sparsae.training.checkpoint import Checkpoint
+from sparsae.training.fit import Fit, Settings, adopt, finish, starting_point
+from sparsae.training.interrupt import interruptible
+from sparsae.training.loop import Loop
+from sparsae.training.observers import ObserverSet
+from sparsae.training.result import TrainResult
+from sparsae.training.stopping import Stop
 
 
 def train(

@@ -17,7 +17,7 @@ from sparsae.errors import FileAccessError, FileFormatError, FileMissingError, S
 from sparsae.files import atomic_write
 from sparsae.model import Parameters, check_parameters
 from sparsae.receipt import Receipt
-from sparsae.result import History, Status, TrainResult
+from sparsae.training.result import History, Status, TrainResult
 
 FORMAT = "sparsae model"
 VERSION = 1

@@ -9,7 +9,7 @@ import numpy as np
 
 from sparsae.errors import ParameterError
 from sparsae.model import check_size
-from sparsae.result import Reason, Status
+from sparsae.training.result import Reason, Status
 
 
 @final

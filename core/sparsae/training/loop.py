@@ -12,13 +12,13 @@ from typing import Any, NamedTuple, TypeVar, final
 import numpy as np
 from numpy.typing import NDArray
 
-from sparsae.checkpoint import Checkpoint, Saved, save
 from sparsae.errors import CheckpointWarning
-from sparsae.interrupt import Interrupt
 from sparsae.objective import Evaluation, Objective
 from sparsae.optimize.base import Method, State, Vector
-from sparsae.result import History, Reason
-from sparsae.stopping import Stop, converged
+from sparsae.training.checkpoint import Checkpoint, Saved, save
+from sparsae.training.interrupt import Interrupt
+from sparsae.training.result import History, Reason
+from sparsae.training.stopping import Stop, converged
 
 T = TypeVar("T")
 COLUMNS = (

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import final
 
 from sparsae.errors import FileAccessError
-from sparsae.observers import Progress
+from sparsae.training.observers import Progress
 
 
 @final

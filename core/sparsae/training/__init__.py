@@ -1,0 +1,1 @@
+"""Training: the fit around an optimiser, checkpoints, results, observers."""
