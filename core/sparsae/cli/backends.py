@@ -126,7 +126,7 @@ def _print_sum(report: Report) -> None:
 @click.option("--dir", "folder", type=click.Path(path_type=Path), help="Folder to make; sparsae-NAME when left out.")
 def new_backend(*, name: str, folder: Path | None) -> None:
     """Write a new backend called NAME: a distribution that installs and passes the kit as it is."""
-    from sparsae.testing.skeleton import write
+    from sparsae.testing.template import write
 
     folder = folder or Path(f"sparsae-{name}")
     for path in write(name, folder):

@@ -24,7 +24,7 @@ from sparsae.model import Parameters
 from sparsae.objective import Objective
 from sparsae.plugins.contract import CONTRACT, OLDEST_CONTRACT, Kernel, Problem
 from sparsae.plugins.sums import Sums
-from sparsae.testing.subject import SETTINGS, Subject, Unverified
+from sparsae.testing.harness import SETTINGS, Subject, Unverified
 
 HEAVY = ("numba", "jax", "torch", "tensorflow", "numexpr", "cupy", "pandas", "dask", "sklearn", "matplotlib")
 PATIENCE = 120.0  # seconds

@@ -14,7 +14,7 @@ from sparsae.errors import ParameterError
 from sparsae.plugins.contract import Backend
 from sparsae.plugins.selection import select
 from sparsae.testing import behaviour, honesty, hostile, oracles
-from sparsae.testing.subject import Subject, Unverified
+from sparsae.testing.harness import Subject, Unverified
 from sparsae.version import __version__
 
 Outcome = Literal["pass", "fail", "unverified", "declined"]

@@ -11,7 +11,7 @@ from sparsae.cost import sparsity_terms
 from sparsae.model import Parameters
 from sparsae.plugins.sums import Sums
 from sparsae.reference import judge
-from sparsae.testing.subject import SETTINGS, Subject
+from sparsae.testing.harness import SETTINGS, Subject
 
 
 def reference(s: Subject) -> None:

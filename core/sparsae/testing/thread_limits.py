@@ -10,7 +10,7 @@ from pathlib import Path
 from sparsae.errors import ThreadsWarning
 from sparsae.machine.resources import affinity_cpus
 from sparsae.objective import Objective
-from sparsae.testing.subject import SETTINGS, Subject, Unverified
+from sparsae.testing.harness import SETTINGS, Subject, Unverified
 
 TASKS = Path("/proc/self/task")
 MARGIN = 0.35  # of a thread: what the interpreter, the clock and a spinning pool that goes to sleep may add

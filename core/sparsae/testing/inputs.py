@@ -13,7 +13,7 @@ import numpy as np
 from sparsae._types import Array
 from sparsae.model import Parameters
 from sparsae.plugins.sums import Sums
-from sparsae.testing.subject import Subject
+from sparsae.testing.harness import Subject
 
 
 def layouts(X: Array, folder: Path) -> dict[str, Any]:
