@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
 import shutil
 import subprocess
 from html.parser import HTMLParser
-from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.support import simulated
 
 from sparsae.bench.html import page
 from sparsae.bench.record import Session, split
 from sparsae.bench.settings import Settings
-
-spec = importlib.util.spec_from_file_location("simulated_pages", Path(__file__).with_name("simulated.py"))
-simulated = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(simulated)
 
 TIMES = {"numpy": 1.5e-6, "einsum": 1.5e-6, "dot": 0.8e-6}
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")

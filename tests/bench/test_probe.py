@@ -79,7 +79,7 @@ def test_garbage_on_the_pipe_is_refused(tmp_path: object) -> None:
 
 def test_what_a_task_prints_does_not_disturb() -> None:
     """Answers travel on a pipe of their own: a library that prints does no harm."""
-    with Probe("tests.bench.loud:make", {}, environment={"PYTHONPATH": _root()}, name="loud") as probe:
+    with Probe("tests.support.loud:make", {}, environment={"PYTHONPATH": _root()}, name="loud") as probe:
         probe.ready()
         assert probe.error() == 0.0
 

@@ -28,7 +28,7 @@ SIZE = (60, 8, 3)
 def fake_octave(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """An octave-cli on the PATH that computes in NumPy."""
     command = tmp_path / "octave-cli"
-    script = Path(__file__).with_name("fake_octave.py")
+    script = Path(__file__).parents[1] / "support" / "fake_octave.py"
     command.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{script}"\n')
     command.chmod(command.stat().st_mode | stat.S_IXUSR)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
+from tests.support import strangers
 
 from sparsae.bench import race as race_module
 from sparsae.bench.race import choose_cpus, environment, run
@@ -19,10 +18,6 @@ from sparsae.bench.record import Recorder, read
 from sparsae.bench.settings import PEAK, Settings
 from sparsae.bench.standings import standings
 from sparsae.errors import BackendNotFoundError, ParameterError
-
-spec = importlib.util.spec_from_file_location("strangers_source", Path(__file__).with_name("strangers.py"))
-strangers = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(strangers)
 
 RACE = """
 import sys

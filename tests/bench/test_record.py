@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import math
 import re
@@ -11,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from tests.support import simulated
 
 from sparsae.bench.compare import compare_sessions, same_tiers
 from sparsae.bench.record import Recorder, Session, check_baseline, conditions, read
@@ -19,10 +19,6 @@ from sparsae.bench.standings import MEANING, standings
 from sparsae.bench.words import HEADINGS, remarks
 from sparsae.errors import FileAccessError, FileFormatError, FileMissingError, OutputExistsError, ParameterError
 from sparsae.machine.facts import cpu_name
-
-spec = importlib.util.spec_from_file_location("simulated_sessions", Path(__file__).with_name("simulated.py"))
-simulated = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(simulated)
 
 TIMES = {"numpy": 1.5e-6, "einsum": 1.5e-6, "dot": 0.8e-6}
 

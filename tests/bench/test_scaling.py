@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
-from pathlib import Path
-
 import pytest
+from tests.support import simulated
 
 from sparsae.bench.plot import draw
 from sparsae.bench.record import Session
 from sparsae.bench.scaling import series, sweep
 from sparsae.bench.settings import Settings
-
-spec = importlib.util.spec_from_file_location("simulated_scaling", Path(__file__).with_name("simulated.py"))
-simulated = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(simulated)
 
 TIMES = {"numpy": 1.5e-6, "dot": 0.8e-6}
 

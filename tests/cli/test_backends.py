@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 import sparsae
-from sparsae.testing import skeleton
+from sparsae.testing import template as skeleton
 
 ROOT = Path(__file__).parent.parent.parent
 

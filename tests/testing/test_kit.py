@@ -15,7 +15,7 @@ import sparsae
 from sparsae.testing import BackendConformance, check
 from sparsae.testing.runner import CHECKS, run_one
 
-HERE = Path(__file__).parent
+HERE = Path(__file__).parents[1] / "support"
 sys.path.insert(0, str(HERE))
 import mutants  # noqa: E402 (a module of its own, so that its kernels pickle by name)
 
@@ -113,7 +113,7 @@ def test_a_check_that_never_calls_the_kernel_fails(monkeypatch):
 
 def test_where_threads_cannot_be_measured_it_is_said(monkeypatch, tmp_path):
     """Without schedstat CPU time counts; on one CPU even that tells nothing, and the verdict is no pass."""
-    from sparsae.testing import honesty
+    from sparsae.testing import thread_limits as honesty
 
     monkeypatch.setattr(honesty, "TASKS", tmp_path / "none")
     assert run_one(mutants.make(mutants.Twin), "thread_limit", "float64", quick=True).outcome in ("pass", "unverified")

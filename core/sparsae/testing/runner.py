@@ -13,7 +13,7 @@ import numpy as np
 from sparsae.errors import ParameterError
 from sparsae.plugins.contract import Backend
 from sparsae.plugins.selection import select
-from sparsae.testing import behaviour, honesty, hostile, oracles
+from sparsae.testing import behaviour, correctness, inputs, thread_limits
 from sparsae.testing.harness import Subject, Unverified
 from sparsae.version import __version__
 
@@ -24,23 +24,23 @@ CHECKS: dict[str, Callable[[Subject], None]] = {
     for function in (
         behaviour.registration,
         behaviour.light_discovery,
-        oracles.reference,
-        oracles.small_shapes,
-        oracles.gradient,
-        oracles.closed_forms,
-        oracles.invariants,
-        oracles.backprop,
-        oracles.one_block,
-        hostile.memory_layouts,
-        hostile.inputs_untouched,
-        hostile.saturated,
+        correctness.reference,
+        correctness.small_shapes,
+        correctness.gradient,
+        correctness.closed_forms,
+        correctness.invariants,
+        correctness.backprop,
+        correctness.one_block,
+        inputs.memory_layouts,
+        inputs.inputs_untouched,
+        inputs.saturated,
         behaviour.same_bits,
         behaviour.aliasing,
         behaviour.shared_pieces,
         behaviour.two_threads,
         behaviour.workers,
         behaviour.global_state,
-        honesty.thread_limit,
+        thread_limits.thread_limit,
     )
 }
 WITHOUT_KERNEL = {"registration", "light_discovery"}
