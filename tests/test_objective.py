@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 import sparsae
 from sparsae import DataError, Objective, ParameterError, Parameters
 from sparsae.cost import sparsity_terms
-from sparsae.reference import judge
+from sparsae.reference import evaluate_reference
 
 DTYPES = [np.float64, np.float32]
 
@@ -25,7 +25,7 @@ def problem(m, n, p, *, seed=0, scale=1.0):
 
 def assert_within(cost, gradient, parameters, X, dtype, **settings):
     """Cost and every component of the gradient lie within the error model around the reference."""
-    judgement = judge(parameters, X, **settings)
+    judgement = evaluate_reference(parameters, X, **settings)
     cost_bound, bounds = judgement.bound(dtype)
     assert abs(cost - judgement.cost) <= cost_bound
     for name, got, true, bound in zip(Parameters._fields, gradient, judgement.gradient, bounds, strict=True):
@@ -53,7 +53,7 @@ def test_promised_relative_accuracy_in_float64(backend, dtype, digits):
     """1e-12 relative in float64 where rho_hat lies in [0.001, 0.999]; in float32 that times the ratio of eps."""
     made = Parameters.random(64, 25, seed=2)
     cost, gradient = sparsae.cost_and_gradient(made, digits.astype(dtype), backend=backend, dtype=dtype)
-    judgement = judge(made, digits.astype(dtype))
+    judgement = evaluate_reference(made, digits.astype(dtype))
     assert 0.001 < judgement.rho_hat.min() < judgement.rho_hat.max() < 0.999
     tolerance = 1e-12 if dtype == np.float64 else 1e-12 * 2.0**29
     assert abs(cost - judgement.cost) <= tolerance * judgement.cost

@@ -5,7 +5,7 @@ import pytest
 
 import sparsae
 from sparsae import Parameters
-from sparsae.reference import judge
+from sparsae.reference import evaluate_reference
 
 MLPACK = [(1.0, 1.190472606540), (0.0, 0.150000000000), (-1.0, 0.048800332266)]
 
@@ -29,9 +29,11 @@ def test_costs_published_with_mlpack_are_reproduced(backend, value, cost):
 
 @pytest.mark.parametrize(("value", "cost"), MLPACK)
 def test_the_reference_reproduces_mlpack_too(value, cost):
-    """The judge is held to the same published numbers."""
+    """The reference is held to the same published numbers."""
     X = np.repeat(np.arange(1, 6)[:, None] / 10, 5, axis=1)
-    np.testing.assert_allclose(judge(constant(value, 5, 3), X, beta=0, weight_decay=0).cost, cost, rtol=0, atol=6e-13)
+    np.testing.assert_allclose(
+        evaluate_reference(constant(value, 5, 3), X, beta=0, weight_decay=0).cost, cost, rtol=0, atol=6e-13
+    )
 
 
 @pytest.mark.parametrize(("x", "cost", "db2"), [(0.5, 47.785923465382, 0.0), (0.1, 52.905923465382, 0.1)])

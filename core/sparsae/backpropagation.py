@@ -9,14 +9,14 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from sparsae._types import Array, Output
-from sparsae.engine.partition import SEGMENTS, Plan, Tree
-from sparsae.engine.setup import hold, pose
-from sparsae.engine.sources import Source, common_dtype
+from sparsae.engine.partition import SEGMENTS, Partition, TreeSum
+from sparsae.engine.setup import hold, resolve_problem
+from sparsae.engine.sources import DataSource, common_dtype
 from sparsae.engine.workers import WorkerPool
 from sparsae.errors import DataError, ParameterError
 from sparsae.model import Parameters, check_output
 from sparsae.plugins.contract import Backend, Kernel, Problem
-from sparsae.plugins.selection import AUTO, select, wish
+from sparsae.plugins.selection import AUTO, requested_backend, select
 
 LEAST_PIECE = 1500  # rows that make a call worth its 20 microseconds
 _LOCAL = threading.local()  # the kernels of the last call in this thread: making them costs more than small calls do
@@ -76,7 +76,7 @@ def backprop(
     Computed in the dtype of `a1`, float32 or float64, else float64.  Values are not checked: NaN in gives NaN out.
     """
     check_output(output)
-    source = Source(np.asarray(a1), "a1")
+    source = DataSource(np.asarray(a1), "a1")
     dtype = common_dtype(source, None)
     given = {"a1": a1, "a2": a2, "a3": a3, "W2": W2, "sparsity": sparsity}
     if target is not None and target is not a1:
@@ -92,24 +92,24 @@ def backprop(
             f"a2 (n_samples, n_hidden), W2 (n_visible, n_hidden), sparsity (n_hidden,)."
         )
 
-    if wish(backend)[1] == AUTO:
+    if requested_backend(backend)[1] == AUTO:
         raise ParameterError("auto times whole evaluations; for backprop name a backend, such as 'fused'.")
     chosen = select(backend).backend
     draft = Problem(n_visible=n, n_hidden=p, dtype=dtype, output=output)
-    share, problem = pose(chosen, draft, n_samples=m, threads=threads, block_rows=None)
+    share, problem = resolve_problem(chosen, draft, n_samples=m, threads=threads, block_rows=None)
     kernels = _kernels(chosen, problem, min(share.workers, -(-m // problem.block_rows)))
     rows = problem.block_rows
     if all(kernel.piecewise for kernel in kernels):
         rows = max(rows, -(-m // _pieces(m)))
-    plan = Plan(m, rows)
+    plan = Partition(m, rows)
     with hold(chosen, share):
         return _fold(chosen, kernels, plan, arrays)
 
 
-def _fold(backend: Backend, kernels: list[Kernel], plan: Plan, arrays: dict[str, Array]) -> Parameters:
+def _fold(backend: Backend, kernels: list[Kernel], plan: Partition, arrays: dict[str, Array]) -> Parameters:
     """Add the sums of all blocks in the engine's order, so that workers change no bit."""
     n, p = arrays["W2"].shape
-    tree = Tree(n, p, plan.n_segments, with_sparsity=False)
+    tree = TreeSum(n, p, plan.n_segments, with_sparsity=False)
     a1, a2, a3, W2, sparsity = (arrays[name] for name in ("a1", "a2", "a3", "W2", "sparsity"))
     target = arrays["target"]
 

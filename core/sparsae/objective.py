@@ -16,15 +16,15 @@ from sparsae.cost import Terms, check_settings, sparsity_terms
 from sparsae.engine.engine import Engine, Passes, choose_storage
 from sparsae.engine.guard import ROWS as GUARD_ROWS
 from sparsae.engine.guard import check_kernel
-from sparsae.engine.partition import Plan
-from sparsae.engine.setup import hold, pose
-from sparsae.engine.sources import Source, common_dtype
+from sparsae.engine.partition import Partition
+from sparsae.engine.setup import hold, resolve_problem
+from sparsae.engine.sources import DataSource, common_dtype
 from sparsae.errors import DataError, ThreadsWarning
 from sparsae.machine.threads import pools
 from sparsae.model import Parameters, check_output, check_parameters, check_size
 from sparsae.plugins.autoselect import fastest
 from sparsae.plugins.contract import Backend, Problem
-from sparsae.plugins.selection import AUTO, Selected, list_backends, select, wish
+from sparsae.plugins.selection import AUTO, Selected, list_backends, requested_backend, select
 from sparsae.receipt import Receipt, digest, versions
 
 AUTO_ROWS = 20_000  # `auto` times candidates on no more rows than these
@@ -131,14 +131,14 @@ class Objective:
         self.dtype = common_dtype(x, dtype)
         self.evaluations = 0
 
-        how, wanted = wish(backend)
+        how, wanted = requested_backend(backend)
         if wanted == AUTO:
             options = {"output": output, "dtype": self.dtype, "block_rows": block_rows, "passes": passes}
             self.selected = self._pick(how, options | {"threads": threads})
         else:
             self.selected = select(backend)
         self.backend = self.selected.backend
-        self.grant, self.problem = pose(
+        self.grant, self.problem = resolve_problem(
             self.backend,
             Problem(n_visible=self.n_visible, n_hidden=self.n_hidden, dtype=self.dtype, output=self.output),
             n_samples=self.n_samples,
@@ -152,7 +152,7 @@ class Objective:
             y,
             backend=self.backend,
             problem=self.problem,
-            plan=Plan(self.n_samples, self.problem.block_rows),
+            plan=Partition(self.n_samples, self.problem.block_rows),
             storage=storage,
             workers=self.grant.workers,
         )
@@ -226,7 +226,7 @@ class Objective:
         return Evaluation(sum(terms), gradient, terms, rho_hat, sums.squared_error)
 
     @property
-    def sources(self) -> tuple[Source, Source]:
+    def sources(self) -> tuple[DataSource, DataSource]:
         """Input and target rows: the same object when there is no separate target."""
         return self._x, self._target
 
@@ -360,10 +360,10 @@ def cost_and_gradient(
     return cost, Parameters.from_flat(gradient, objective.n_visible, objective.n_hidden)
 
 
-def _check_data(X: Any, target: Any, output: Output) -> tuple[Source, Source]:
+def _check_data(X: Any, target: Any, output: Output) -> tuple[DataSource, DataSource]:
     """Return checked sources of x and target: the same object when there is no separate target."""
-    x = Source(X, "X")
-    y = x if target is None or target is X else Source(target, "target")
+    x = DataSource(X, "X")
+    y = x if target is None or target is X else DataSource(target, "target")
     if y.shape != x.shape:
         raise DataError(f"target has shape {y.shape} and X has {x.shape}; they must be the same.")
     for source in {x, y}:

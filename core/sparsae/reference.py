@@ -21,7 +21,7 @@ KL_EDGE = 1e-6  # outside [KL_EDGE, 1 - KL_EDGE] the sparsity term goes on along
 ERROR_CONSTANT = 1.0  # C of the error model
 
 
-class Judgement(NamedTuple):
+class Reference(NamedTuple):
     """What the reference found at one point.
 
     Attributes
@@ -69,7 +69,7 @@ class Judgement(NamedTuple):
         return factor * self.cost_scale, Parameters(*bounds)
 
 
-def judge(
+def evaluate_reference(
     parameters: Parameters,
     X: ArrayLike,
     *,
@@ -78,7 +78,7 @@ def judge(
     beta: float = 3.0,
     weight_decay: float = 1e-4,
     output: Output = "sigmoid",
-) -> Judgement:
+) -> Reference:
     """Cost and gradient of the sparse autoencoder in float64, with their error model.
 
     Shapes as in `sparsae.cost_and_gradient`; nothing is checked here.
@@ -137,7 +137,7 @@ def judge(
     cost_scale = float((reach * abs(a3 - y) + np.square(a3 - y)).sum() / m + decay + shake.sum())
     hidden = (a2 + q * z2_scale).mean(axis=0)
     most = (1 + abs(s).max() + abs(W2).sum(axis=0).max()) * (1 + abs(x).max())
-    return Judgement(float(cost), gradient, cost_scale, scale, condition, rho_hat, float(most), hidden)
+    return Reference(float(cost), gradient, cost_scale, scale, condition, rho_hat, float(most), hidden)
 
 
 def _logistic(z: Float) -> Float:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from sparsae import Objective, Parameters, Problem, Sums
-from sparsae.reference import judge
+from sparsae.reference import evaluate_reference
 from sparsae_backends._blocks import aligned, block_rows, layers_of, padded, stacked
 from sparsae_backends.fused import EXPONENT, FusedKernel, Tile
 
@@ -86,7 +86,7 @@ def test_padding_of_the_hidden_layer_changes_nothing(dtype, p):
     """Widths beside a multiple of a vector register: sums stay within the error model."""
     rng = np.random.default_rng(2)
     parameters, X = Parameters.random(10, p), rng.random((70, 10)).astype(dtype)
-    judgement = judge(parameters, X)
+    judgement = evaluate_reference(parameters, X)
     cost, gradient = Objective(X, p, backend="fused", block_rows=32)(parameters.flatten())
     cost_bound, bounds = judgement.bound(dtype)
     assert abs(cost - judgement.cost) <= cost_bound

@@ -34,7 +34,7 @@ def verdicts(races=300, seed=0, **kinds):
     found = []
     for _ in range(races):
         reference, other, twin = launches(rng, **kinds)
-        found.append(st.verdict(st.compare(other, reference), st.floor_of(twin, reference)))
+        found.append(st.verdict(st.compare(other, reference), st.noise_floor(twin, reference)))
     return found
 
 
@@ -72,7 +72,7 @@ def test_one_launch_tells_nothing():
     reference, other, twin = launches(np.random.default_rng(0), 0.5, n=1)
     effect = st.compare(other, reference)
     assert effect.interval == (0.0, math.inf)
-    assert st.verdict(effect, st.floor_of(twin, reference)) == "unknown"
+    assert st.verdict(effect, st.noise_floor(twin, reference)) == "unknown"
     assert st.verdict(effect, 0.01) == "unknown"
 
 
@@ -121,20 +121,20 @@ def test_the_floor_is_the_worst_launch_and_at_least_one_per_cent():
     """The noise floor is what a second copy of the reference showed at most; nothing below 1 % is a difference."""
     ones = {k: dict.fromkeys(range(10), 1.0) for k in range(3)}
     twin = {k: dict.fromkeys(range(10), math.exp(v)) for k, v in enumerate((0.001, -0.04, 0.002))}
-    assert st.floor_of(twin, ones) == pytest.approx(0.04)
-    assert st.floor_of(ones, ones) == 0.01
-    assert st.floor_of({0: ones[0]}, ones) is None
-    assert st.floor_of(ones, ones, least=st.QUICK_FLOOR) == 0.02
+    assert st.noise_floor(twin, ones) == pytest.approx(0.04)
+    assert st.noise_floor(ones, ones) == 0.01
+    assert st.noise_floor({0: ones[0]}, ones) is None
+    assert st.noise_floor(ones, ones, least=st.QUICK_FLOOR) == 0.02
 
 
 def test_a_pair_without_a_twin_has_the_floor_that_its_own_launches_show():
     """How far one launch strays from the mean of all: 0.03 of 0.10, 0.11, 0.15."""
     ones = {k: dict.fromkeys(range(10), 1.0) for k in range(3)}
     other = {k: dict.fromkeys(range(10), math.exp(v)) for k, v in enumerate((0.10, 0.11, 0.15))}
-    assert st.stray_of(other, ones) == pytest.approx(0.03)
-    assert st.stray_of(ones, ones) == 0.01
-    assert st.stray_of(ones, ones, least=st.QUICK_FLOOR) == 0.02
-    assert st.stray_of({0: other[0]}, ones) is None
+    assert st.pair_noise_floor(other, ones) == pytest.approx(0.03)
+    assert st.pair_noise_floor(ones, ones) == 0.01
+    assert st.pair_noise_floor(ones, ones, least=st.QUICK_FLOOR) == 0.02
+    assert st.pair_noise_floor({0: other[0]}, ones) is None
 
 
 @pytest.mark.parametrize("between", [0.002, 0.03, 0.2])
@@ -147,7 +147,7 @@ def test_a_pair_without_a_twin_wins_falsely_in_one_of_twenty_at_most(between):
             {k: dict(enumerate(np.exp(shift + rng.normal(0, 0.02, 20)))) for k, shift in enumerate(shifts)}
             for shifts in rng.normal(0, between, (2, 5))
         )
-        wins += st.verdict(st.compare(a, b), st.stray_of(a, b)) in ("faster", "slower")
+        wins += st.verdict(st.compare(a, b), st.pair_noise_floor(a, b)) in ("faster", "slower")
     assert wins <= 0.05 * trials
 
 
@@ -158,7 +158,7 @@ def test_a_quick_race_against_itself_is_nearly_always_a_tie():
     ties = 0
     for _ in range(400):
         reference, other, twin = launches(rng, n=plan["launches"], rounds=plan["rounds"])
-        floor = st.floor_of(twin, reference, least=st.QUICK_FLOOR)
+        floor = st.noise_floor(twin, reference, least=st.QUICK_FLOOR)
         ties += st.verdict(st.compare(other, reference), floor) == "tie"
     assert ties >= 396
 

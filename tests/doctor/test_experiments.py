@@ -93,9 +93,9 @@ def test_the_exit_code_follows_the_costly_findings(monkeypatch: pytest.MonkeyPat
     import sparsae.doctor
     from sparsae.cli import cli
     from sparsae.doctor import Diagnosis, Facts, Finding
-    from sparsae.machine.threads import Budget
+    from sparsae.machine.threads import CpuBudget
 
-    facts = Facts(budget=Budget(1, None, 1))
+    facts = Facts(budget=CpuBudget(1, None, 1))
     dear = Finding(key="it", severity="costs", what="It is dear.", why="So.", cost=1.5, evidence="measured", fix="stop")
     for found, code in (((dear,), 1), ((), 0)):
         diagnosis = Diagnosis(facts=facts, findings=found)

@@ -12,7 +12,7 @@ from sparsae.doctor import Diagnosis, Facts, Finding, diagnose
 from sparsae.doctor.experiments import Gain
 from sparsae.doctor.rules import experiments, findings
 from sparsae.errors import BackendBrokenError
-from sparsae.machine.threads import Budget
+from sparsae.machine.threads import CpuBudget
 from sparsae.plugins.registry import BackendRecord
 
 AVX512 = frozenset({"avx2", "fma", "avx512f", "avx512dq", "avx512bw", "avx512vl", "avx512cd"})
@@ -40,7 +40,7 @@ def machine(**changes: Any) -> Facts:
         "machine": "x86_64",
         "flags": AVX512,
         "cores": 2,
-        "budget": Budget(affinity, quota, limit),
+        "budget": CpuBudget(affinity, quota, limit),
         "pools": (pool(),),
         "others": 0.0,
         "steal": 0.0,

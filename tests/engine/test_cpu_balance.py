@@ -9,7 +9,7 @@ import pytest
 
 import sparsae
 from sparsae.engine import cpu_balance as spread
-from sparsae.engine.cpu_balance import Spread
+from sparsae.engine.cpu_balance import CpuBalancer
 
 pytestmark = pytest.mark.skipif(spread._CURRENT_CPU is None, reason="no sched_getcpu or no affinity on this system")
 ALLOWED = {0, 1, 2, 3}
@@ -39,7 +39,7 @@ def system(monkeypatch):
 
 def test_a_worker_last_seen_on_my_cpu_is_sent_to_a_free_one_and_given_its_affinity_back(system):
     """Both calls in this order, for that thread alone."""
-    workers = Spread([10, 11, 12])
+    workers = CpuBalancer([10, 11, 12])
     system.cpu = 2
     workers.look(2)
     system.cpu = 0
@@ -51,7 +51,7 @@ def test_a_worker_last_seen_on_my_cpu_is_sent_to_a_free_one_and_given_its_affini
 
 def test_workers_on_cpus_of_their_own_and_those_that_left_are_let_be(system):
     """While both go on, no call is made."""
-    workers = Spread([10, 11])
+    workers = CpuBalancer([10, 11])
     for _ in range(5):
         for worker in (0, 1):
             system.cpu = worker
@@ -65,7 +65,7 @@ def test_workers_on_cpus_of_their_own_and_those_that_left_are_let_be(system):
 
 def test_a_worker_that_does_not_go_on_is_sent_away_every_second_time(system):
     """It may wait on another CPU than where it was last seen, or not have come yet."""
-    workers = Spread([10, 11])
+    workers = CpuBalancer([10, 11])
     workers.look(0)
     assert system.calls == []
     workers.look(0)
@@ -79,7 +79,7 @@ def test_a_worker_that_does_not_go_on_is_sent_away_every_second_time(system):
 def test_affinity_is_given_back_when_narrowing_it_fails(system):
     """And the run goes on."""
     system.fails = True
-    workers = Spread([10, 11])
+    workers = CpuBalancer([10, 11])
     workers.look(0)
     workers.look(1)
     assert system.calls == [(10, {1, 2, 3}), (10, ALLOWED)]
@@ -87,7 +87,7 @@ def test_affinity_is_given_back_when_narrowing_it_fails(system):
 
 def test_a_thread_is_never_moved_by_two_at_once(system, monkeypatch):
     """The second would take the narrowed affinity for the thread's own, and give that back."""
-    workers = Spread([10, 11, 12])
+    workers = CpuBalancer([10, 11, 12])
     inner = os.sched_setaffinity
 
     def busy(thread, cpus):
@@ -106,7 +106,7 @@ def test_a_thread_is_never_moved_by_two_at_once(system, monkeypatch):
 def test_nobody_is_moved_where_there_are_fewer_cpus_than_workers(system, allowed):
     """They have to share."""
     system.allowed = allowed
-    workers = Spread([10, 11, 12])
+    workers = CpuBalancer([10, 11, 12])
     for worker in range(3):
         workers.look(worker)
     assert system.calls == []
@@ -115,7 +115,7 @@ def test_nobody_is_moved_where_there_are_fewer_cpus_than_workers(system, allowed
 def test_one_worker_asks_nothing(system, monkeypatch):
     """A run without row workers costs nothing."""
     monkeypatch.setattr(spread, "_CURRENT_CPU", lambda: pytest.fail("asked"))
-    Spread([10]).look(0)
+    CpuBalancer([10]).look(0)
 
 
 @pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="needs two CPUs")
@@ -136,7 +136,7 @@ def test_a_thread_that_waits_for_this_cpu_runs_on_another_one(monkeypatch):
         os.sched_setaffinity(0, {mine})
         for cpus in ({mine}, {mine, other}):
             os.sched_setaffinity(thread.native_id, cpus)
-        Spread([threading.get_native_id(), thread.native_id])._send_away(1, mine)
+        CpuBalancer([threading.get_native_id(), thread.native_id])._send_away(1, mine)
         facts = Path(f"/proc/self/task/{thread.native_id}/stat").read_text(encoding="ascii")
         assert int(facts.rsplit(")", 1)[1].split()[36]) == other
         assert os.sched_getaffinity(thread.native_id) == {mine, other}

@@ -14,7 +14,7 @@ from sparsae import Backend, BackendError, DataError, Kernel, Objective, Paramet
 from sparsae.engine import memmap as mapped
 from sparsae.engine.engine import choose_storage
 from sparsae.engine.setup import choose_block_rows
-from sparsae.engine.sources import Source
+from sparsae.engine.sources import DataSource
 
 
 def data(m, n, *, dtype=np.float64, seed=0):
@@ -355,7 +355,7 @@ def test_array_likes_that_change_shape_are_noticed():
 
 def test_storage_follows_the_memory_share():
     """Kept with two passes while it fits; streamed with one when it does not; asked-for passes are honoured."""
-    source = Source(data(1000, 10), "X")
+    source = DataSource(data(1000, 10), "X")
     need = 1000 * (10 + 5) * 8
     f8 = np.dtype(np.float64)
     assert choose_storage([source], 5, f8, "auto", share=need) == (

@@ -7,13 +7,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sparsae import Problem, Sums
-from sparsae.engine.partition import Plan, Tree, cache_rows, tree_sum
+from sparsae.engine.partition import Partition, TreeSum, cache_rows, tree_sum
 
 
 @given(st.integers(1, 5000), st.integers(1, 600))
 def test_every_row_is_in_exactly_one_block_and_every_block_in_one_segment(m, block_rows):
     """Blocks in order of segments give 0, 1, ..., m - 1; no segment is empty; segments are balanced."""
-    plan = Plan(m, block_rows)
+    plan = Partition(m, block_rows)
     rows, sizes = [], []
     for segment in range(plan.n_segments):
         blocks = plan.blocks(segment)
@@ -29,8 +29,8 @@ def test_every_row_is_in_exactly_one_block_and_every_block_in_one_segment(m, blo
 
 def test_long_data_has_more_segments():
     """Segments grow with the rows, so that a cluster has something to share out and an interrupt comes through."""
-    assert Plan(10_000, 500).n_segments == 12
-    assert Plan(10_000_000, 500).n_segments == 12 * 9
+    assert Partition(10_000, 500).n_segments == 12
+    assert Partition(10_000_000, 500).n_segments == 12 * 9
 
 
 @given(st.integers(1, 40), st.randoms())
@@ -39,7 +39,7 @@ def test_tree_adds_the_same_bits_in_whatever_order_segments_arrive(n_segments, r
     rng = np.random.default_rng(n_segments)
     leaves = rng.standard_normal((n_segments, len(Sums(3, 2).vector))) * 10.0 ** rng.integers(-8, 8, (n_segments, 1))
     expected = tree_sum(leaves.copy())
-    tree = Tree(3, 2, n_segments, with_sparsity=True)
+    tree = TreeSum(3, 2, n_segments, with_sparsity=True)
     for _ in range(2):
         order = list(range(n_segments))
         random.shuffle(order)
@@ -54,7 +54,7 @@ def test_tree_adds_the_same_bits_in_whatever_order_segments_arrive(n_segments, r
 
 def test_tree_keeps_few_buffers():
     """Segments that arrive in order need about log2 of their number, not one buffer each."""
-    tree = Tree(3, 2, 64, with_sparsity=False)
+    tree = TreeSum(3, 2, 64, with_sparsity=False)
     made = set()
     for segment in range(64):
         sums = tree.take()
@@ -67,7 +67,7 @@ def test_tree_loses_nothing_between_threads():
     """Eight threads that give at the same time end with the same total as one."""
     n = 96
     for _ in range(20):
-        tree = Tree(1, 1, n, with_sparsity=True)
+        tree = TreeSum(1, 1, n, with_sparsity=True)
         numbers = iter(range(n))
         lock = threading.Lock()
 

@@ -10,7 +10,7 @@ import threadpoolctl
 import sparsae
 from sparsae import ThreadsWarning
 from sparsae.machine import resources, threads
-from sparsae.machine.threads import Budget, cpu_budget, grant, limit, pools
+from sparsae.machine.threads import CpuBudget, cpu_budget, grant, limit, pools
 
 
 def blas():
@@ -20,10 +20,10 @@ def blas():
 
 def test_budget_is_the_least_of_what_limits_it():
     """Affinity, the quota rounded up, the limit in force on the pools; never below one."""
-    assert Budget(8, None, None).granted == 8
-    assert Budget(8, 2.5, None).granted == 3
-    assert Budget(8, 2.5, 1).granted == 1
-    assert Budget(8, 0.2, 4).granted == 1
+    assert CpuBudget(8, None, None).granted == 8
+    assert CpuBudget(8, 2.5, None).granted == 3
+    assert CpuBudget(8, 2.5, 1).granted == 1
+    assert CpuBudget(8, 0.2, 4).granted == 1
 
 
 def test_budget_sees_a_limit_in_force_but_not_our_own():
@@ -48,14 +48,14 @@ def test_budget_sees_a_limit_in_force_but_not_our_own():
 )
 def test_a_budget_is_spent_as_threading_says(monkeypatch, threading, requested, granted, workers, pool):
     """Row workers with BLAS at one, or everything to one pool."""
-    monkeypatch.setattr(threads, "cpu_budget", lambda: Budget(2, None, None))
+    monkeypatch.setattr(threads, "cpu_budget", lambda: CpuBudget(2, None, None))
     got = grant(requested, threading)
     assert (got.granted, got.workers, got.pool, got.notes) == (granted, workers, pool, ())
 
 
 def test_more_than_the_budget_is_said_and_honoured_for_row_workers_alone(monkeypatch):
     """Both numbers stand in the warning; BLAS and own pools are clamped."""
-    monkeypatch.setattr(threads, "cpu_budget", lambda: Budget(2, None, None))
+    monkeypatch.setattr(threads, "cpu_budget", lambda: CpuBudget(2, None, None))
     with pytest.warns(ThreadsWarning, match="7 threads were asked for and the CPU budget is 2; honoured"):
         assert grant(7, "workers").workers == 7
     for kind in ("blas", "own"):
@@ -141,7 +141,7 @@ def test_the_fit_holds_the_limit_around_the_loop(digits):
 
 def test_use_backend_and_environment_give_threads(monkeypatch, digits):
     """Argument > use_backend > SPARSAE_THREADS > budget."""
-    monkeypatch.setattr(threads, "cpu_budget", lambda: Budget(9, None, None))
+    monkeypatch.setattr(threads, "cpu_budget", lambda: CpuBudget(9, None, None))
 
     def granted(**options):
         return sparsae.Objective(digits, 5, backend="dot", **options).receipt.threads_granted

@@ -18,7 +18,7 @@ import numpy as np
 
 import sparsae
 from sparsae.machine.threads import limit
-from sparsae.reference import judge
+from sparsae.reference import evaluate_reference
 
 N, P = 64, 25
 
@@ -148,7 +148,7 @@ def float32_error(X, parameters, backend: str) -> None:
         block_rows = fast.receipt.block_rows
         found = fast.evaluate(parameters.flatten())
     assert np.allclose(truth.rho_hat, rho_hat, rtol=1e-11)
-    judgement = judge(parameters, X[:20_000])  # the scale of the terms is a mean over rows
+    judgement = evaluate_reference(parameters, X[:20_000])  # the scale of the terms is a mean over rows
     cost_bound, bounds = judgement.bound(np.float32, block_rows)
     got, true = (sparsae.Parameters.from_flat(e.gradient, N, P) for e in (found, truth))
     print(f"  cost: {abs(found.cost - truth.cost) / cost_bound:.4f} of the error model")

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 import sparsae
 from sparsae import ConvergenceWarning, Parameters, Stop, TrainResult, train
-from sparsae.engine.sources import Source
+from sparsae.engine.sources import DataSource
 from sparsae.optimize import LBFGS, Adam, StepMethod
 from sparsae.training.interrupt import interruptible
 from sparsae.training.metrics import metrics, variance_sum
@@ -306,7 +306,7 @@ def test_the_variance_is_accurate_far_from_zero() -> None:
     rng = np.random.default_rng(0)
     data = 1e6 + rng.normal(size=(30_000, 40))  # three pieces
     exact = np.square(data - data.mean(axis=0)).sum()
-    assert variance_sum(Source(data, "X")) == pytest.approx(exact, rel=1e-9)
+    assert variance_sum(DataSource(data, "X")) == pytest.approx(exact, rel=1e-9)
 
 
 @pytest.mark.filterwarnings(QUIET)

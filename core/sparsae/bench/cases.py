@@ -23,7 +23,7 @@ from sparsae.errors import ConvergenceWarning
 from sparsae.machine.threads import limit
 from sparsae.model import Parameters, sigmoid
 from sparsae.objective import Objective
-from sparsae.reference import Judgement, judge
+from sparsae.reference import Reference, evaluate_reference
 from sparsae.training.stopping import Stop
 from sparsae.training.train import train
 
@@ -256,11 +256,11 @@ def _objective(x: Array, n_hidden: int, backend: str, threads: int) -> Objective
     return Objective(x, n_hidden, rho=RHO, beta=BETA, weight_decay=WEIGHT_DECAY, backend=backend, threads=threads)
 
 
-def _judge(x: Array, parameters: Parameters, *, weight_decay: float) -> Judgement:
-    return judge(parameters, x, rho=RHO, beta=BETA, weight_decay=weight_decay)
+def _judge(x: Array, parameters: Parameters, *, weight_decay: float) -> Reference:
+    return evaluate_reference(parameters, x, rho=RHO, beta=BETA, weight_decay=weight_decay)
 
 
-def _objective_error(objective: Objective, theta: Any, judgement: Judgement, dtype: str) -> float:
+def _objective_error(objective: Objective, theta: Any, judgement: Reference, dtype: str) -> float:
     cost, gradient = objective(theta)
     parts = Parameters.from_flat(gradient, objective.n_visible, objective.n_hidden)
     cost_bound, bounds = judgement.bound(dtype)

@@ -10,7 +10,7 @@ from statistics import median
 from typing import Any, Literal, final
 
 from sparsae.bench.settings import Cell, Heat, Settings
-from sparsae.bench.statistics import Effect, Verdict, compare, floor_of, stray_of, tiers, verdict
+from sparsae.bench.statistics import Effect, Verdict, compare, noise_floor, pair_noise_floor, tiers, verdict
 from sparsae.machine.cpu_demand import TOLERANCE
 
 State = Literal["ok", "wrong", "breach", "sleeps", "unverified", "impossible", "failed"]
@@ -182,13 +182,13 @@ def _group(settings: Settings, heat: Heat, threads: int, tallies: Mapping[tuple[
     trusted = twin is not None and twin.state in RANKED
     floor = None
     if twin is not None and trusted:
-        floor = floor_of(twin.seconds, mine[reference].seconds, least=settings.least_floor)
+        floor = noise_floor(twin.seconds, mine[reference].seconds, least=settings.least_floor)
     effects = {label: compare(one.seconds, mine[reference].seconds) for label, one in mine.items()}
 
     def judge(a: str, b: str) -> Verdict:
         """Judge a pair: by the twin's noise where the reference is one of them, else by its own."""
         pair, least = (mine[a].seconds, mine[b].seconds), settings.least_floor
-        known = floor if floor is None or reference in (a, b) else stray_of(*pair, least=least)
+        known = floor if floor is None or reference in (a, b) else pair_noise_floor(*pair, least=least)
         return verdict(compare(*pair), known)
 
     timed = sorted((label for label in sound if mine[label].seconds), key=lambda name: _order(effects[name]))

@@ -102,7 +102,7 @@ def student(degrees: float) -> float:
     return float(stdtrit(degrees, (1 + CONFIDENCE) / 2))
 
 
-def floor_of(
+def noise_floor(
     twin: Mapping[int, Rounds], reference: Mapping[int, Rounds], *, least: float = LEAST_FLOOR
 ) -> float | None:
     """Noise floor: the largest difference that a second copy of the reference showed in any launch, at least `least`.
@@ -115,10 +115,12 @@ def floor_of(
     return max(least, *(abs(value) for value, _ in ratios.values()))
 
 
-def stray_of(own: Mapping[int, Rounds], other: Mapping[int, Rounds], *, least: float = LEAST_FLOOR) -> float | None:
+def pair_noise_floor(
+    own: Mapping[int, Rounds], other: Mapping[int, Rounds], *, least: float = LEAST_FLOOR
+) -> float | None:
     """Noise floor of a pair without a twin: how far one launch strays from the mean of all, at least `least`.
 
-    What `floor_of` is to a twin, whose true mean is zero.  None where fewer than two launches tell.
+    What `noise_floor` is to a twin, whose true mean is zero.  None where fewer than two launches tell.
     """
     values = [value for value, _ in launch_ratios(own, other).values()]
     if len(values) < 2:

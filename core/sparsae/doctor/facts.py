@@ -12,7 +12,7 @@ from typing import Any, final
 
 from sparsae.machine.facts import cpu_flags, cpu_name, steal_and_load, thread_variables
 from sparsae.machine.resources import whole_cpus
-from sparsae.machine.threads import Budget, cpu_budget, pools
+from sparsae.machine.threads import CpuBudget, cpu_budget, pools
 from sparsae.plugins.registry import BackendRecord
 from sparsae.plugins.selection import list_backends
 from sparsae.receipt import versions
@@ -52,7 +52,7 @@ class Facts:
         The CPU's features as the system names them.
     cores : int or None
         CPUs of the machine, ours or not.
-    budget : Budget
+    budget : CpuBudget
         Affinity, quota of the control group, limit on the pools.
     pools : tuple of mapping
         As `sparsae.machine.threads.pools` gives them.
@@ -72,7 +72,7 @@ class Facts:
     machine: str = ""
     flags: frozenset[str] = frozenset()
     cores: int | None = None
-    budget: Budget
+    budget: CpuBudget
     pools: tuple[Mapping[str, Any], ...] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
     others: float | None = None

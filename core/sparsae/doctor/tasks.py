@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import sparsae
-from sparsae.reference import judge
+from sparsae.reference import evaluate_reference
 
 Float = NDArray[np.float64]
 
@@ -64,7 +64,7 @@ def objective(*, rows: int, n_visible: int, n_hidden: int) -> Work:
     made = sparsae.Objective(x, n_hidden)  # held until the process ends
 
     def error() -> float:
-        judgement = judge(parameters, x)
+        judgement = evaluate_reference(parameters, x)
         found = sparsae.Parameters.from_flat(made(theta)[1], n_visible, n_hidden)
         _, bound = judgement.bound(np.float64)
         parts = zip(found, judgement.gradient, bound, strict=True)

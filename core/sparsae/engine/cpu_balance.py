@@ -36,7 +36,7 @@ _CURRENT_CPU = _find_current_cpu()
 
 
 @final
-class Spread:
+class CpuBalancer:
     """What the workers of one run know of each other.
 
     Parameters

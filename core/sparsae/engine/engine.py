@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sparsae._types import Array
-from sparsae.engine.partition import Plan, Tree, tree_sum
-from sparsae.engine.sources import Source
+from sparsae.engine.partition import Partition, TreeSum, tree_sum
+from sparsae.engine.sources import DataSource
 from sparsae.engine.workers import Run, Stopped, WorkerPool
 from sparsae.errors import BackendBrokenError, BackendError, ParameterError, SparsaeError
 from sparsae.machine.resources import memory_limit
@@ -38,7 +38,7 @@ class Storage:
 
 
 def choose_storage(
-    sources: Sequence[Source], n_hidden: int, dtype: np.dtype[Any], passes: object, *, share: int | None = None
+    sources: Sequence[DataSource], n_hidden: int, dtype: np.dtype[Any], passes: object, *, share: int | None = None
 ) -> Storage:
     """Keep blocks while they and their activations fit the memory share; then two passes, else one, unless asked.
 
@@ -88,11 +88,11 @@ class Engine:
 
     Parameters
     ----------
-    x, target : Source
+    x, target : DataSource
         The same object when there is no separate target.
     backend : Backend
     problem : Problem
-    plan : Plan
+    plan : Partition
     storage : Storage
     workers : int
         Row workers; each gets a kernel of its own.
@@ -104,12 +104,12 @@ class Engine:
 
     def __init__(
         self,
-        x: Source,
-        target: Source,
+        x: DataSource,
+        target: DataSource,
         *,
         backend: Backend,
         problem: Problem,
-        plan: Plan,
+        plan: Partition,
         storage: Storage,
         workers: int,
     ) -> None:
@@ -119,7 +119,7 @@ class Engine:
         self.kernels: list[Kernel] = [build_kernel(backend, problem) for _ in range(min(workers, plan.n_segments))]
         self._pool = WorkerPool(self.kernels)
         n, p = problem.n_visible, problem.n_hidden
-        self._tree = Tree(n, p, plan.n_segments, with_sparsity=storage.passes == 1)
+        self._tree = TreeSum(n, p, plan.n_segments, with_sparsity=storage.passes == 1)
         self._hidden = np.zeros((plan.n_segments, p))
         self._a2: list[Any] = [None] * plan.n_blocks
         self._blocks: list[Any] | None = None

@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 
 from sparsae._types import Array
 from sparsae.engine.engine import Engine, Storage
-from sparsae.engine.partition import Plan
-from sparsae.engine.sources import Source
+from sparsae.engine.partition import Partition
+from sparsae.engine.sources import DataSource
 from sparsae.errors import BackendWrongError
 from sparsae.model import Parameters
 from sparsae.plugins.contract import Backend, Problem
-from sparsae.reference import ERROR_CONSTANT, Judgement, judge
+from sparsae.reference import ERROR_CONSTANT, Reference, evaluate_reference
 
 ROWS = 64
 FIRST_BLOCK = 41  # the rest are 23: a kernel that relies on full blocks is found out
@@ -56,16 +56,16 @@ def check_kernel(
     m = len(x)
     block_rows = min(FIRST_BLOCK, m)
     small = replace(problem, block_rows=block_rows)
-    judgement = judge(parameters, x, target=target, output=problem.output, **settings)
-    plain = judge(parameters, x, target=target, output=problem.output, beta=0, weight_decay=0)
+    judgement = evaluate_reference(parameters, x, target=target, output=problem.output, **settings)
+    plain = evaluate_reference(parameters, x, target=target, output=problem.output, beta=0, weight_decay=0)
     for passes in (2, 1):
-        source = Source(x, "X")
+        source = DataSource(x, "X")
         engine = Engine(
             source,
-            source if target is x else Source(target, "target"),
+            source if target is x else DataSource(target, "target"),
             backend=backend,
             problem=small,
-            plan=Plan(m, block_rows),
+            plan=Partition(m, block_rows),
             storage=Storage(kept=passes == 2, passes=passes),
             workers=1,
         )
@@ -82,7 +82,7 @@ def check_kernel(
 
 
 def _gradients(
-    sums: Any, parameters: Parameters, judgement: Judgement, dtype: np.dtype[Any], weight_decay: float, m: int
+    sums: Any, parameters: Parameters, judgement: Reference, dtype: np.dtype[Any], weight_decay: float, m: int
 ) -> dict[str, tuple[Any, Any, Any]]:
     """Name, value, truth and bound of each part of the gradient."""
     _, bounds = judgement.bound(dtype, FIRST_BLOCK)
@@ -98,7 +98,7 @@ def _gradients(
 
 
 def _bound(scale: NDArray[np.float64], problem: Problem) -> NDArray[np.float64]:
-    """Return what rounding explains of an error in the mean activations, as in `Judgement.bound`."""
+    """Return what rounding explains of an error in the mean activations, as in `Reference.bound`."""
     info = np.finfo(problem.dtype)
     factor = ERROR_CONSTANT * (np.sqrt(problem.n_visible) + np.sqrt(problem.n_hidden) + np.sqrt(FIRST_BLOCK))
     bound: NDArray[np.float64] = float(info.eps) * factor * scale + 4 * float(info.tiny)

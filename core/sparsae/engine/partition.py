@@ -26,7 +26,7 @@ ALIGN = 16
 
 @final
 @dataclass(frozen=True)
-class Plan:
+class Partition:
     """The cut of `n_samples` rows into blocks of `block_rows` and segments of whole blocks."""
 
     n_samples: int
@@ -71,7 +71,7 @@ def cache_rows(problem: Problem) -> int:
 
 
 @final
-class Tree:
+class TreeSum:
     """Adds the `Sums` of segments pairwise, level by level, as soon as both neighbours are there.
 
     Which sums are added, and in which order, depends on the number of segments alone.
@@ -137,7 +137,7 @@ class Tree:
 
 
 def tree_sum(leaves: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Add the rows of a matrix in the order of `Tree`; the matrix is used as scratch.
+    """Add the rows of a matrix in the order of `TreeSum`; the matrix is used as scratch.
 
     Parameters
     ----------

@@ -10,15 +10,15 @@ from sparsae.engine.engine import SHARE
 from sparsae.engine.partition import ALIGN, cache_rows
 from sparsae.errors import BackendDeclinedError, ParameterError
 from sparsae.machine.resources import memory_limit
-from sparsae.machine.threads import Grant, grant, limit
+from sparsae.machine.threads import ThreadGrant, grant, limit
 from sparsae.model import check_size
 from sparsae.plugins.contract import Backend, Problem
 from sparsae.plugins.selection import requested_threads
 
 
-def pose(
+def resolve_problem(
     backend: Backend, draft: Problem, *, n_samples: int, threads: int | None, block_rows: object
-) -> tuple[Grant, Problem]:
+) -> tuple[ThreadGrant, Problem]:
     """Grant threads and fill in what follows from them and from the backend.
 
     Parameters
@@ -48,7 +48,7 @@ def pose(
 
 
 @contextmanager
-def hold(backend: Backend, granted: Grant) -> Iterator[tuple[str, ...]]:
+def hold(backend: Backend, granted: ThreadGrant) -> Iterator[tuple[str, ...]]:
     """Hold BLAS and OpenMP pools, and the backend's own, at what was granted; yields what `limit` yields."""
     with ExitStack() as stack:
         missed = stack.enter_context(limit(granted.pool))

@@ -19,7 +19,7 @@ CHECK_BYTES = 1 << 22  # checked in pieces of this size, so that no temporary gr
 
 
 @final
-class Source:
+class DataSource:
     """Rows of one matrix.
 
     Parameters
@@ -162,7 +162,7 @@ class Source:
             )
 
 
-def common_dtype(source: Source, dtype: Any) -> np.dtype[Any]:
+def common_dtype(source: DataSource, dtype: Any) -> np.dtype[Any]:
     """Return the dtype to compute in: the one asked for, else the data's own float32 or float64, else float64."""
     if dtype is None:
         dtype = source.dtype if source.dtype in FLOATS else np.float64

@@ -8,7 +8,7 @@ from itertools import count
 from queue import SimpleQueue
 from typing import final
 
-from sparsae.engine.cpu_balance import Spread
+from sparsae.engine.cpu_balance import CpuBalancer
 from sparsae.errors import BackendError, SparsaeError
 from sparsae.machine.threads import limit_this_worker
 from sparsae.plugins.contract import Kernel
@@ -25,7 +25,7 @@ class Stopped(Exception):  # noqa: N818 (a signal between our own threads, not a
 class Run:
     """One call of `WorkerPool.run`: who takes which segment, and whether to go on."""
 
-    def __init__(self, task: Task, n_segments: int, describe: Callable[[int], str], spread: Spread) -> None:
+    def __init__(self, task: Task, n_segments: int, describe: Callable[[int], str], spread: CpuBalancer) -> None:
         self.task = task
         self.spread = spread
         self.n_segments = n_segments
@@ -89,7 +89,7 @@ class WorkerPool:
         helpers = min(len(self._kernels), n_segments) - 1
         self._start(helpers)
         threads = [threading.get_native_id(), *(thread.native_id or 0 for thread in self._threads[:helpers])]
-        run = self.current = Run(task, n_segments, describe, Spread(threads))
+        run = self.current = Run(task, n_segments, describe, CpuBalancer(threads))
         given = 0
         try:
             for job in self._jobs[:helpers]:

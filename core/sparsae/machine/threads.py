@@ -28,7 +28,7 @@ from sparsae.model import check_size
 
 
 @dataclass(frozen=True)
-class Budget:
+class CpuBudget:
     """How many threads this process should use, and why.
 
     Attributes
@@ -53,7 +53,7 @@ class Budget:
 
 
 @dataclass(frozen=True)
-class Grant:
+class ThreadGrant:
     """What a fit is given: `workers` row workers, or `pool` threads for BLAS or the backend's own pool."""
 
     requested: int | None
@@ -63,12 +63,12 @@ class Grant:
     notes: tuple[str, ...] = ()
 
 
-def cpu_budget() -> Budget:
+def cpu_budget() -> CpuBudget:
     """Read the CPU budget of this process; our own limits in force do not count."""
-    return Budget(affinity_cpus(), cgroup_cpus(), _HOLDS.pool_limit())
+    return CpuBudget(affinity_cpus(), cgroup_cpus(), _HOLDS.pool_limit())
 
 
-def grant(requested: int | None, threading: Threading) -> Grant:
+def grant(requested: int | None, threading: Threading) -> ThreadGrant:
     """Spend a thread budget as the backend's `threading` says.
 
     Parameters
@@ -85,7 +85,7 @@ def grant(requested: int | None, threading: Threading) -> Grant:
     if requested is not None:
         requested = check_size("threads", requested)
     if threading == "none":
-        return Grant(requested, 1, 1, 1)
+        return ThreadGrant(requested, 1, 1, 1)
     budget = cpu_budget().granted
     granted, notes = requested or budget, []
     if granted > budget:
@@ -93,9 +93,9 @@ def grant(requested: int | None, threading: Threading) -> Grant:
         if threading != "workers":
             what, granted = f"clamped to {budget}", budget
         notes.append(f"{requested} threads were asked for and the CPU budget is {budget}; {what}.")
-        warnings.warn(notes[-1], ThreadsWarning, stacklevel=4)  # whoever called what calls `pose`
+        warnings.warn(notes[-1], ThreadsWarning, stacklevel=4)  # whoever called what calls `resolve_problem`
     workers = granted if threading == "workers" else 1
-    return Grant(requested, granted, workers, 1 if threading == "workers" else granted, tuple(notes))
+    return ThreadGrant(requested, granted, workers, 1 if threading == "workers" else granted, tuple(notes))
 
 
 def pools() -> tuple[dict[str, Any], ...]:

@@ -46,7 +46,7 @@ class Selected:
     notes: tuple[str, ...] = ()
 
 
-def wish(backend: str | Backend | None = None) -> tuple[str, str | Backend]:
+def requested_backend(backend: str | Backend | None = None) -> tuple[str, str | Backend]:
     """Return how a backend is chosen, and its name (or the `Backend` itself); nothing is loaded.
 
     Raises
@@ -76,7 +76,7 @@ def select(backend: str | Backend | None = None) -> Selected:
     BackendError
         When it is there and cannot be used: not installed, broken, in conflict, incompatible, disabled.
     """
-    how, value = wish(backend)
+    how, value = requested_backend(backend)
     if isinstance(value, Backend):
         return Selected(value, BackendRecord(value.name, "", "", threading=value.threading), how)
     if value == AUTO:

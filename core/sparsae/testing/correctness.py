@@ -10,7 +10,7 @@ import numpy as np
 from sparsae.cost import sparsity_terms
 from sparsae.model import Parameters
 from sparsae.plugins.sums import Sums
-from sparsae.reference import judge
+from sparsae.reference import evaluate_reference
 from sparsae.testing.harness import SETTINGS, Subject
 
 
@@ -47,7 +47,7 @@ def gradient(s: Subject) -> None:
     directions += [d / np.linalg.norm(d) for d in rng.normal(size=(4, theta.size))]
     for output, passes in product(s.outputs, (2, 1)):
         slope = s.evaluate(made, X, output=output, passes=passes, block_rows=16).gradient
-        noise = judge(made, X, output=output, **SETTINGS).bound(s.dtype, 16)[0] / h
+        noise = evaluate_reference(made, X, output=output, **SETTINGS).bound(s.dtype, 16)[0] / h
         for number, d in enumerate(directions):
             s.label = f"m={m} n={n} p={p} output={output} passes={passes} direction {number}, step {h:g}"
             up, down = (

@@ -16,7 +16,7 @@ from sparsae.model import Parameters
 from sparsae.objective import Evaluation, Objective
 from sparsae.plugins.contract import Backend, Block, Kernel, Problem, Weights
 from sparsae.plugins.sums import Sums
-from sparsae.reference import ERROR_CONSTANT, judge
+from sparsae.reference import ERROR_CONSTANT, evaluate_reference
 
 SETTINGS: dict[str, Any] = {"rho": 0.1, "beta": 2.0, "weight_decay": 0.01}
 
@@ -134,8 +134,8 @@ class Subject:
         settings = {**SETTINGS, **{k: v for k, v in options.items() if k in SETTINGS}}
         shared = {k: v for k, v in options.items() if k in ("target", "output")}
         used = parameters.astype(self.dtype)
-        judgement = judge(used, X, **settings, **shared)
-        plain = judge(used, X, beta=0, weight_decay=0, **shared)
+        judgement = evaluate_reference(used, X, **settings, **shared)
+        plain = evaluate_reference(used, X, beta=0, weight_decay=0, **shared)
         rows = options.get("block_rows")
         cost_bound, bounds = judgement.bound(self.dtype, rows)
         p, n = used.W1.shape

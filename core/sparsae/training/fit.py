@@ -19,10 +19,10 @@ from sparsae.objective import Objective
 from sparsae.optimize import AnyMethod, Method, StepMethod, StochasticMethod, describe, get_method
 from sparsae.optimize.base import State, Vector
 from sparsae.plugins.contract import Backend
-from sparsae.plugins.selection import AUTO, wish
+from sparsae.plugins.selection import AUTO, requested_backend
 from sparsae.receipt import Receipt
 from sparsae.training.checkpoint import Checkpoint, Found, check_identity, check_place, find
-from sparsae.training.loop import COLUMNS, Counts, Keeper, Loop, Row
+from sparsae.training.loop import COLUMNS, CheckpointWriter, Counts, Loop, Row
 from sparsae.training.metrics import metrics, variance_sum
 from sparsae.training.minibatch import Epochs
 from sparsae.training.observers import ObserverSet, Progress
@@ -149,7 +149,7 @@ class Fit:
             self.method.check_size(self.objective.size)
         return self.method
 
-    def keeper(self, runner: Method) -> Keeper | None:
+    def keeper(self, runner: Method) -> CheckpointWriter | None:
         """Return what writes checkpoints, if any are wanted."""
         plan = self.settings.checkpoint
         if plan is None:
@@ -161,7 +161,7 @@ class Fit:
             "shuffle_seed": self.shuffle_seed,
             "receipt": self.objective.receipt.to_dict(),
         }
-        keeper = Keeper(
+        keeper = CheckpointWriter(
             plan,
             runner,
             lambda: {**fixed, "saved": datetime.now(UTC).isoformat(timespec="seconds")},
@@ -247,7 +247,7 @@ def adopt(
             CheckpointWarning,
             stacklevel=3,
         )
-    if wish(backend)[1] == AUTO:
+    if requested_backend(backend)[1] == AUTO:
         backend = str(receipt["backend"])
     return backend, saved_rows, saved_passes
 

@@ -46,7 +46,7 @@ class Counts(NamedTuple):
 
 
 @final
-class Keeper:
+class CheckpointWriter:
     """Writes checkpoints when they are due; where it cannot, the fit goes on and it tries again the next time.
 
     Parameters
@@ -140,7 +140,7 @@ class Loop:
         self.reason: Reason | None = None
         self.detail = ""
         self.evaluation: Evaluation | None = None
-        self.keeper: Keeper | None = None
+        self.keeper: CheckpointWriter | None = None
         self._max_iter, self._stop, self._interrupt, self._tell = max_iter, stop, interrupt, tell
         self._evaluate = self.timed(objective.evaluate)
         self._recent: deque[Evaluation] = deque(maxlen=30)

@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sparsae.engine.sources import CHECK_BYTES, Source
+from sparsae.engine.sources import CHECK_BYTES, DataSource
 
 DEAD = 0.1  # a unit whose mean activation is below this share of rho: practically never on
 SATURATED = 0.9  # a unit whose mean activation is above this: practically always on
 
 
-def variance_sum(target: Source) -> float:
+def variance_sum(target: DataSource) -> float:
     """Return sum |t - mean t|^2 over all rows, the mean being that of each column; reads the data once, in pieces.
 
     Source: Chan, Golub, LeVeque (1979), pairwise update of sums of squares.

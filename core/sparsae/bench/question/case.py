@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from sparsae.model import Parameters, decode, encode
 from sparsae.plugins.sums import Sums
-from sparsae.reference import Judgement, judge
+from sparsae.reference import Reference, evaluate_reference
 
 Float = NDArray[np.float64]
 SIZE = (10_000, 64, 25)  # samples, visible units, hidden units
@@ -25,7 +25,7 @@ class Case(NamedTuple):
     rho: float
     rho_hat: Float  # (p,)
     beta: float
-    judgement: Judgement
+    judgement: Reference
 
     @property
     def sparsity(self) -> Float:
@@ -50,7 +50,9 @@ def make_case(n_samples: int, n_visible: int, n_hidden: int, *, seed: int = 0) -
     a2 = np.asarray(encode(parameters, x), np.float64)
     a3 = np.asarray(decode(parameters, a2), np.float64)
     rho, beta = 0.01, 3.0
-    judgement = judge(parameters, x, rho=rho, beta=beta, weight_decay=0.0)  # without decay its gradient is sums / m
+    judgement = evaluate_reference(
+        parameters, x, rho=rho, beta=beta, weight_decay=0.0
+    )  # without decay its gradient is sums / m
     W2 = np.asarray(parameters.W2, np.float64)
     return Case(x, a2, a3, W2, rho, a2.mean(axis=0), beta, judgement)
 
