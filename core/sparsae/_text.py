@@ -1,0 +1,33 @@
+"""Text from outside (plugins, file names, records, other processes) made safe to print."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+# A whole terminal escape sequence: a string command such as a window title, a control sequence such as a colour,
+# or ESC and one character.
+_ESCAPES = re.compile(
+    r"(?:\x1b[P\]X^_]|[\x90\x98\x9d\x9e\x9f])[^\x07\x1b\x9c]*(?:\x07|\x1b\\|\x9c)?"
+    r"|(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]?"
+    r"|\x1b[ -/]*[0-~]?"
+)
+_BIDI = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")  # reorder what is shown
+
+
+def printable(text: object) -> str:
+    """Return ``str(text)`` on one line, without anything that a terminal, a log or a page would obey.
+
+    Escape sequences, control characters and characters that change the direction of text are removed; line breaks and
+    tabs become spaces; what cannot be encoded becomes U+FFFD.  Markup is not touched: print with ``markup=False``.
+    """
+    return "".join(map(_printable_character, _ESCAPES.sub("", str(text)))).strip()
+
+
+def _printable_character(character: str) -> str:
+    if character in "\t\n\v\f\r\x85\u2028\u2029":
+        return " "
+    kind = unicodedata.category(character)
+    if kind == "Cs":  # half a surrogate pair, as in file names that are not UTF-8
+        return "\N{REPLACEMENT CHARACTER}"
+    return "" if kind == "Cc" or character in _BIDI else character
