@@ -8,7 +8,7 @@ STAMP := $(VENV)/.installed
 PEERS := .venv-peers-$(TAG)
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
-.PHONY: help install demo test test-peers prove prove-tests check lint docs format clean
+.PHONY: help install demo test test-peers prove prove-tests check lint ruff types layers codespell validate-pyproject docs dist browser octave format clean
 
 help:
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -18,7 +18,7 @@ install: $(STAMP) ## make the environment
 $(STAMP): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) install --upgrade pip
-	$(PIP) install --editable '.[dev,docs]'
+	$(PIP) install --editable '.[plot,data,numba]' --group dev
 	@touch $@
 
 demo: $(STAMP) ## train on natural-image patches, print, draw (demo/)
@@ -35,7 +35,7 @@ $(PEERS)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(PEERS)
 	$(PEERS)/bin/python -m pip --quiet --disable-pip-version-check install --upgrade pip
 	$(PEERS)/bin/python -m pip --quiet --disable-pip-version-check install torch==2.13.0
-	$(PEERS)/bin/python -m pip --quiet --disable-pip-version-check install --editable '.[dev,jax]' tensorboard mlflow-skinny
+	$(PEERS)/bin/python -m pip --quiet --disable-pip-version-check install --editable '.[plot,data,numba,jax]' --group test --group peers
 	@touch $@
 
 # Each proof also runs alone: make prove-resume.  Run them on a quiet machine.
@@ -52,11 +52,23 @@ prove-%: tests/prove/%.py $(STAMP)
 
 check: lint docs ## everything static
 
-lint: $(STAMP)
+lint: ruff codespell validate-pyproject types layers
+
+ruff: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+types: $(STAMP)
 	$(BIN)/mypy
+
+layers: $(STAMP)
 	$(BIN)/lint-imports
+
+codespell: $(STAMP)
+	git ls-files -z -- ':!*.png' ':!tests/golden' | xargs -0 $(BIN)/codespell
+
+validate-pyproject: $(STAMP)
+	$(BIN)/validate-pyproject pyproject.toml
 
 format: $(STAMP) ## rewrite the sources in the house style
 	$(BIN)/ruff check --fix .
@@ -64,6 +76,15 @@ format: $(STAMP) ## rewrite the sources in the house style
 
 docs: $(STAMP) ## build the documentation, strictly
 	if [ -f mkdocs.yml ]; then NO_MKDOCS_2_WARNING=1 DISABLE_MKDOCS_2_WARNING=true $(BIN)/mkdocs build --strict --quiet; fi
+
+dist: $(STAMP) ## sdist and wheel, checked and installed in a fresh environment
+	$(BIN)/python tests/support/release.py
+
+browser: ## Chromium for the tests of the report page, where it can be installed
+	.ci/system-packages chromium
+
+octave: ## Octave for the tests of the question, where it can be installed
+	.ci/system-packages octave
 
 clean: ## remove environments and everything generated
 	rm -rf .venv* build dist site demo .coverage .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

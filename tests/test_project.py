@@ -1,0 +1,77 @@
+"""The files around the code agree with each other."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+import zipfile
+from pathlib import Path
+
+import pytest
+import yaml
+from tests.support import release
+
+import sparsae
+
+ROOT = Path(__file__).parent.parent
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+
+
+def test_the_version_is_the_same_everywhere() -> None:
+    """version.py, CITATION.cff and the changelog name one version."""
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert str(citation["version"]) == sparsae.__version__
+    changelog = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    assert re.search(rf"^## \[?(Unreleased|{re.escape(sparsae.__version__)})", changelog, re.MULTILINE)
+
+
+def test_ci_run_only_calls_make() -> None:
+    """`.ci/run` has no step of its own, and every target that it calls exists."""
+    lines = (ROOT / ".ci" / "run").read_text(encoding="utf-8").splitlines()
+    steps = [line for line in lines if line and not line.startswith(("#", "set ", "cd "))]
+    assert steps
+    assert all(line.startswith("make ") for line in steps), steps
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+    assert {word for line in steps for word in line.split()[1:]} <= targets
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / ".github").rglob("*.yml")), ids=lambda path: path.name)
+def test_workflows_and_forms_are_read(path: Path) -> None:
+    """Each file of .github is YAML, and each make target that a workflow calls exists."""
+    text = path.read_text(encoding="utf-8")
+    assert yaml.safe_load(text)
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+    for called in re.findall(r"run: make ([a-z -]+)", text):
+        assert set(called.split()) <= targets, called
+
+
+def test_the_matrix_comes_from_the_classifiers() -> None:
+    """The workflow reads the Python versions from the classifiers, and the oldest is the one that is required."""
+    found = [m[1] for c in PYPROJECT["project"]["classifiers"] if (m := re.fullmatch(r".* Python :: (3\.\d+)", c))]
+    assert PYPROJECT["project"]["requires-python"] == f">={found[0]}"
+    assert "fromJson(needs.versions.outputs.pythons)" in (ROOT / ".github/workflows/ci.yml").read_text(encoding="utf-8")
+
+
+def test_layers_are_the_list_of_packages() -> None:
+    """Import-linter's layers name every package and module of the core, in at most ten lines."""
+    (layers,) = (c["layers"] for c in PYPROJECT["tool"]["importlinter"]["contracts"] if c["type"] == "layers")
+    assert len(layers) <= 10
+    named = {name.strip(" ()") for layer in layers for name in re.split("[:|]", layer)}
+    core = ROOT / "core" / "sparsae"
+    there = {path.name for path in core.iterdir() if (path / "__init__.py").exists()}
+    there |= {path.stem for path in core.glob("*.py")} - {"__init__", "__main__"}
+    assert named == there
+    assert len(list(core.glob("*.py"))) <= 14
+
+
+def test_a_wheel_with_foreign_files_is_noticed(tmp_path: Path) -> None:
+    """`make dist` finds missing and foreign files."""
+    wheel = tmp_path / "sparsae-0-py3-none-any.whl"
+    with zipfile.ZipFile(wheel, "w") as archive:
+        archive.writestr("sparsae/__init__.py", "")
+        archive.writestr("tests/conftest.py", "")
+    assert release.wheel_problems(wheel) == [
+        "sparsae/py.typed is missing",
+        "sparsae_backends/__init__.py is missing",
+        "tests/conftest.py does not belong in the wheel",
+    ]
