@@ -35,7 +35,7 @@ def command(*words, folder=None, python=sys.executable, **variables):
 def plugins(tmp_path):
     """A folder of two distributions: one that is broken, one whose kernel is wrong."""
     folder = tmp_path / "site"
-    kernel = (ROOT / "tests/testing/mutants.py").read_text()
+    kernel = (ROOT / "tests/support/mutants.py").read_text()
     sources = {
         "bad": "def deep():\n    raise KeyError('lost')\ndeep()\n",
         "wrong": kernel

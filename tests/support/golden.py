@@ -43,7 +43,12 @@ def machine_kind() -> str:
         )
     import scipy.linalg  # noqa: F401  its OpenBLAS is a pool of its own
 
-    kernels = sorted(f"{pool.get('version')} {pool.get('architecture')}" for pool in threadpoolctl.threadpool_info())
+    own = [
+        pool
+        for pool in threadpoolctl.threadpool_info()
+        if pool["user_api"] == "blas" and {"numpy.libs", "scipy.libs"} & set(Path(pool["filepath"]).parts)
+    ]
+    kernels = sorted(f"{pool.get('version')} {pool.get('architecture')}" for pool in own)
     libraries = [f"{name} {version(name)}" for name in ("numpy", "scipy")]
     return hashlib.sha256(json.dumps([cpu, kernels, libraries]).encode()).hexdigest()[:16]
 

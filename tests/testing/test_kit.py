@@ -129,7 +129,7 @@ def test_what_raises_is_a_verdict_with_the_place():
     assert verdict.outcome == "fail"
     assert "NotImplementedError: Watched must define" not in verdict.message
     assert "NotImplementedError: Kernel must define backprop()." in verdict.message
-    assert "kernel.py, line" in verdict.message
+    assert "contract.py, line" in verdict.message
 
 
 def test_unknown_checks_and_dtypes_are_named():
