@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import sparsae
-from sparsae.machine import threads
+from sparsae.machine import limits
 
 PEERS = ("jax", "torch")  # tested by `make test-peers`, in an environment that has them
 
@@ -31,10 +31,10 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 @pytest.fixture(autouse=True)
 def global_state_is_given_back(request: pytest.FixtureRequest) -> Iterator[None]:
     """Whatever a test does, thread limits, error modes and worker threads are afterwards what they were before."""
-    before = [(pool["library"], pool["num_threads"]) for pool in threads.pools()]
+    before = [(pool["library"], pool["num_threads"]) for pool in limits.pools()]
     modes = np.geterr()
     yield
-    now = {pool["library"]: pool["num_threads"] for pool in threads.pools()}
+    now = {pool["library"]: pool["num_threads"] for pool in limits.pools()}
     for library, n in before:
         assert now[library] == n, f"{library} was left at {now[library]} threads instead of {n}"
     assert np.geterr() == modes

@@ -31,3 +31,8 @@ def _printable_character(character: str) -> str:
     if kind == "Cs":  # half a surrogate pair, as in file names that are not UTF-8
         return "\N{REPLACEMENT CHARACTER}"
     return "" if kind == "Cc" or character in _BIDI else character
+
+
+def plural(count: int, noun: str) -> str:
+    """Return "1 thread" or "2 threads": the number with the noun in the right form."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"

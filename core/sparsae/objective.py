@@ -20,7 +20,7 @@ from sparsae.engine.partition import Partition
 from sparsae.engine.setup import hold, resolve_problem
 from sparsae.engine.sources import DataSource, common_dtype
 from sparsae.errors import DataError, ThreadsWarning
-from sparsae.machine.threads import pools
+from sparsae.machine.limits import pools
 from sparsae.model import Parameters, check_output, check_parameters, check_size
 from sparsae.plugins.autoselect import fastest
 from sparsae.plugins.contract import Backend, Problem

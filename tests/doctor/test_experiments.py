@@ -13,7 +13,7 @@ from sparsae.doctor import tasks
 from sparsae.doctor.experiments import Experiment, run_experiments
 from sparsae.doctor.facts import read_facts
 from sparsae.machine import facts as machine
-from sparsae.machine.threads import pools
+from sparsae.machine.limits import pools
 
 
 @pytest.mark.parametrize("work", ["products", "elementwise", "objective", "pool"])

@@ -10,7 +10,8 @@ import threadpoolctl
 import sparsae
 from sparsae import ThreadsWarning
 from sparsae.machine import resources, threads
-from sparsae.machine.threads import CpuBudget, cpu_budget, grant, limit, pools
+from sparsae.machine.limits import limit, pools
+from sparsae.machine.threads import CpuBudget, cpu_budget, grant
 
 
 def blas():
@@ -56,11 +57,35 @@ def test_a_budget_is_spent_as_threading_says(monkeypatch, threading, requested, 
 def test_more_than_the_budget_is_said_and_honoured_for_row_workers_alone(monkeypatch):
     """Both numbers stand in the warning; BLAS and own pools are clamped."""
     monkeypatch.setattr(threads, "cpu_budget", lambda: CpuBudget(2, None, None))
-    with pytest.warns(ThreadsWarning, match="7 threads were asked for and the CPU budget is 2; honoured"):
+    with pytest.warns(
+        ThreadsWarning,
+        match="7 threads were asked for and the CPU budget is 2 \\(this process may run on 2 CPUs\\); honoured",
+    ):
         assert grant(7, "workers").workers == 7
     for kind in ("blas", "own"):
-        with pytest.warns(ThreadsWarning, match="7 threads were asked for and the CPU budget is 2; clamped to 2"):
+        with pytest.warns(
+            ThreadsWarning,
+            match=said + "clamped to 2",
+        ):
             assert grant(7, kind).pool == 2
+
+
+@pytest.mark.parametrize(
+    ("variables", "reason"),
+    [
+        ({"OMP_NUM_THREADS": "1"}, "the environment variable OMP_NUM_THREADS=1 set it when the library was loaded"),
+        ({"OPENBLAS_NUM_THREADS": "1"}, "the environment variable OPENBLAS_NUM_THREADS=1"),
+        ({}, "the BLAS pools are limited to 1 thread by the caller"),
+    ],
+)
+def test_a_budget_below_the_cpus_names_its_reason(monkeypatch, variables, reason):
+    """The variable where one is set to that number, the caller's limit otherwise, the quota where that is the least."""
+    for name in threads.THREAD_VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert CpuBudget(2, None, 1).reason.startswith(reason)
+    assert CpuBudget(8, 1.5, None).reason == "the control group's quota is 1.5 CPUs"
 
 
 def fail(missed):

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 import sparsae
-from sparsae.machine.threads import limit
+from sparsae.machine.limits import limit
 from sparsae.reference import evaluate_reference
 
 N, P = 64, 25

@@ -66,9 +66,9 @@ def test_every_mutant_is_rejected_by_the_check_meant_for_it(mutant):
 
 def test_a_limit_that_leaks_after_an_exception_is_rejected():
     """limit_threads without `finally`; its correct twin passes."""
-    from sparsae.machine import threads
+    from sparsae.machine import limits
 
-    before = {pool["prefix"]: pool["num_threads"] for pool in threads.pools()}
+    before = {pool["prefix"]: pool["num_threads"] for pool in limits.pools()}
     if max(before.values(), default=1) == 1:
         pytest.skip("every pool here has one thread already")
     right = run_one(

@@ -20,7 +20,7 @@ from sparsae._types import Array
 from sparsae.backpropagation import backprop
 from sparsae.bench.settings import TRAIN_EVALUATIONS, Heat
 from sparsae.errors import ConvergenceWarning
-from sparsae.machine.threads import limit
+from sparsae.machine.limits import limit
 from sparsae.model import Parameters, sigmoid
 from sparsae.objective import Objective
 from sparsae.reference import Reference, evaluate_reference

@@ -286,7 +286,7 @@ def serve(factory: str, settings: str) -> None:
         module, _, function = factory.partition(":")
         task: Task = getattr(import_module(module), function)(**json.loads(settings))
         task.run()
-        from sparsae.machine.threads import pools
+        from sparsae.machine.limits import pools
 
         answer({"pools": pools(), "affinity": affinity()})
         threads = 1 if os.environ.get("OMP_NUM_THREADS") == "1" else 2

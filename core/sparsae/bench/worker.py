@@ -56,7 +56,7 @@ class Worker:
     def do_prepare(self) -> dict[str, Any]:
         """Make the case, run it once and compare with the reference; say what was found."""
         from sparsae.bench.cases import make
-        from sparsae.machine.threads import pools
+        from sparsae.machine.limits import pools
 
         found: dict[str, Any] = {"affinity": affinity(), "variables": thread_variables()}
         if self.backend:

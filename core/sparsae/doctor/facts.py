@@ -11,8 +11,9 @@ from importlib import import_module
 from typing import Any, final
 
 from sparsae.machine.facts import cpu_flags, cpu_name, steal_and_load, thread_variables
+from sparsae.machine.limits import pools
 from sparsae.machine.resources import whole_cpus
-from sparsae.machine.threads import CpuBudget, cpu_budget, pools
+from sparsae.machine.threads import CpuBudget, cpu_budget
 from sparsae.plugins.registry import BackendRecord
 from sparsae.plugins.selection import list_backends
 from sparsae.receipt import versions
@@ -55,7 +56,7 @@ class Facts:
     budget : CpuBudget
         Affinity, quota of the control group, limit on the pools.
     pools : tuple of mapping
-        As `sparsae.machine.threads.pools` gives them.
+        As `sparsae.machine.limits.pools` gives them.
     environment : mapping
         The variables of this process that bear on speed.
     others : float or None

@@ -9,8 +9,9 @@ from dataclasses import replace
 from sparsae.engine.engine import SHARE
 from sparsae.engine.partition import ALIGN, cache_rows
 from sparsae.errors import BackendDeclinedError, ParameterError
+from sparsae.machine.limits import limit
 from sparsae.machine.resources import memory_limit
-from sparsae.machine.threads import ThreadGrant, grant, limit
+from sparsae.machine.threads import ThreadGrant, grant
 from sparsae.model import check_size
 from sparsae.plugins.contract import Backend, Problem
 from sparsae.plugins.selection import requested_threads

@@ -10,7 +10,7 @@ from typing import final
 
 from sparsae.engine.cpu_balance import CpuBalancer
 from sparsae.errors import BackendError, SparsaeError
-from sparsae.machine.threads import limit_this_worker
+from sparsae.machine.limits import limit_this_worker
 from sparsae.plugins.contract import Kernel
 
 Task = Callable[[Kernel, int], None]

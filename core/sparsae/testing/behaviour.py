@@ -19,7 +19,7 @@ import numpy as np
 from sparsae._types import Array
 from sparsae.engine.engine import Passes
 from sparsae.errors import BackendError, ThreadsWarning
-from sparsae.machine.threads import pools
+from sparsae.machine.limits import pools
 from sparsae.model import Parameters
 from sparsae.objective import Objective
 from sparsae.plugins.contract import CONTRACT, OLDEST_CONTRACT, Kernel, Problem
