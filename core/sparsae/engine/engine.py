@@ -15,10 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sparsae._types import Array
+from sparsae.engine.kernel_calls import build_kernel, call_kernel
 from sparsae.engine.partition import Partition, TreeSum, tree_sum
 from sparsae.engine.sources import DataSource
 from sparsae.engine.workers import Run, Stopped, WorkerPool
-from sparsae.errors import BackendBrokenError, BackendError, ParameterError, SparsaeError
+from sparsae.errors import ParameterError
 from sparsae.machine.resources import memory_limit
 from sparsae.model import Parameters
 from sparsae.plugins.contract import Backend, Kernel, Problem
@@ -56,30 +57,6 @@ def choose_storage(
     if passes == "auto":
         return Storage(kept, 2 if kept else 1)
     return Storage(kept, 2 if passes == 2 else 1)
-
-
-def build_kernel(backend: Backend, problem: Problem) -> Kernel:
-    """Make one kernel.
-
-    Raises
-    ------
-    BackendBrokenError
-        When that raises, a library that cannot be imported included, or gives no `Kernel`; the cause is chained.
-    """
-    try:
-        kernel: object = backend.kernel(problem)
-    except (MemoryError, SparsaeError):
-        raise
-    except Exception as error:
-        raise BackendBrokenError(
-            f"Backend {backend.name!r} cannot make a kernel: {type(error).__name__}: {error}. "
-            f"Name another backend, such as 'numpy'."
-        ) from error
-    if not isinstance(kernel, Kernel):
-        raise BackendBrokenError(
-            f"Backend {backend.name!r} made a {type(kernel).__name__} where a sparsae.Kernel is needed."
-        )
-    return kernel
 
 
 @final
@@ -155,7 +132,7 @@ class Engine:
         if self.storage.kept and self._blocks is None:
             self._prepare_all()
         self._tree.restart()
-        self._weights = self._ask("begin", parameters)
+        self._weights = call_kernel(self._name, self.kernels[0], "begin", parameters)
         m = self.plan.n_samples
         if self.storage.passes == 2:
             self._run(self._encode_segment)
@@ -166,7 +143,7 @@ class Engine:
         self._run(self._accumulate_segment)
         self._checked = True
         sums = self._tree.total()
-        self._ask("finish", self._weights, sums)
+        call_kernel(self._name, self.kernels[0], "finish", self._weights, sums)
         if self.storage.passes == 1:
             s = sparsity_of(sums.hidden / m)
             sums.W1 += s[:, None] * sums.W1_sparsity
@@ -184,15 +161,6 @@ class Engine:
             task(kernel, segment, pool.current)
 
         pool.run(one, self.plan.n_segments, self._describe)
-
-    def _ask(self, method: str, *arguments: Any) -> Any:
-        """Call what is done once an evaluation; an exception of the kernel's is named as such."""
-        try:
-            return getattr(self.kernels[0], method)(*arguments)
-        except (SparsaeError, MemoryError):
-            raise
-        except Exception as error:
-            raise BackendError(f"Backend {self._name!r} failed in {method}: {type(error).__name__}: {error}") from error
 
     def _describe(self, segment: int) -> str:
         start, stop = self.plan.segment_rows(segment)

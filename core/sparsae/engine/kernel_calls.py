@@ -6,17 +6,16 @@ word.  Every call of a kernel goes through `call_kernel`, or is converted with `
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TypeVar
+from typing import Any
 
 from sparsae._text import printable
 from sparsae.errors import BackendBrokenError, BackendError, SparsaeError
 from sparsae.plugins.contract import Backend, Kernel, Problem
 
-Result = TypeVar("Result")
 
-
-def backend_error(error: BaseException, message: str, kind: type[BackendError] = BackendError) -> BaseException:
+def backend_error(
+    error: BaseException, message: str, *, kind: type[BackendError] = BackendError, advice: str = ""
+) -> BaseException:
     """Return what to raise for an exception that came out of a kernel.
 
     A KeyboardInterrupt and a `SparsaeError` stay as they are; anything else becomes one of `kind` with the message,
@@ -24,13 +23,13 @@ def backend_error(error: BaseException, message: str, kind: type[BackendError] =
     """
     if isinstance(error, (KeyboardInterrupt, SparsaeError)):
         return error
-    converted = kind(f"{message}: {type(error).__name__}: {printable(error)}")
+    converted = kind(f"{message}: {type(error).__name__}: {printable(error)}{advice}")
     converted.__cause__ = error
     return converted
 
 
-def call_kernel(backend: str, function: Callable[..., Result], *arguments: object) -> Result:
-    """Return ``function(*arguments)``, a method of a kernel.
+def call_kernel(backend: str, kernel: Kernel, method: str, *arguments: object) -> Any:
+    """Return what a method of a kernel returns.
 
     Raises
     ------
@@ -38,10 +37,10 @@ def call_kernel(backend: str, function: Callable[..., Result], *arguments: objec
         When it raises anything but a KeyboardInterrupt or a `SparsaeError`; names backend and method.
     """
     try:
-        return function(*arguments)
-    except BaseException as error:
-        name = getattr(function, "__name__", "a call")
-        raise backend_error(error, f"Backend {backend!r} failed in {name}") from error.__cause__
+        return getattr(kernel, method)(*arguments)
+    except BaseException as error:  # noqa: BLE001 (see above)
+        raised = backend_error(error, f"Backend {backend!r} failed in {method}")
+    raise raised
 
 
 def build_kernel(backend: Backend, problem: Problem) -> Kernel:
@@ -54,9 +53,12 @@ def build_kernel(backend: Backend, problem: Problem) -> Kernel:
     """
     try:
         kernel: object = backend.kernel(problem)
-    except BaseException as error:
-        message = f"Backend {backend.name!r} cannot make a kernel. Name another backend, such as 'numpy'. The cause"
-        raise backend_error(error, message, BackendBrokenError) from error.__cause__
+    except BaseException as error:  # noqa: BLE001 (see above)
+        message = f"Backend {backend.name!r} cannot make a kernel"
+        advice = ". Name another backend, such as 'numpy'."
+        kernel = backend_error(error, message, kind=BackendBrokenError, advice=advice)
+    if isinstance(kernel, BaseException):
+        raise kernel
     if not isinstance(kernel, Kernel):
         raise BackendBrokenError(
             f"Backend {backend.name!r} made a {type(kernel).__name__} where a sparsae.Kernel is needed."

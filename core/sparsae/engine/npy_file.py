@@ -7,6 +7,7 @@ instead.  It also costs no page faults: rows go from the system's page cache int
 from __future__ import annotations
 
 import os
+import stat
 import threading
 import weakref
 from pathlib import Path
@@ -21,6 +22,7 @@ from sparsae.errors import DataError, FileAccessError, FileFormatError, FileMiss
 
 WINDOW_BYTES = 1 << 24  # the readahead thread asks the system for this much at a time
 HEADER_LIMIT = 1 << 16
+_SEEK = threading.Lock()
 
 
 @final
@@ -81,12 +83,11 @@ class NpyFile:
             When the file ends before, with the first row that is not whole, or cannot be read.
         """
         if not self._fortran:
-            view = memoryview(out.reshape(-1).view(np.uint8)) if out.size else memoryview(b"")
-            self._pread(view, self._offset + start * self._row_bytes)
+            self._read_bytes(out.reshape(-1).view(np.uint8), self._offset + start * self._row_bytes)
             return
         column = np.empty(stop - start, self.dtype)
         for j in range(self.shape[1]):
-            self._pread(memoryview(column.view(np.uint8)), self._offset + (j * self.shape[0] + start) * column.itemsize)
+            self._read_bytes(column.view(np.uint8), self._offset + (j * self.shape[0] + start) * column.itemsize)
             out[:, j] = column
 
     def will_need(self, start: int, stop: int) -> None:
@@ -108,19 +109,19 @@ class NpyFile:
         if numbers.ndim != 1 or numbers.dtype.kind not in "iu":
             raise IndexError("NpyFile takes a slice of rows or a vector of row numbers.")
         out = np.empty((len(numbers), *self.shape[1:]), self.dtype)
-        starts = np.flatnonzero(np.diff(numbers, prepend=-2) != 1)  # runs of consecutive rows are read at once
-        for begin, end in zip(starts, [*starts[1:], len(numbers)], strict=True):
-            first = int(numbers[begin])
-            if not 0 <= first <= first + int(end - begin) <= self.shape[0]:
+        breaks = np.flatnonzero(np.diff(numbers) != 1) + 1  # runs of consecutive rows are read at once
+        for run in np.split(np.arange(len(numbers)), breaks) if len(numbers) else ():
+            first, count = int(numbers[run[0]]), len(run)
+            if not 0 <= first <= first + count <= self.shape[0]:
                 raise IndexError(f"row {first} is not one of {plural(self.shape[0], 'row')}")
-            self.read_into(first, first + int(end - begin), out[begin:end])
+            self.read_into(first, first + count, out[run[0] : run[0] + count])
         return out
 
-    def _pread(self, view: memoryview, offset: int) -> None:
+    def _read_bytes(self, out: NDArray[np.uint8], offset: int) -> None:
         done = 0
-        while done < len(view):
+        while done < len(out):
             try:
-                got = os.preadv(self._fd, [view[done:]], offset + done)
+                got = _pread_into(self._fd, out[done:], offset + done)
             except OSError as error:
                 raise DataError(f"{self.path} cannot be read: {error.strerror or error}.") from error
             if got == 0:
@@ -135,10 +136,19 @@ class NpyFile:
         )
 
 
+def _pread_into(fd: int, out: NDArray[np.uint8], offset: int) -> int:
+    """Read at an offset into an array; return the number of bytes read."""
+    if hasattr(os, "preadv"):
+        return os.preadv(fd, [out.data], offset)
+    with _SEEK:  # Windows
+        os.lseek(fd, offset, os.SEEK_SET)
+        chunk = np.frombuffer(os.read(fd, len(out)), np.uint8)
+    out[: len(chunk)] = chunk
+    return len(chunk)
+
+
 def _read_header(path: Path, fd: int) -> tuple[tuple[int, ...], bool, np.dtype[Any], int]:
     """Return shape, order, dtype and where the values begin; check that all of them are there."""
-    import stat
-
     facts = os.fstat(fd)
     if not stat.S_ISREG(facts.st_mode):
         raise FileFormatError(f"{path} is not a regular file; write the array to one with numpy.save.")

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from sparsae._types import Array, Output
 from sparsae.cost import sparsity_terms
-from sparsae.engine.engine import build_kernel
+from sparsae.engine.kernel_calls import build_kernel
 from sparsae.model import Parameters
 from sparsae.objective import Evaluation, Objective
 from sparsae.plugins.contract import Backend, Block, Kernel, Problem, Weights
