@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import sparsae
-from sparsae import Backend, DataError, Kernel, Parameters
+from sparsae import Backend, DataError, Parameters, SimpleKernel
 from sparsae.backpropagation import _pieces
 
 
@@ -81,17 +81,17 @@ def test_shapes_that_do_not_fit_are_named():
         sparsae.backprop(a1[:0], a2[:0], a3[:0], W2, s)
 
 
-@pytest.mark.parametrize(("piecewise", "calls"), [(False, 200), (True, 12)])
-def test_only_a_kernel_that_cuts_long_arrays_itself_is_given_more_than_a_block(piecewise, calls):
+@pytest.mark.parametrize(("splits_rows", "calls"), [(False, 200), (True, 12)])
+def test_only_a_kernel_that_cuts_long_arrays_itself_is_given_more_than_a_block(splits_rows, calls):
     """Then a call is paid twelve times at most, whatever the block; the sums stay those of the formulas."""
     lengths = []
 
-    class Recorded(Kernel):
+    class Recorded(SimpleKernel):
         def backprop(self, a1, a2, a3, W2, sparsity, target):
             lengths.append(len(a1))
             return expected(a1, a2, a3, W2, sparsity)
 
-    Recorded.piecewise = piecewise
+    Recorded.splits_rows = splits_rows
     arrays = activations(20_000, 6, 3)
     recorded = Backend("recorded", Recorded, threading="workers", block_rows=lambda problem: 100)
     got = sparsae.backprop(*arrays, backend=recorded, threads=1)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.support.kernels import WholeKernel
 
 import sparsae
 from sparsae import DataError, Objective, ParameterError, Parameters
@@ -170,7 +171,7 @@ def test_a_kernel_that_only_has_backprop_gets_the_rest_from_the_core():
     """One required method suffices, for either number of passes, and it is handed the real sparsity vector in two."""
     seen = []
 
-    class Minimal(sparsae.Kernel):
+    class Minimal(sparsae.SimpleKernel):
         def backprop(self, a1, a2, a3, W2, sparsity, target):
             seen.append(sparsity.copy())
             delta3 = (a3 - target) * a3 * (1 - a3)
@@ -308,7 +309,7 @@ def test_theta_and_parameters_of_another_size_are_named():
 
 def test_a_backend_that_declines_is_not_asked():
     """A kernel that hard-codes a3 (1 - a3) never sees a linear output; the reason is given."""
-    narrow = sparsae.Backend("narrow", sparsae.Kernel, outputs=("sigmoid",), dtypes=("float64",))
+    narrow = sparsae.Backend("narrow", WholeKernel, outputs=("sigmoid",), dtypes=("float64",))
     with pytest.raises(sparsae.BackendDeclinedError, match="output is 'linear' and backend 'narrow' supports sigmoid"):
         Objective(np.full((4, 3), 0.5), 2, output="linear", backend=narrow)
     with pytest.raises(sparsae.BackendDeclinedError, match="dtype is 'float32' and backend 'narrow' supports float64"):

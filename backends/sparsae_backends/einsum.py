@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from sparsae import Array, Backend, Kernel, Parameters, hookimpl
+from sparsae import Array, Backend, Parameters, SimpleKernel, hookimpl
 
 
-class EinsumKernel(Kernel):
+class EinsumKernel(SimpleKernel):
     """Backpropagation in Einstein's notation: i a sample, v a visible unit, h a hidden unit."""
 
     def backprop(self, a1: Array, a2: Array, a3: Array, W2: Array, sparsity: Array, target: Array) -> Parameters:

@@ -160,10 +160,10 @@ class Given:
 
 
 @final
-class FusedKernel(Kernel):
+class FusedKernel(Kernel[Rows, Folded, Hidden]):
     """Forward and backward pass on blocks that stay in cache."""
 
-    piecewise = True
+    splits_rows = True
 
     def __init__(self, problem: Problem) -> None:
         super().__init__(problem)
@@ -213,11 +213,13 @@ class FusedKernel(Kernel):
         self._hidden(weights, block, hidden, self.scratch.cut(len(block.x)))
         return hidden, hidden.total.astype(np.float64, copy=False)
 
-    def accumulate(self, weights: Folded, block: Rows, a2: Hidden | None, sparsity: Array | None, into: Sums) -> None:
+    def accumulate(
+        self, weights: Folded, block: Rows, hidden: Hidden | None, sparsity: Array | None, into: Sums
+    ) -> None:
         """Add this block's sums, scaled; those of W2 and b2 lie as one matrix (p + 1, n) until `finish`."""
         part, x, one = self.part, block.layers, self.one
         room = self.scratch.cut(len(block.x))
-        hidden = a2 or self._hidden(weights, block, room.hidden, room)
+        hidden = hidden or self._hidden(weights, block, room.hidden, room)
         h, d, t = hidden.a2, room.d, room.t
         part.rows[0] = room.m
         part.hidden[:] = hidden.total

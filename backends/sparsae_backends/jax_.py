@@ -2,13 +2,13 @@
 
 Automatic differentiation of the cost gives the same sums in more time (docs/performance.md has both);
 data is moved once, in `prepare`, and weights once an evaluation.
-XLA's CPU threads obey nothing but the affinity of the process once they run, so that is what `limit_threads` sets.
+XLA's CPU threads obey nothing but the affinity of the process once they run, so `limit_threads` sets that.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from functools import cache
 from pathlib import Path
@@ -20,49 +20,58 @@ from numpy.typing import NDArray
 from sparsae import Array, Backend, Kernel, Parameters, Problem, Sums, hookimpl
 
 TASKS = Path("/proc/self/task")
+XlaArray = Any  # jax.Array; JAX is imported with the first kernel
 
 
-class Compiled(NamedTuple):
-    """The functions under `jax.jit`; shared by all kernels, for XLA compiles once for each function and shape."""
+class JaxBlock(NamedTuple):
+    """Rows that XLA has: one and the same array where there is no separate target."""
 
-    encode: Any
-    accumulate: Any
-    only_pass: Any
-    gradients: Any
+    x: XlaArray  # (m, n)
+    target: XlaArray  # (m, n)
+
+
+class JaxFunctions(NamedTuple):
+    """The functions under `jax.jit`; shared by all kernels, since XLA compiles once for each function and shape."""
+
+    encode: Callable[..., Any]
+    accumulate: Callable[..., Any]
+    accumulate_with_q_sums: Callable[..., Any]
+    compute_gradient: Callable[..., Any]
 
 
 @cache
-def compiled(sigmoid: bool) -> Compiled:
+def jitted(sigmoid: bool) -> JaxFunctions:
     """Return the functions for one kind of output unit."""
     import jax
 
-    def encode(weights: Any, x: Any) -> Any:
-        W1, b1, _, _ = weights
-        a2 = jax.nn.sigmoid(x @ W1.T + b1)  # (m, p)
+    def encode(weights: Parameters, x: XlaArray) -> Any:
+        a2 = jax.nn.sigmoid(x @ weights.W1.T + weights.b1)  # (m, p)
         return a2, a2.sum(axis=0)
 
-    def gradients(a1: Any, a2: Any, a3: Any, W2: Any, sparsity: Any, target: Any) -> Any:
+    def compute_gradient(
+        a1: XlaArray, a2: XlaArray, a3: XlaArray, W2: XlaArray, sparsity: XlaArray, target: XlaArray
+    ) -> Any:
         error = a3 - target  # (m, n)
         delta3 = error * a3 * (1 - a3) if sigmoid else error  # (m, n)
         delta2 = (delta3 @ W2 + sparsity) * a2 * (1 - a2)  # (m, p)
         return delta2.T @ a1, delta2.sum(axis=0), delta3.T @ a2, delta3.sum(axis=0)
 
-    def accumulate(weights: Any, x: Any, target: Any, a2: Any, sparsity: Any) -> Any:
-        _, _, W2, b2 = weights
-        z3 = a2 @ W2.T + b2  # (m, n)
-        a3 = jax.nn.sigmoid(z3) if sigmoid else z3
-        error = a3 - target  # (m, n)
-        return (error * error).sum(), a2.sum(axis=0), gradients(x, a2, a3, W2, sparsity, target)
+    def accumulate(weights: Parameters, block: JaxBlock, a2: XlaArray, sparsity: XlaArray) -> Any:
+        z3 = a2 @ weights.W2.T + weights.b2  # (m, n)
+        a3 = jax.nn.sigmoid(z3) if sigmoid else z3  # (m, n)
+        error = a3 - block.target  # (m, n)
+        gradient = compute_gradient(block.x, a2, a3, weights.W2, sparsity, block.target)
+        return (error * error).sum(), a2.sum(axis=0), gradient
 
-    def only_pass(weights: Any, x: Any, target: Any) -> Any:
-        a2, _ = encode(weights, x)
+    def accumulate_with_q_sums(weights: Parameters, block: JaxBlock) -> Any:
+        a2, _ = encode(weights, block.x)  # (m, p)
         q = a2 * (1 - a2)  # (m, p)
-        return *accumulate(weights, x, target, a2, 0), (q.T @ x, q.sum(axis=0))
+        return *accumulate(weights, block, a2, 0), (q.T @ block.x, q.sum(axis=0))
 
-    return Compiled(*(jax.jit(function) for function in (encode, accumulate, only_pass, gradients)))
+    return JaxFunctions(*map(jax.jit, (encode, accumulate, accumulate_with_q_sums, compute_gradient)))
 
 
-class JaxKernel(Kernel):
+class JaxKernel(Kernel[JaxBlock, Parameters, XlaArray]):
     """Whole blocks under `jax.jit`."""
 
     def __init__(self, problem: Problem) -> None:
@@ -71,48 +80,53 @@ class JaxKernel(Kernel):
 
         jax.devices("cpu")  # XLA's threads start here, on all CPUs of the process, and not under a limit
         self.jax = jax
-        self.compiled = compiled(problem.output == "sigmoid")
+        self.jitted = jitted(problem.output == "sigmoid")
 
-    def prepare(self, x: Array, target: Array, keep: bool) -> tuple[Any, Any]:
+    def prepare(self, x: Array, target: Array, keep: bool) -> JaxBlock:
         """Move the rows to XLA."""
-        with self._precision():
-            moved = self.jax.numpy.asarray(np.ascontiguousarray(x))
-            return moved, moved if target is x else self.jax.numpy.asarray(np.ascontiguousarray(target))
+        with self.precision():
+            rows = self.jax.numpy.asarray(np.ascontiguousarray(x))  # (m, n)
+            return JaxBlock(rows, rows if target is x else self.jax.numpy.asarray(np.ascontiguousarray(target)))
 
-    def begin(self, parameters: Parameters) -> tuple[Any, ...]:
+    def begin(self, parameters: Parameters) -> Parameters:
         """Move the parameters to XLA."""
-        with self._precision():
-            return tuple(self.jax.numpy.asarray(part) for part in parameters)
+        with self.precision():
+            return Parameters(*(self.jax.numpy.asarray(part) for part in parameters))
 
-    def encode(self, weights: Any, block: Any) -> tuple[Any, NDArray[np.float64]]:
-        """Hidden activations, which stay with XLA."""
-        with self._precision():
-            a2, hidden = self.compiled.encode(weights, block[0])
-            return a2, np.asarray(hidden, dtype=np.float64)
+    def encode(self, weights: Parameters, block: JaxBlock) -> tuple[XlaArray, NDArray[np.float64]]:
+        """Hidden activations, which stay with XLA, and their sums."""
+        with self.precision():
+            a2, total = self.jitted.encode(weights, block.x)  # (m, p), (p,)
+            return a2, np.asarray(total, dtype=np.float64)
 
-    def accumulate(self, weights: Any, block: Any, a2: Any, sparsity: Array | None, into: Sums) -> None:
+    def accumulate(
+        self, weights: Parameters, block: JaxBlock, hidden: XlaArray | None, sparsity: Array | None, into: Sums
+    ) -> None:
         """Add this block's sums."""
-        x, target = block
-        with self._precision():
+        with self.precision():
             if sparsity is None:
-                squares, hidden, sums, q_sums = self.compiled.only_pass(weights, x, target)
-                into.W1_sparsity += np.asarray(q_sums[0])
-                into.b1_sparsity += np.asarray(q_sums[1])
+                squares, total, gradient, q_sums = self.jitted.accumulate_with_q_sums(weights, block)
+                into.W1_sparsity += np.asarray(q_sums[0])  # (p, n)
+                into.b1_sparsity += np.asarray(q_sums[1])  # (p,)
             else:
-                squares, hidden, sums = self.compiled.accumulate(weights, x, target, a2, sparsity)
-            into.hidden += np.asarray(hidden)
-            into.rows += len(x)
+                a2 = self.jitted.encode(weights, block.x)[0] if hidden is None else hidden  # (m, p)
+                squares, total, gradient = self.jitted.accumulate(weights, block, a2, sparsity)
+            into.hidden += np.asarray(total)  # (p,)
+            into.rows += len(block.x)
             into.squared_error += float(squares)
-            for view, part in zip((into.W1, into.b1, into.W2, into.b2), sums, strict=True):
+            for view, part in zip((into.W1, into.b1, into.W2, into.b2), gradient, strict=True):
                 view += np.asarray(part)
+
+    def finish(self, weights: Parameters, sums: Sums) -> None:
+        """Nothing was scaled."""
 
     def backprop(self, a1: Array, a2: Array, a3: Array, W2: Array, sparsity: Array, target: Array) -> Parameters:
         """Gradient sums over the rows given."""
-        with self._precision():
-            sums = self.compiled.gradients(a1, a2, a3, W2, sparsity, target)
+        with self.precision():
+            sums = self.jitted.compute_gradient(a1, a2, a3, W2, sparsity, target)
             return Parameters(*(np.array(part) for part in sums))
 
-    def _precision(self) -> AbstractContextManager[Any]:
+    def precision(self) -> AbstractContextManager[Any]:
         """Let XLA work in the problem's precision, in this thread and for this call."""
         enable = self.jax.enable_x64 if hasattr(self.jax, "enable_x64") else self.jax.experimental.enable_x64
         scope: AbstractContextManager[Any] = enable(self.problem.dtype == np.float64)

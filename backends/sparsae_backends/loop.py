@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from sparsae import Array, Backend, Kernel, Parameters, hookimpl
+from sparsae import Array, Backend, Parameters, SimpleKernel, hookimpl
 
 
-class LoopKernel(Kernel):
+class LoopKernel(SimpleKernel):
     """Per-sample backpropagation; the sparsity vector, which is constant, stays out of the loop."""
 
     def backprop(self, a1: Array, a2: Array, a3: Array, W2: Array, sparsity: Array, target: Array) -> Parameters:

@@ -40,7 +40,7 @@ class Rows:
 
 
 @final
-class NumbaKernel(Kernel):
+class NumbaKernel(Kernel[Rows, Array, Hidden]):
     """Forward and backward pass on panels of rows.
 
     Attributes
@@ -49,7 +49,7 @@ class NumbaKernel(Kernel):
         What the constructor spent on compiling, or on loading what an earlier process compiled.
     """
 
-    piecewise = True
+    splits_rows = True
 
     def __init__(self, problem: Problem) -> None:
         super().__init__(problem)
@@ -101,9 +101,11 @@ class NumbaKernel(Kernel):
         self._encode(weights, block, hidden)
         return hidden, hidden.total
 
-    def accumulate(self, weights: Array, block: Rows, a2: Hidden | None, sparsity: Array | None, into: Sums) -> None:
+    def accumulate(
+        self, weights: Array, block: Rows, hidden: Hidden | None, sparsity: Array | None, into: Sums
+    ) -> None:
         """Add this block's sums."""
-        hidden = a2 or self._encode(weights, block, self.a2)
+        hidden = hidden or self._encode(weights, block, self.a2)
         s = self.zeros
         if sparsity is not None:
             s = self.s
@@ -112,6 +114,9 @@ class NumbaKernel(Kernel):
             block.x, block.target, block.m, weights, hidden.a2, hidden.total, s, self.scratch, into.vector,
             *self.sizes, self.sigmoid, sparsity is None,
         )  # fmt: skip
+
+    def finish(self, weights: Array, sums: Sums) -> None:
+        """The compiled code leaves no scale in the sums."""
 
     def backprop(self, a1: Array, a2: Array, a3: Array, W2: Array, sparsity: Array, target: Array) -> Parameters:
         """Gradient sums over the rows given."""

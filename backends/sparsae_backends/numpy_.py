@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from sparsae import Array, Backend, Kernel, Parameters, hookimpl
+from sparsae import Array, Backend, Parameters, SimpleKernel, hookimpl
 
 
-class NumpyKernel(Kernel):
+class NumpyKernel(SimpleKernel):
     """Vectorised backpropagation."""
 
     def backprop(self, a1: Array, a2: Array, a3: Array, W2: Array, sparsity: Array, target: Array) -> Parameters:

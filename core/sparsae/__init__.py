@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from sparsae.plugins.contract import Backend as Backend
     from sparsae.plugins.contract import Kernel as Kernel
     from sparsae.plugins.contract import Problem as Problem
+    from sparsae.plugins.contract import SimpleKernel as SimpleKernel
     from sparsae.plugins.registry import hookimpl as hookimpl
     from sparsae.plugins.selection import get_backend as get_backend
     from sparsae.plugins.selection import list_backends as list_backends
@@ -54,6 +55,7 @@ _HOME = {
     "Progress": "training.observers",
     "Problem": "plugins.contract",
     "Receipt": "receipt",
+    "SimpleKernel": "plugins.contract",
     "Status": "training.result",
     "Sums": "plugins.sums",
     "TrainResult": "training.result",

@@ -9,13 +9,15 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from sparsae._types import Array, Output
+from sparsae.engine.kernel_calls import make_kernel
 from sparsae.engine.partition import SEGMENTS, Partition, TreeSum
 from sparsae.engine.setup import hold, resolve_problem
 from sparsae.engine.sources import DataSource, common_dtype
 from sparsae.engine.workers import WorkerPool
-from sparsae.errors import DataError, ParameterError
+from sparsae.errors import BackendDeclinedError, DataError, ParameterError
 from sparsae.model import Parameters, check_output
-from sparsae.plugins.contract import Backend, Kernel, Problem
+from sparsae.plugins.contract import AnyKernel, Backend, Problem
+from sparsae.plugins.kernel import check_gradient_sums
 from sparsae.plugins.selection import AUTO, requested_backend, select
 
 LEAST_PIECE = 1500  # rows that make a call worth its 20 microseconds
@@ -98,27 +100,33 @@ def backprop(
     draft = Problem(n_visible=n, n_hidden=p, dtype=dtype, output=output)
     share, problem = resolve_problem(chosen, draft, n_samples=m, threads=threads, block_rows=None)
     kernels = _kernels(chosen, problem, min(share.workers, -(-m // problem.block_rows)))
+    if not kernels[0].has_backprop:
+        raise BackendDeclinedError(
+            f"Backend {chosen.name!r} computes whole evaluations only: its kernel defines no backprop. "
+            f"Name another backend, such as 'numpy', or define backprop in {type(kernels[0]).__name__}."
+        )
     rows = problem.block_rows
-    if all(kernel.piecewise for kernel in kernels):
+    if all(kernel.splits_rows for kernel in kernels):
         rows = max(rows, -(-m // _pieces(m)))
     plan = Partition(m, rows)
     with hold(chosen, share):
         return _fold(chosen, kernels, plan, arrays)
 
 
-def _fold(backend: Backend, kernels: list[Kernel], plan: Partition, arrays: dict[str, Array]) -> Parameters:
+def _fold(backend: Backend, kernels: list[AnyKernel], plan: Partition, arrays: dict[str, Array]) -> Parameters:
     """Add the sums of all blocks in the engine's order, so that workers change no bit."""
     n, p = arrays["W2"].shape
     tree = TreeSum(n, p, plan.n_segments, with_sparsity=False)
     a1, a2, a3, W2, sparsity = (arrays[name] for name in ("a1", "a2", "a3", "W2", "sparsity"))
     target = arrays["target"]
 
-    def segment_sums(kernel: Kernel, segment: int) -> None:
+    def segment_sums(kernel: AnyKernel, segment: int) -> None:
         sums = tree.take()
         for index in plan.blocks(segment):
             r = plan.rows(index)
             x = a1[r]
             part = kernel.backprop(x, a2[r], a3[r], W2, sparsity, x if target is a1 else target[r])
+            part = check_gradient_sums(kernel, part)
             for view, addend in zip((sums.W1, sums.b1, sums.W2, sums.b2), part, strict=True):
                 view += addend
         tree.give(segment, sums)
@@ -136,14 +144,14 @@ def _fold(backend: Backend, kernels: list[Kernel], plan: Partition, arrays: dict
     return Parameters(total.W1, total.b1, total.W2, total.b2)
 
 
-def _kernels(backend: Backend, problem: Problem, workers: int) -> list[Kernel]:
+def _kernels(backend: Backend, problem: Problem, workers: int) -> list[AnyKernel]:
     """Return this thread's kernels for the problem, kept from the last call where they fit."""
     key = (backend, problem)
     if getattr(_LOCAL, "key", None) != key:
         _LOCAL.key, _LOCAL.kernels = key, []
-    kernels: list[Kernel] = _LOCAL.kernels
+    kernels: list[AnyKernel] = _LOCAL.kernels
     while len(kernels) < workers:
-        kernels.append(backend.kernel(problem))
+        kernels.append(make_kernel(backend, problem))
     return kernels[:workers]
 
 

@@ -6,6 +6,7 @@ Samples are rows: ``X`` is (n_samples, n_visible), abbreviated (m, n); there are
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -170,6 +171,33 @@ def sigmoid(z: Array, *, out: Array | None = None) -> Array:
     return np.reciprocal(a, out=a)
 
 
+class Unit(NamedTuple):
+    """A hidden or output unit: its function of the pre-activation, and the slope from the activation.
+
+    Attributes
+    ----------
+    function : callable
+        Activations of pre-activations; may overwrite nothing.
+    slope : callable
+        Derivative of `function`, from the activations.
+    """
+
+    function: Callable[[Array], Array]
+    slope: Callable[[Array], Array]
+
+
+def sigmoid_slope(a: Array) -> Array:
+    """Derivative of the logistic function, from its value: a (1 - a)."""
+    slope: Array = a * (1 - a)
+    return slope
+
+
+SIGMOID = Unit(sigmoid, sigmoid_slope)
+LINEAR = Unit(lambda z: z, np.ones_like)
+HIDDEN_UNITS = {"sigmoid": SIGMOID}
+OUTPUT_UNITS: dict[Output, Unit] = {"sigmoid": SIGMOID, "linear": LINEAR}
+
+
 def encode(parameters: Parameters, X: ArrayLike) -> Array:
     """Hidden activations a2 = sigmoid(X W1' + b1).
 
@@ -218,8 +246,7 @@ def decode(parameters: Parameters, A: ArrayLike, *, output: Output = "sigmoid") 
     check_output(output)
     a2 = _check_matrix("A", A, parameters.n_hidden, "n_hidden")
     _, _, W2, b2 = parameters.astype(a2.dtype)
-    z3: Array = a2 @ W2.T + b2
-    return sigmoid(z3) if output == "sigmoid" else z3
+    return OUTPUT_UNITS[output].function(a2 @ W2.T + b2)
 
 
 def check_output(output: object) -> Output:

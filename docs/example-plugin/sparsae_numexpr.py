@@ -5,7 +5,7 @@ from contextlib import contextmanager
 import sparsae
 
 
-class NumexprKernel(sparsae.Kernel):
+class NumexprKernel(sparsae.SimpleKernel):
     """Backpropagation with numexpr's own thread pool."""
 
     def __init__(self, problem):

@@ -8,9 +8,10 @@ import tracemalloc
 
 import numpy as np
 import pytest
+from tests.support.kernels import WholeKernel
 
 import sparsae
-from sparsae import Backend, BackendError, DataError, Kernel, Objective, ParameterError, Parameters
+from sparsae import Backend, BackendError, DataError, Objective, ParameterError, Parameters
 from sparsae.engine import memmap as mapped
 from sparsae.engine.engine import choose_storage
 from sparsae.engine.setup import choose_block_rows
@@ -50,20 +51,11 @@ def test_receipt_notes_where_bits_may_depend_on_threads():
     assert not receipts["dot"].notes
 
 
-class Counting(Kernel):
-    """A correct kernel that records which thread and instance did what; tests make it misbehave."""
-
-    def backprop(self, a1, a2, a3, W2, sparsity, target):
-        delta3 = (a3 - target) * a3 * (1 - a3)
-        delta2 = (delta3 @ W2 + sparsity) * a2 * (1 - a2)
-        return Parameters(delta2.T @ a1, delta2.sum(0), delta3.T @ a2, delta3.sum(0))
-
-
 def test_each_worker_has_a_kernel_of_its_own_and_no_more_than_needed():
     """One instance per worker, never two threads on one; never more workers than segments."""
     used = {}
 
-    class Spy(Counting):
+    class Spy(WholeKernel):
         def encode(self, weights, block):
             used.setdefault(id(self), set()).add(threading.get_ident())
             time.sleep(0.002)
@@ -86,7 +78,7 @@ def test_an_exception_in_a_worker_surfaces_once_with_the_segment(workers, where)
     """The cause is chained, the rows are named, and the objective can be used again."""
     broken = threading.Event()
 
-    class Fails(Counting):
+    class Fails(WholeKernel):
         def _maybe(self, name, x):
             if name == where and broken.is_set() and x[0, 0] == 0.75:
                 raise RuntimeError("out of luck")
@@ -124,7 +116,7 @@ def test_what_is_done_once_an_evaluation_is_named_when_it_fails(method):
     def fail(self, *_):
         raise RuntimeError("out of luck")
 
-    fails = Backend("fails", type("Fails", (Counting,), {method: fail}), threading="workers")
+    fails = Backend("fails", type("Fails", (WholeKernel,), {method: fail}), threading="workers")
     with pytest.raises(BackendError, match=f"Backend 'fails' failed in {method}: RuntimeError: out of luck") as caught:
         Objective(np.full((5, 3), 0.5), 2, backend=fails)(np.zeros(17))
     assert isinstance(caught.value.__cause__, RuntimeError)
@@ -134,7 +126,7 @@ def test_interrupt_stops_within_a_block_and_leaves_no_thread():
     """Ctrl-C in the middle of an evaluation: raised once, after the other worker has left its block."""
     working = threading.Event()
 
-    class Slow(Counting):
+    class Slow(WholeKernel):
         def encode(self, weights, block):
             working.set()
             time.sleep(0.01)
@@ -329,7 +321,7 @@ def test_a_file_that_shrinks_within_an_evaluation_is_noticed_too(tmp_path):
     path = tmp_path / "x.npy"
     np.save(path, data(4000, 8))
 
-    class Slow(Counting):
+    class Slow(WholeKernel):
         def backprop(self, *arrays):
             with path.open("r+b") as file:  # by one row, in a page that stays
                 file.truncate(256128 - 64)

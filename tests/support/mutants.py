@@ -10,14 +10,17 @@ import numpy as np
 import threadpoolctl
 
 import sparsae
-from sparsae import Backend, Kernel, Parameters
+from sparsae import Backend, Kernel, Parameters, SimpleKernel
 
 
 class Twin(Kernel):
     """The correct kernel, written in steps that the mutants get wrong."""
 
-    slope3 = True
-    dtype = None
+    prepare = SimpleKernel.prepare
+    begin = SimpleKernel.begin
+    encode = SimpleKernel.encode
+    accumulate = SimpleKernel.accumulate
+    finish = SimpleKernel.finish
 
     def backprop(self, a1, a2, a3, W2, sparsity, target):
         delta3 = self.delta3(a3, target)
@@ -38,6 +41,20 @@ class Twin(Kernel):
 
     def sums(self, delta2, delta3, a1, a2):
         return Parameters(delta2.T @ a1, delta2.sum(axis=0), delta3.T @ a2, delta3.sum(axis=0))
+
+
+class Single(SimpleKernel):
+    """The correct kernel with one method."""
+
+    def backprop(self, a1, a2, a3, W2, sparsity, target):
+        delta3 = (a3 - target) * self.problem.output_slope(a3)
+        delta2 = (delta3 @ W2 + sparsity) * self.problem.slope(a2)
+        return Parameters(delta2.T @ a1, delta2.sum(axis=0), delta3.T @ a2, delta3.sum(axis=0))
+
+
+class Misspelt(Twin):
+    def sums(self, delta2, delta3, a1, a2):
+        return Parameters(delta2.T @ a1, np.sumn(delta2, axis=0), delta3.T @ a2, delta3.sum(axis=0))
 
 
 class SignFlipped(Twin):

@@ -11,7 +11,7 @@ import os, threading, time
 import numpy as np
 import sparsae
 
-class Good(sparsae.Kernel):
+class Good(sparsae.SimpleKernel):
     def backprop(self, a1, a2, a3, W2, sparsity, target):
         delta3 = (a3 - target) * a3 * (1 - a3)
         delta2 = (delta3 @ W2 + sparsity) * a2 * (1 - a2)

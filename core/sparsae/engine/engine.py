@@ -15,14 +15,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sparsae._types import Array
-from sparsae.engine.kernel_calls import build_kernel, call_kernel
+from sparsae.engine.kernel_calls import call_kernel, make_kernel
 from sparsae.engine.partition import Partition, TreeSum, tree_sum
 from sparsae.engine.sources import DataSource
 from sparsae.engine.workers import Run, Stopped, WorkerPool
 from sparsae.errors import ParameterError
 from sparsae.machine.resources import memory_limit
 from sparsae.model import Parameters
-from sparsae.plugins.contract import Backend, Kernel, Problem
+from sparsae.plugins.contract import AnyKernel, Backend, Problem
 from sparsae.plugins.sums import Sums
 
 Passes = Literal["auto", 1, 2]
@@ -93,7 +93,7 @@ class Engine:
         self.plan, self.storage, self.problem = plan, storage, problem
         self._x, self._target = x, target
         self._name = backend.name
-        self.kernels: list[Kernel] = [build_kernel(backend, problem) for _ in range(min(workers, plan.n_segments))]
+        self.kernels: list[AnyKernel] = [make_kernel(backend, problem) for _ in range(min(workers, plan.n_segments))]
         self._pool = WorkerPool(self.kernels)
         n, p = problem.n_visible, problem.n_hidden
         self._tree = TreeSum(n, p, plan.n_segments, with_sparsity=storage.passes == 1)
@@ -152,11 +152,11 @@ class Engine:
             self._blame_data()
         return sums
 
-    def _run(self, task: Callable[[Kernel, int, Run], None]) -> None:
+    def _run(self, task: Callable[[AnyKernel, int, Run], None]) -> None:
         """Run a task over the segments."""
         pool = self._pool
 
-        def one(kernel: Kernel, segment: int) -> None:
+        def one(kernel: AnyKernel, segment: int) -> None:
             assert pool.current is not None
             task(kernel, segment, pool.current)
 
@@ -166,7 +166,7 @@ class Engine:
         start, stop = self.plan.segment_rows(segment)
         return f"Backend {self._name!r} failed in segment {segment} (rows {start} to {stop - 1})"
 
-    def _encode_segment(self, kernel: Kernel, segment: int, run: Run) -> None:
+    def _encode_segment(self, kernel: AnyKernel, segment: int, run: Run) -> None:
         """First of two passes over a segment."""
         total = self._hidden[segment]
         total.fill(0)
@@ -176,7 +176,7 @@ class Engine:
             self._a2[index], hidden = kernel.encode(self._weights, self._block(kernel, index))
             total += hidden
 
-    def _accumulate_segment(self, kernel: Kernel, segment: int, run: Run) -> None:
+    def _accumulate_segment(self, kernel: AnyKernel, segment: int, run: Run) -> None:
         """Second of two passes over a segment, or the only one."""
         sums = self._tree.take()
         for index in self.plan.blocks(segment):
@@ -186,7 +186,7 @@ class Engine:
             kernel.accumulate(self._weights, block, self._a2[index], self._sparsity, sums)
         self._tree.give(segment, sums)
 
-    def _block(self, kernel: Kernel, index: int) -> Any:
+    def _block(self, kernel: AnyKernel, index: int) -> Any:
         """Return the kept block, or read and prepare it."""
         if self._blocks is not None:
             return self._blocks[index]
@@ -208,7 +208,7 @@ class Engine:
         """Prepare every block once, in the workers."""
         blocks: list[Any] = [None] * self.plan.n_blocks
 
-        def prepare_segment(kernel: Kernel, segment: int, run: Run) -> None:
+        def prepare_segment(kernel: AnyKernel, segment: int, run: Run) -> None:
             for index in self.plan.blocks(segment):
                 if run.stop:
                     raise Stopped

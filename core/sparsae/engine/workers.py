@@ -9,11 +9,11 @@ from queue import SimpleQueue
 from typing import final
 
 from sparsae.engine.cpu_balance import CpuBalancer
-from sparsae.errors import BackendError, SparsaeError
+from sparsae.engine.kernel_calls import backend_error
 from sparsae.machine.limits import limit_this_worker
-from sparsae.plugins.contract import Kernel
+from sparsae.plugins.contract import AnyKernel
 
-Task = Callable[[Kernel, int], None]
+Task = Callable[[AnyKernel, int], None]
 
 
 @final
@@ -35,7 +35,7 @@ class Run:
         self.error: BaseException | None = None
         self.left: list[None] = []  # one entry for each thread of the pool that is done with the run
 
-    def work(self, kernel: Kernel, worker: int) -> None:
+    def work(self, kernel: AnyKernel, worker: int) -> None:
         """Take segments until there are none or the run was called off."""
         while not self.stop and (segment := next(self.next)) < self.n_segments:
             self.spread.look(worker)
@@ -43,12 +43,10 @@ class Run:
                 self.task(kernel, segment)
             except Stopped:
                 return
-            except (SparsaeError, MemoryError) as error:
-                self.fail(error)
-            except Exception as error:  # noqa: BLE001 (a kernel may raise anything; it surfaces in the calling thread)
-                broken = BackendError(f"{self.describe(segment)}: {type(error).__name__}: {error}")
-                broken.__cause__ = error
-                self.fail(broken)
+            except KeyboardInterrupt:
+                raise
+            except BaseException as error:  # noqa: BLE001 (a kernel may raise anything; raised in the calling thread)
+                self.fail(backend_error(error, self.describe(segment)))
         self.spread.leave(worker)
 
     def fail(self, error: BaseException) -> None:
@@ -68,7 +66,7 @@ class WorkerPool:
         One instance each; the calling thread uses the first.
     """
 
-    def __init__(self, kernels: Sequence[Kernel]) -> None:
+    def __init__(self, kernels: Sequence[AnyKernel]) -> None:
         self._kernels = kernels
         self._jobs: list[SimpleQueue[Run | None]] = []
         self._done: SimpleQueue[None] = SimpleQueue()
@@ -143,7 +141,7 @@ class WorkerPool:
             thread.start()
 
 
-def _serve(kernel: Kernel, worker: int, job: SimpleQueue[Run | None], done: SimpleQueue[None]) -> None:
+def _serve(kernel: AnyKernel, worker: int, job: SimpleQueue[Run | None], done: SimpleQueue[None]) -> None:
     """Do runs until told to end; what goes wrong in a run is the run's."""
     limit_this_worker(1)
     while (run := job.get()) is not None:

@@ -2,11 +2,48 @@
 
 from __future__ import annotations
 
-import math
-from typing import Any, final
+from itertools import accumulate
+from typing import Any, NamedTuple, Self, final
 
 import numpy as np
 from numpy.typing import NDArray
+
+from sparsae.errors import ParameterError
+
+
+@final
+class SumsLayout(NamedTuple):
+    """Where each quantity of `Sums` starts in its vector, and the sizes of the vector; for compiled code.
+
+    Attributes
+    ----------
+    rows, squared_error, hidden, W1, b1, W2, b2, W1_sparsity, b1_sparsity : int
+        Index of the first number.  Matrices are stored row by row.
+    size : int
+        Length of the vector.
+    """
+
+    rows: int
+    squared_error: int
+    hidden: int
+    W1: int
+    b1: int
+    W2: int
+    b2: int
+    W1_sparsity: int
+    b1_sparsity: int
+    size: int
+
+    @property
+    def head_size(self) -> int:
+        """Length of the vector without the q-sums."""
+        return self.W1_sparsity
+
+    @classmethod
+    def of(cls, n_visible: int, n_hidden: int) -> Self:
+        """Return the layout for n inputs and p hidden units."""
+        n, p = n_visible, n_hidden
+        return cls(*accumulate((1, 1, p, p * n, p, n * p, n, p * n, p), initial=0))
 
 
 @final
@@ -14,12 +51,14 @@ class Sums:
     """Sums over rows, in one flat float64 vector with named views.
 
     Adding, sending, saving and checking it is one operation on `vector`.
-    What only one pass needs (the q-sums) stands at the end, so that two passes add `head` alone.
+    The q-sums, which only one pass needs, are last, so that two passes add `head` alone.
 
     Attributes
     ----------
     vector : ndarray (size,) float64
         Everything below, in this order.
+    layout : SumsLayout
+        Where each of them starts in the vector.
     rows : float
         Number of rows.
     squared_error : float
@@ -29,9 +68,15 @@ class Sums:
     W1, b1, W2, b2 : ndarrays (p, n), (p,), (n, p), (n,)
         sum delta2' x, sum delta2, sum delta3' a2, sum delta3.
     W1_sparsity, b1_sparsity : ndarrays (p, n), (p,)
-        sum q' x, sum q with q = a2 (1 - a2): what the sparsity vector will be multiplied by (one pass only).
+        The q-sums: sum q' x, sum q with q = a2 (1 - a2), the slope of the hidden unit.
+        The sparsity vector is multiplied by them (one pass only).
     head : ndarray
-        View of the vector without the last two.
+        View of the vector without the q-sums.
+
+    Raises
+    ------
+    ParameterError
+        When a vector of another dtype or length is given.
     """
 
     __slots__ = (
@@ -43,6 +88,7 @@ class Sums:
         "b2",
         "head",
         "hidden",
+        "layout",
         "n_hidden",
         "n_visible",
         "vector",
@@ -50,36 +96,23 @@ class Sums:
 
     def __init__(self, n_visible: int, n_hidden: int, vector: NDArray[np.float64] | None = None) -> None:
         n, p = n_visible, n_hidden
-        shapes = {
-            "hidden": (p,),
-            "W1": (p, n),
-            "b1": (p,),
-            "W2": (n, p),
-            "b2": (n,),
-            "W1_sparsity": (p, n),
-            "b1_sparsity": (p,),
-        }
         self.n_visible, self.n_hidden = n, p
-        size = 2 + sum(math.prod(shape) for shape in shapes.values())
+        at = self.layout = SumsLayout.of(n, p)
         if vector is None:
-            vector = np.zeros(size)
-        elif vector.shape != (size,) or vector.dtype != np.float64:
-            raise ValueError(f"Sums({n}, {p}) needs a float64 vector ({size},), not {vector.dtype} {vector.shape}.")
+            vector = np.zeros(at.size)
+        elif vector.shape != (at.size,) or vector.dtype != np.float64:
+            raise ParameterError(
+                f"Sums({n}, {p}) needs a float64 vector ({at.size},); given {vector.dtype} {vector.shape}."
+            )
         self.vector = vector
-        start = 2
-        for name, shape in shapes.items():
-            stop = start + math.prod(shape)
-            setattr(self, name, vector[start:stop].reshape(shape))
-            start = stop
-        self.head = vector[: size - p * n - p]
-
-    hidden: NDArray[np.float64]
-    W1: NDArray[np.float64]
-    b1: NDArray[np.float64]
-    W2: NDArray[np.float64]
-    b2: NDArray[np.float64]
-    W1_sparsity: NDArray[np.float64]
-    b1_sparsity: NDArray[np.float64]
+        self.head = vector[: at.head_size]
+        self.hidden = vector[at.hidden : at.W1]
+        self.W1 = vector[at.W1 : at.b1].reshape(p, n)
+        self.b1 = vector[at.b1 : at.W2]
+        self.W2 = vector[at.W2 : at.b2].reshape(n, p)
+        self.b2 = vector[at.b2 : at.W1_sparsity]
+        self.W1_sparsity = vector[at.W1_sparsity : at.b1_sparsity].reshape(p, n)
+        self.b1_sparsity = vector[at.b1_sparsity :]
 
     @property
     def rows(self) -> float:

@@ -22,7 +22,7 @@ from sparsae.errors import BackendError, ThreadsWarning
 from sparsae.machine.limits import pools
 from sparsae.model import Parameters
 from sparsae.objective import Objective
-from sparsae.plugins.contract import CONTRACT, OLDEST_CONTRACT, Kernel, Problem
+from sparsae.plugins.contract import CONTRACT, OLDEST_CONTRACT, AnyKernel, Problem
 from sparsae.plugins.sums import Sums
 from sparsae.testing.harness import SETTINGS, Subject, Unverified
 
@@ -88,13 +88,14 @@ def aliasing(s: Subject) -> None:
     for output in s.outputs:
         kernel = s.kernel(n, p, output=output)
         X, Y = s.data(m, n), s.data(m, n, seed=5)
-        s.label = f"backprop twice, m={m} n={n} p={p} output={output}"
         a2, W2, v = s.data(m, p, seed=1), s.parameters(n, p).W2.astype(s.dtype), np.ones(p, s.dtype)
-        first = kernel.backprop(X, a2, Y, W2, v, X)
-        kept = [np.array(part) for part in first]
-        kernel.backprop(Y, a2 / 2, X, -W2, -v, Y)
-        for name, part, before in zip(Parameters._fields, first, kept, strict=True):
-            s.same_bits(f"backprop's {name} changed with the next call", part, before)
+        if kernel.has_backprop:
+            s.label = f"backprop twice, m={m} n={n} p={p} output={output}"
+            first = kernel.backprop(X, a2, Y, W2, v, X)
+            kept = [np.array(part) for part in first]
+            kernel.backprop(Y, a2 / 2, X, -W2, -v, Y)
+            for name, part, before in zip(Parameters._fields, first, kept, strict=True):
+                s.same_bits(f"backprop's {name} changed with the next call", part, before)
         s.label = f"two sets of weights and two kept blocks at once, m={m} n={n} p={p} output={output}"
         one, two = (s.parameters(n, p, seed=seed).astype(s.dtype) for seed in (0, 1))
         alone = _sums(s, s.kernel(n, p, output=output), one, X)
@@ -124,7 +125,7 @@ def shared_pieces(s: Subject) -> None:
         _near(s, "sums", into, alone)
 
 
-def _sums(s: Subject, kernel: Kernel, parameters: Parameters, X: Array) -> Sums:
+def _sums(s: Subject, kernel: AnyKernel, parameters: Parameters, X: Array) -> Sums:
     """Sums of one block with a sparsity vector of ones."""
     n, p = parameters.n_visible, parameters.n_hidden
     weights, block, into = kernel.begin(parameters), kernel.prepare(X, X, True), Sums(n, p)
@@ -156,6 +157,8 @@ def two_threads(s: Subject) -> None:
             gate.wait()
             for _ in range(repeats):
                 _near(s, f"the sums of kernel {i}", _sums(s, kernels[i], made[i], X[i]), truth[i])
+                if not kernels[i].has_backprop:
+                    continue
                 got = kernels[i].backprop(X[i], X[i][:, :p], X[i], made[i].W2, v, X[i])
                 again = kernels[i].backprop(X[i], X[i][:, :p], X[i], made[i].W2, v, X[i])
                 for a, b in zip(got, again, strict=True):
@@ -235,7 +238,7 @@ def global_state(s: Subject) -> None:
                 s.evaluate(made, X, threads=threads, block_rows=16)
     s.label = f"before and after an evaluation that failed, m={m} n={n} p={p}"
 
-    def doomed(problem: Problem) -> Kernel:
+    def doomed(problem: Problem) -> AnyKernel:
         kernel = s.backend.kernel(problem)
 
         def accumulate(*arguments: Any) -> None:

@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 
 from sparsae._types import Array, Output
 from sparsae.cost import sparsity_terms
-from sparsae.engine.kernel_calls import build_kernel
+from sparsae.engine.kernel_calls import make_kernel
 from sparsae.model import Parameters
 from sparsae.objective import Evaluation, Objective
-from sparsae.plugins.contract import Backend, Block, Kernel, Problem, Weights
+from sparsae.plugins.contract import AnyKernel, Backend, Kernel, Problem
 from sparsae.plugins.sums import Sums
 from sparsae.reference import ERROR_CONSTANT, evaluate_reference
 
@@ -27,36 +27,41 @@ class Unverified(Exception):  # noqa: N818 (an outcome, not an error)
 
 
 @final
-class Watched(Kernel):
+class Watched(Kernel[Any, Any, Any]):
     """Hands every call on to the kernel under test, and counts."""
 
-    def __init__(self, inner: Kernel, calls: Counter[str]) -> None:
+    def __init__(self, inner: AnyKernel, calls: Counter[str]) -> None:
         super().__init__(inner.problem)
         self.inner, self.calls = inner, calls
 
-    def prepare(self, x: Array, target: Array, keep: bool) -> Block:
+    def prepare(self, x: Array, target: Array, keep: bool) -> Any:
         """Count and hand on."""
         self.calls["prepare"] += 1
         return self.inner.prepare(x, target, keep)
 
-    def begin(self, parameters: Parameters) -> Weights:
+    def begin(self, parameters: Parameters) -> Any:
         """Count and hand on."""
         self.calls["begin"] += 1
         return self.inner.begin(parameters)
 
-    def encode(self, weights: Weights, block: Block) -> tuple[Any, NDArray[np.float64]]:
+    def encode(self, weights: Any, block: Any) -> tuple[Any, NDArray[np.float64]]:
         """Count and hand on."""
         self.calls["encode"] += 1
         return self.inner.encode(weights, block)
 
-    def accumulate(self, weights: Weights, block: Block, a2: Any, sparsity: Array | None, into: Sums) -> None:
+    def accumulate(self, weights: Any, block: Any, hidden: Any, sparsity: Array | None, into: Sums) -> None:
         """Count and hand on."""
         self.calls["accumulate"] += 1
-        self.inner.accumulate(weights, block, a2, sparsity, into)
+        self.inner.accumulate(weights, block, hidden, sparsity, into)
 
-    def finish(self, weights: Weights, sums: Sums) -> None:
+    def finish(self, weights: Any, sums: Sums) -> None:
         """Count and hand on."""
         self.inner.finish(weights, sums)
+
+    @property
+    def has_backprop(self) -> bool:
+        """Whether the kernel under test defines it."""
+        return self.inner.has_backprop
 
     def backprop(self, a1: Array, a2: Array, a3: Array, W2: Array, sparsity: Array, target: Array) -> Parameters:
         """Count and hand on."""
@@ -91,10 +96,10 @@ class Subject:
         self.backend = replace(backend, kernel=self._build)
         self.outputs: tuple[Output, ...] = tuple(o for o in ("sigmoid", "linear") if o in backend.outputs)
 
-    def _build(self, problem: Problem) -> Kernel:
-        return Watched(build_kernel(self.original, problem), self.calls)
+    def _build(self, problem: Problem) -> AnyKernel:
+        return Watched(make_kernel(self.original, problem), self.calls)
 
-    def kernel(self, n: int, p: int, *, output: Output = "sigmoid", block_rows: int = 64) -> Kernel:
+    def kernel(self, n: int, p: int, *, output: Output = "sigmoid", block_rows: int = 64) -> AnyKernel:
         """Make one kernel for a small problem."""
         return self._build(
             Problem(n_visible=n, n_hidden=p, dtype=self.dtype, output=output, block_rows=block_rows, threads=1)

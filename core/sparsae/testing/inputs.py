@@ -102,7 +102,7 @@ def _call_all(kernel: Any, given: dict[str, Array], n: int, p: int) -> list[Arra
         kernel.accumulate(weights, block, None, None, into)
         kernel.finish(weights, into)
         results.append(into.vector)
-    for goal in (x, target):
+    for goal in (x, target) if kernel.has_backprop else ():
         sums = kernel.backprop(x, given["a2"], given["a3"], given["W2"], sparsity, goal)
         results.append(np.concatenate([np.asarray(part, np.float64).ravel() for part in sums]))
     return results

@@ -34,15 +34,13 @@ MODULE = '''\
 import sparsae
 
 
-class @CLASS@Kernel(sparsae.Kernel):
+class @CLASS@Kernel(sparsae.SimpleKernel):
     """One instance per worker.  Import heavy libraries in __init__, not at the top of this module."""
 
     def backprop(self, a1, a2, a3, W2, sparsity, target):
         """Gradient sums over the m rows given; n inputs, p hidden units."""
-        delta3 = a3 - target  # (m, n)
-        if self.problem.output == "sigmoid":
-            delta3 = delta3 * a3 * (1 - a3)  # (m, n)
-        delta2 = (delta3 @ W2 + sparsity) * a2 * (1 - a2)  # (m, p)
+        delta3 = (a3 - target) * self.problem.output_slope(a3)  # (m, n)
+        delta2 = (delta3 @ W2 + sparsity) * self.problem.slope(a2)  # (m, p)
         return sparsae.Parameters(
             W1=delta2.T @ a1,  # (p, n)
             b1=delta2.sum(axis=0),  # (p,)

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sparsae.cost import sparsity_terms
+from sparsae.engine.kernel_calls import call_kernel, make_kernel
 from sparsae.errors import DataError, OptimizationError
 from sparsae.model import Parameters
 from sparsae.objective import Evaluation, Objective
@@ -60,7 +61,7 @@ class MiniBatches:
         self.batch_rows = min(batch_rows, objective.n_samples)
         self._x, self._target = objective.sources
         problem = replace(objective.problem, block_rows=self.batch_rows)
-        self._kernel = objective.backend.kernel(problem)
+        self._kernel = make_kernel(objective.backend, problem)
         self._sums = Sums(objective.n_visible, objective.n_hidden)
 
     def gradient(self, theta: Vector, rows: Rows, rho_hat: Vector, rho_decay: float) -> Batch:
@@ -76,14 +77,14 @@ class MiniBatches:
         rho_decay : float
             Share of it that is kept.
         """
-        o, kernel, sums = self.objective, self._kernel, self._sums
+        o, sums = self.objective, self._sums
+        sums.vector.fill(0)
         weights, block = self._begin(theta, rows)
-        a2, total = kernel.encode(weights, block)
+        hidden, total = self._call("encode", weights, block)
         running = rho_decay * rho_hat + (1 - rho_decay) / len(rows) * total
         cost, s = sparsity_terms(running, o.rho, o.beta)
-        sums.vector.fill(0)
-        kernel.accumulate(weights, block, a2, s.astype(o.dtype), sums)
-        kernel.finish(weights, sums)
+        self._call("accumulate", weights, block, hidden, s.astype(o.dtype), sums)
+        self._call("finish", weights, sums)
         gradient = np.concatenate([part.ravel() for part in (sums.W1, sums.W2, sums.b1, sums.b2)])
         gradient /= len(rows)
         decayed = theta[: 2 * o.n_visible * o.n_hidden]
@@ -93,12 +94,12 @@ class MiniBatches:
 
     def cost(self, theta: Vector, rows: Rows) -> float:
         """Cost over those rows, with their own mean activation."""
-        o, kernel, sums = self.objective, self._kernel, self._sums
+        o, sums = self.objective, self._sums
         sums.vector.fill(0)
         for start in range(0, len(rows), self.batch_rows):
             weights, block = self._begin(theta, rows[start : start + self.batch_rows])
-            kernel.accumulate(weights, block, None, None, sums)
-        kernel.finish(weights, sums)
+            self._call("accumulate", weights, block, None, None, sums)
+        self._call("finish", weights, sums)
         decayed = theta[: 2 * o.n_visible * o.n_hidden]
         sparsity, _ = sparsity_terms(sums.hidden / len(rows), o.rho, o.beta)
         return sums.squared_error / (2 * len(rows)) + o.weight_decay / 2 * float(decayed @ decayed) + sparsity
@@ -109,7 +110,10 @@ class MiniBatches:
         parameters = Parameters.from_flat(theta, o.n_visible, o.n_hidden).astype(o.dtype)
         x = self._x.take(rows, o.dtype)
         target = x if self._target is self._x else self._target.take(rows, o.dtype)
-        return self._kernel.begin(parameters), self._kernel.prepare(x, target, False)
+        return self._call("begin", parameters), self._call("prepare", x, target, False)
+
+    def _call(self, method: str, *arguments: object) -> Any:
+        return call_kernel(self.objective.backend.name, self._kernel, method, *arguments)
 
 
 @final

@@ -1,0 +1,318 @@
+"""What a backend author writes: `SimpleKernel` with one method, or `Kernel` with five.
+
+Abbreviations: m rows of the block at hand, n = n_visible, p = n_hidden; every floating array has the problem's dtype.
+"""
+
+from __future__ import annotations
+
+import inspect
+from abc import ABC, abstractmethod
+from functools import cache
+from typing import Any, Generic, Self, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sparsae._types import Array
+from sparsae.errors import BackendBrokenError, BackendDeclinedError, BackendWrongError
+from sparsae.model import Parameters
+from sparsae.plugins.problem import Problem
+from sparsae.plugins.sums import Sums
+
+Block = TypeVar("Block")  # what `prepare` returns; the engine only keeps it and hands it back
+Weights = TypeVar("Weights")  # what `begin` returns, likewise
+Hidden = TypeVar("Hidden")  # what `encode` returns for the activations, likewise
+METHODS = {"prepare": 3, "begin": 1, "encode": 2, "accumulate": 5, "finish": 2}  # and their numbers of arguments
+BACKPROP_ARGUMENTS = 6
+
+
+class Kernel(ABC, Generic[Block, Weights, Hidden]):
+    """The arithmetic of one backend, in five methods that a subclass defines, all of them.
+
+    One instance per worker, used by one thread at a time; its only state is scratch.
+    It never writes its inputs, never returns views of its scratch, and never changes global state
+    (thread counts, error modes, flush-to-zero, affinity) outside the backend's ``limit_threads``.
+    On valid data it does not raise.
+    Heavy libraries are imported in ``__init__``, not by the plugin's module.
+
+    To write one method instead of five, derive from `SimpleKernel`.
+
+    Parameters
+    ----------
+    problem : Problem
+        Kept as ``self.problem``.
+
+    Attributes
+    ----------
+    notes : tuple of str
+        Sentences for the receipt, such as the time that compiling took.
+    splits_rows : bool
+        Whether `backprop` cuts long arrays itself.  It is then given more rows than a block in one call.
+
+    Raises
+    ------
+    BackendBrokenError
+        When a subclass lacks one of the methods, or one takes another number of arguments.
+    """
+
+    notes: tuple[str, ...] = ()
+    splits_rows: bool = False
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+        """Refuse a class that lacks a method, with a sentence that says which."""
+        check_kernel_class(cls)
+        return super().__new__(cls)
+
+    def __init__(self, problem: Problem) -> None:
+        self.problem = problem
+
+    @abstractmethod
+    def prepare(self, x: Array, target: Array, keep: bool) -> Block:
+        """Turn rows into the block that the other methods are given; called once per block.
+
+        Parameters
+        ----------
+        x : ndarray (m, n)
+            Rows of the data, in any memory order; may be read-only.
+        target : ndarray (m, n)
+            ``target is x`` holds when there is no separate target.
+        keep : bool
+            True: the block is kept for the whole fit, and is used by one thread at a time;
+            it may hold room for this block's results.
+            False: the block is dropped before the next is prepared, so that it may be scratch of this instance.
+
+        Returns
+        -------
+        Block
+            Any object.  Other instances of the same backend may be given it.
+        """
+
+    @abstractmethod
+    def begin(self, parameters: Parameters) -> Weights:
+        """Transpose, scale or upload the parameters; called once per evaluation.
+
+        Parameters
+        ----------
+        parameters : Parameters
+            May be read-only; valid until the evaluation ends.
+
+        Returns
+        -------
+        Weights
+            Any object; it is given to every instance.  Nothing is kept on this instance.
+        """
+
+    @abstractmethod
+    def encode(self, weights: Weights, block: Block) -> tuple[Hidden, NDArray[np.float64]]:
+        """Compute the hidden activations of a block: the first of two passes.
+
+        Returns
+        -------
+        hidden : Hidden
+            The activations (m, p) in the form that `accumulate` of any instance takes for this block.
+            They may be stored in a kept block, and stay valid until this block is encoded again.
+        total : ndarray (p,) float64
+            The activations summed over the rows.
+        """
+
+    @abstractmethod
+    def accumulate(
+        self, weights: Weights, block: Block, hidden: Hidden | None, sparsity: Array | None, into: Sums
+    ) -> None:
+        """Add this block's sums to `into`: the second of two passes, or the only one.
+
+        Parameters
+        ----------
+        weights, block
+            What `begin` and `prepare` returned.
+        hidden : Hidden or None
+            What `encode` returned for this block.  None: encode first (only pass).
+        sparsity : ndarray (p,) or None
+            The sparsity vector s.  None: not known yet; leave it out of delta2
+            and add the q-sums ``into.W1_sparsity`` and ``into.b1_sparsity`` too (only pass).
+        into : Sums
+            Added to, never overwritten: rows, squared_error, hidden, and the gradient sums.
+        """
+
+    @abstractmethod
+    def finish(self, weights: Weights, sums: Sums) -> None:
+        """Undo the scalings of `prepare` and `begin` in the sums of all rows; called once per evaluation.
+
+        A kernel that works in scaled or shifted quantities adds those to `into`, since sums of them are linear,
+        and turns them here, in place, into the quantities that `Sums` names.
+        """
+
+    @property
+    def has_backprop(self) -> bool:
+        """Whether this kernel defines `backprop`, which `sparsae.backprop` calls."""
+        return type(self).backprop is not Kernel.backprop
+
+    def backprop(self, a1: Array, a2: Array, a3: Array, W2: Array, sparsity: Array, target: Array) -> Parameters:
+        """Gradient sums over the rows given, from given activations: optional here, required of a `SimpleKernel`.
+
+        Parameters
+        ----------
+        a1 : ndarray (m, n)
+            Input activations.
+        a2 : ndarray (m, p)
+            Hidden activations.
+        a3 : ndarray (m, n)
+            Output activations.
+        W2 : ndarray (n, p)
+            Decoder weights.
+        sparsity : ndarray (p,)
+            The sparsity vector s.
+        target : ndarray (m, n)
+            What a3 should equal; the same object as `a1` unless there is a separate target.
+
+        Returns
+        -------
+        Parameters
+            W1 = delta2' a1, b1 = sum delta2, W2 = delta3' a2, b2 = sum delta3, where
+            delta3 = (a3 - target) problem.output_slope(a3) and
+            delta2 = (delta3 W2 + s) problem.slope(a2).
+            Sums, not means; new arrays; no weight decay.
+        """
+        raise BackendDeclinedError(f"{type(self).__name__} defines no backprop().")
+
+
+class SimpleKernel(Kernel[tuple[Array, Array], Parameters, Array]):
+    """A kernel with one method to write, `backprop`; the forward pass and all sums are done in NumPy from it.
+
+    Parameters and attributes as in `Kernel`.  A subclass defines none of its five methods.
+
+    Examples
+    --------
+    >>> import sparsae
+    >>> class MyKernel(sparsae.SimpleKernel):
+    ...     def backprop(self, a1, a2, a3, W2, sparsity, target):
+    ...         delta3 = (a3 - target) * self.problem.output_slope(a3)  # (m, n)
+    ...         delta2 = (delta3 @ W2 + sparsity) * self.problem.slope(a2)  # (m, p)
+    ...         return sparsae.Parameters(delta2.T @ a1, delta2.sum(axis=0), delta3.T @ a2, delta3.sum(axis=0))
+    >>> backend = sparsae.Backend("mine", MyKernel)
+    """
+
+    @abstractmethod
+    def backprop(self, a1: Array, a2: Array, a3: Array, W2: Array, sparsity: Array, target: Array) -> Parameters:
+        """Gradient sums over the rows given, as described in `Kernel.backprop`."""
+
+    def prepare(self, x: Array, target: Array, keep: bool) -> tuple[Array, Array]:
+        """Use the rows as they are."""
+        return x, target
+
+    def begin(self, parameters: Parameters) -> Parameters:
+        """Use the parameters as they are."""
+        return parameters
+
+    def encode(self, weights: Parameters, block: tuple[Array, Array]) -> tuple[Array, NDArray[np.float64]]:
+        """Hidden activations (m, p), and their sums over the rows."""
+        x, _ = block
+        a2 = self.problem.activate(x @ weights.W1.T + weights.b1)  # (m, p)
+        return a2, a2.sum(axis=0, dtype=np.float64)
+
+    def accumulate(
+        self,
+        weights: Parameters,
+        block: tuple[Array, Array],
+        hidden: Array | None,
+        sparsity: Array | None,
+        into: Sums,
+    ) -> None:
+        """Forward pass in NumPy, then `backprop`; without s the q-sums in NumPy too."""
+        x, target = block
+        a2 = self.encode(weights, block)[0] if hidden is None else hidden  # (m, p)
+        a3 = self.problem.output_activate(a2 @ weights.W2.T + weights.b2)  # (m, n)
+        s = np.zeros_like(weights.b1) if sparsity is None else sparsity  # (p,)
+        W1, b1, W2, b2 = check_gradient_sums(self, self.backprop(x, a2, a3, weights.W2, s, target))
+        into.rows += len(x)
+        into.squared_error += float(np.square(a3 - target).sum(dtype=np.float64))
+        into.hidden += a2.sum(axis=0, dtype=np.float64)  # (p,)
+        into.W1 += W1  # (p, n)
+        into.b1 += b1  # (p,)
+        into.W2 += W2  # (n, p)
+        into.b2 += b2  # (n,)
+        if sparsity is None:
+            q = self.problem.slope(a2)  # (m, p)
+            into.W1_sparsity += q.T @ x  # (p, n)
+            into.b1_sparsity += q.sum(axis=0, dtype=np.float64)  # (p,)
+
+    def finish(self, weights: Parameters, sums: Sums) -> None:
+        """Nothing was scaled."""
+
+
+AnyKernel = Kernel[Any, Any, Any]
+
+
+def check_gradient_sums(kernel: AnyKernel, sums: object) -> Parameters:
+    """Return what `backprop` returned, if it is four arrays of the right shapes.
+
+    Raises
+    ------
+    BackendWrongError
+        Says what was returned and what is expected.
+    """
+    n, p = kernel.problem.n_visible, kernel.problem.n_hidden
+    shapes = ((p, n), (p,), (n, p), (n,))
+    if isinstance(sums, tuple) and tuple(getattr(part, "shape", None) for part in sums) == shapes:
+        return Parameters(*sums)
+    where = inspect.unwrap(type(kernel).backprop).__code__
+    given = f"a {type(sums).__name__}"
+    if isinstance(sums, (tuple, list)):
+        given = "arrays of shapes " + ", ".join(str(np.shape(part)) for part in sums)
+    raise BackendWrongError(
+        f"{type(kernel).__name__}.backprop returned {given}; expected sparsae.Parameters(W1, b1, W2, b2) of shapes "
+        f"{', '.join(map(str, shapes))} for {n} inputs and {p} hidden units "
+        f"({where.co_filename}, line {where.co_firstlineno})."
+    )
+
+
+@cache
+def check_kernel_class(kernel: type) -> None:
+    """Refuse a class that is no `Kernel`, lacks methods, or whose methods cannot be called as the contract calls them.
+
+    Raises
+    ------
+    BackendBrokenError
+        Names the missing methods and `SimpleKernel`, or the method and its arguments.
+    """
+    if not issubclass(kernel, Kernel):
+        raise BackendBrokenError(
+            f"{kernel.__name__} is no sparsae.Kernel: derive it from sparsae.SimpleKernel and define backprop, "
+            f"or from sparsae.Kernel and define {', '.join(METHODS)}."
+        )
+    base: type = SimpleKernel if issubclass(kernel, SimpleKernel) else Kernel
+    own = [name for name in METHODS if getattr(kernel, name) is not getattr(base, name)]
+    missing = [name for name in METHODS if name not in own]
+    if base is SimpleKernel and not own:
+        missing = ["backprop"] if kernel.backprop is SimpleKernel.backprop else []
+    if missing:
+        raise BackendBrokenError(_incomplete(kernel.__name__, own, missing))
+    for name, count in {"__init__": 1, **METHODS, "backprop": BACKPROP_ARGUMENTS}.items():
+        _check_arguments(kernel, name, count)
+
+
+def _incomplete(name: str, own: list[str], missing: list[str]) -> str:
+    """Say which methods a class defines, which it lacks, and what to do."""
+    if missing == ["backprop"]:
+        return f"{name} defines no backprop; it is the one method that a sparsae.SimpleKernel must define."
+    return (
+        f"{name} defines {', '.join(own) or 'none'} of the methods of sparsae.Kernel and lacks {', '.join(missing)}. "
+        f"Define all five ({', '.join(METHODS)}), or derive from sparsae.SimpleKernel and define backprop alone."
+    )
+
+
+def _check_arguments(kernel: type, name: str, count: int) -> None:
+    """Refuse a method that cannot be called with that many positional arguments."""
+    method = getattr(kernel, name)
+    if not inspect.isfunction(method):  # compiled, or a descriptor of the author's own
+        return
+    signature = inspect.signature(method)
+    try:
+        signature.bind(*[None] * (count + 1))  # and self
+    except TypeError:
+        expected = ", ".join(inspect.signature(getattr(Kernel, name)).parameters)
+        code = method.__code__
+        raise BackendBrokenError(
+            f"{kernel.__name__}.{name}({', '.join(signature.parameters)}) cannot be called as {name}({expected}) "
+            f"({code.co_filename}, line {code.co_firstlineno})."
+        ) from None
