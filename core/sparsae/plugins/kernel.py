@@ -287,8 +287,8 @@ def check_kernel_class(kernel: type) -> None:
         missing = ["backprop"] if kernel.backprop is SimpleKernel.backprop else []
     if missing:
         raise BackendBrokenError(_incomplete(kernel.__name__, own, missing))
-    for name, count in {"__init__": 1, **METHODS, "backprop": BACKPROP_ARGUMENTS}.items():
-        _check_arguments(kernel, name, count)
+    for name, count in {**METHODS, "backprop": BACKPROP_ARGUMENTS}.items():
+        check_arguments(kernel, name, count)
 
 
 def _incomplete(name: str, own: list[str], missing: list[str]) -> str:
@@ -301,8 +301,14 @@ def _incomplete(name: str, own: list[str], missing: list[str]) -> str:
     )
 
 
-def _check_arguments(kernel: type, name: str, count: int) -> None:
-    """Refuse a method that cannot be called with that many positional arguments."""
+def check_arguments(kernel: type, name: str, count: int) -> None:
+    """Refuse a class with a method that cannot be called with that many positional arguments.
+
+    Raises
+    ------
+    BackendBrokenError
+        With the arguments that the method takes, those that the contract gives it, and its place.
+    """
     method = getattr(kernel, name)
     if not inspect.isfunction(method):  # compiled, or a descriptor of the author's own
         return
