@@ -7,6 +7,8 @@ Messages say what was given, what was possible, and what to do.
 
 from __future__ import annotations
 
+from typing import Any
+
 
 class SparsaeError(Exception):
     """Base of every error that sparsae raises on purpose."""
@@ -93,7 +95,15 @@ class SparsaeWarning(UserWarning):
 
 
 class ConvergenceWarning(SparsaeWarning):
-    """Training ended for another reason than convergence; the result is usable."""
+    """Training ended for another reason than convergence.
+
+    Attributes
+    ----------
+    status : Status or None
+        The status of the result, whose text is the message.
+    """
+
+    status: Any = None
 
 
 class ThreadsWarning(SparsaeWarning):

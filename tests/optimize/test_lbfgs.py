@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 import scipy.optimize
 from numpy.typing import NDArray
+from tests.support.evaluations import evaluating
 
 from sparsae import OptimizationError, ParameterError
 from sparsae.optimize import LBFGS
-from sparsae.optimize.lbfgs_history import Pairs
+from sparsae.optimize.lbfgs_history import CurvatureHistory
 
 Vector = NDArray[np.float64]
 Fun = Callable[[Vector], tuple[float, Vector]]
@@ -62,7 +63,9 @@ def minimise(fun: Fun, x: Vector, *, gradient: float, most: int = 3000, **settin
         count += 1
         return fun(theta)
 
-    state = LBFGS(**settings).run(counted, x, lambda s: abs(s.gradient).max() <= gradient or s.iteration >= most)
+    state = LBFGS(**settings).run(
+        evaluating(counted), x, lambda s: abs(s.gradient).max() <= gradient or s.iteration >= most
+    )
     return state, count
 
 
@@ -101,13 +104,13 @@ def test_the_direction_is_that_of_the_dense_bfgs_formula(memory: int) -> None:
     rng = np.random.default_rng(1)
     size = 30
     matrix = np.diag(np.geomspace(1, 50, size))
-    pairs, kept = Pairs(size, memory), []
+    pairs, kept = CurvatureHistory(size, memory), []
     gradient = rng.normal(size=size)
     for _ in range(memory + 7):
         s = rng.normal(size=size)
         y = matrix @ s
         gradient = gradient + y
-        pairs.add(s, y, pairs.moved(gradient), gradient, float(s @ y), float(y @ y))
+        pairs.add(s, y, pairs.update_products(gradient), gradient, float(s @ y), float(y @ y))
         kept = [*kept, (s, y)][-memory:]
     s, y = kept[-1]
     inverse = np.eye(size) * (s @ y) / (y @ y)
@@ -121,10 +124,10 @@ def test_the_direction_is_that_of_the_dense_bfgs_formula(memory: int) -> None:
 def test_going_on_from_a_packed_state_gives_the_same_bits(stop: int) -> None:
     """pack, unpack, go on: the bits of never having stopped, before and after the memory is full and has wrapped."""
     method, start = LBFGS(memory=7), np.tile([-1.2, 1.0], 10)
-    whole = method.run(rosenbrock, start, lambda s: s.iteration >= 80)
-    part = method.run(rosenbrock, start, lambda s: s.iteration >= stop)
+    whole = method.run(evaluating(rosenbrock), start, lambda s: s.iteration >= 80)
+    part = method.run(evaluating(rosenbrock), start, lambda s: s.iteration >= stop)
     arrays = {name: np.array(value) for name, value in method.pack(part).items()}
-    resumed = method.run(rosenbrock, method.unpack(arrays), lambda s: s.iteration >= 80)
+    resumed = method.run(evaluating(rosenbrock), method.unpack(arrays), lambda s: s.iteration >= 80)
     assert resumed.theta.tobytes() == whole.theta.tobytes()
     assert resumed.gradient.tobytes() == whole.gradient.tobytes()
     assert resumed.cost == whole.cost
@@ -134,30 +137,33 @@ def test_going_on_from_a_packed_state_gives_the_same_bits(stop: int) -> None:
 def test_a_state_that_has_moved_on_is_refused() -> None:
     """Stepping twice from one state would silently use a wrong memory; it is refused, with the way out."""
     method = LBFGS()
-    state = method.init(rosenbrock, np.array([-1.2, 1.0]))
-    method.step(rosenbrock, state)
-    with pytest.raises(ParameterError, match="stepped from before"):
-        method.step(rosenbrock, state)
+    state = method.init(evaluating(rosenbrock), np.array([-1.2, 1.0]))
+    method.step(evaluating(rosenbrock), state)
+    with pytest.raises(ParameterError, match="is not the newest one"):
+        method.step(evaluating(rosenbrock), state)
 
 
 def test_an_exception_in_the_function_leaves_the_state_usable() -> None:
     """A step that is broken off by the function (Ctrl-C, a failing backend) can be taken again, bit for bit."""
     method = LBFGS()
-    state = method.run(rosenbrock, np.tile([-1.2, 1.0], 5), lambda s: s.iteration >= 12)
+    state = method.run(evaluating(rosenbrock), np.tile([-1.2, 1.0], 5), lambda s: s.iteration >= 12)
     copy = method.unpack({name: np.array(value) for name, value in method.pack(state).items()})
 
     def broken(theta: Vector) -> tuple[float, Vector]:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        method.step(broken, state)
-    assert method.step(rosenbrock, state).theta.tobytes() == method.step(rosenbrock, copy).theta.tobytes()
+        method.step(evaluating(broken), state)
+    assert (
+        method.step(evaluating(rosenbrock), state).theta.tobytes()
+        == method.step(evaluating(rosenbrock), copy).theta.tobytes()
+    )
 
 
 def test_a_start_that_is_not_finite_is_an_error() -> None:
     """There is nothing to go on from; the message says what to try."""
     with pytest.raises(OptimizationError, match=r"starting point is nan.*smaller weights"):
-        LBFGS().init(lambda x: (np.nan, x), np.ones(3))
+        LBFGS().init(evaluating(lambda x: (np.nan, x)), np.ones(3))
 
 
 def test_it_walks_around_a_region_without_numbers() -> None:
@@ -169,7 +175,7 @@ def test_it_walks_around_a_region_without_numbers() -> None:
         return float((x - 3 * np.log(x)).sum()), 1 - 3 / x
 
     state = LBFGS().run(
-        barrier, np.array([0.01, 5.0, 40.0]), lambda s: abs(s.gradient).max() < 1e-9 or s.iteration >= 500
+        evaluating(barrier), np.array([0.01, 5.0, 40.0]), lambda s: abs(s.gradient).max() < 1e-9 or s.iteration >= 500
     )
     assert not state.outcome
     np.testing.assert_allclose(state.theta, 3, rtol=1e-8)
@@ -184,13 +190,13 @@ def test_where_every_trial_is_not_finite_it_says_so_and_keeps_the_point() -> Non
         calls += 1
         return (float(x @ x), 2 * x) if calls == 1 else (np.inf, x)
 
-    state = LBFGS().run(dies, np.ones(3), lambda s: s.iteration >= 500)
+    state = LBFGS().run(evaluating(dies), np.ones(3), lambda s: s.iteration >= 500)
     assert (state.outcome, state.cost, state.iteration) == ("not finite", 3.0, 0)
 
 
 def test_no_decrease_is_a_value() -> None:
     """A gradient that points the wrong way ends as "stalled", not in an endless loop."""
-    state = LBFGS().run(lambda x: (float(x @ x), -2 * x), np.ones(3), lambda s: s.iteration >= 500)
+    state = LBFGS().run(evaluating(lambda x: (float(x @ x), -2 * x)), np.ones(3), lambda s: s.iteration >= 500)
     assert (state.outcome, state.cost) == ("stalled", 3.0)
 
 
@@ -203,7 +209,7 @@ def test_at_a_minimum_it_stalls_at_once() -> None:
         calls += 1
         return 1.0, np.zeros_like(x)
 
-    state = LBFGS().run(flat, np.ones(3), lambda s: s.iteration >= 500)
+    state = LBFGS().run(evaluating(flat), np.ones(3), lambda s: s.iteration >= 500)
     assert (state.outcome, calls) == ("stalled", 1)
 
 
@@ -213,7 +219,9 @@ def test_pairs_without_curvature_are_left_out() -> None:
     def wave(x: Vector) -> tuple[float, Vector]:
         return float(np.sin(x).sum()), np.cos(x)
 
-    state = LBFGS().run(wave, np.array([1.4, 1.5, 2.0]), lambda s: abs(s.gradient).max() < 1e-9 or s.iteration >= 500)
+    state = LBFGS().run(
+        evaluating(wave), np.array([1.4, 1.5, 2.0]), lambda s: abs(s.gradient).max() < 1e-9 or s.iteration >= 500
+    )
     assert not state.outcome
     np.testing.assert_allclose(np.sin(state.theta), -1, atol=1e-12)
 
@@ -221,19 +229,19 @@ def test_pairs_without_curvature_are_left_out() -> None:
 def test_a_pair_without_curvature_is_left_out() -> None:
     """Where the search ends on a concave stretch, s'y < 0: H would no longer be positive definite."""
     method = LBFGS(trials=3)
-    state = method.init(lambda x: (-float(x @ x), -2 * x), np.array([1.0, 2.0]))
-    after = method.step(lambda x: (-float(x @ x), -2 * x), state)
+    state = method.init(evaluating(lambda x: (-float(x @ x), -2 * x)), np.array([1.0, 2.0]))
+    after = method.step(evaluating(lambda x: (-float(x @ x), -2 * x)), state)
     assert after.cost < state.cost
-    assert after.pairs.count == 0
+    assert after.history.count == 0
 
 
 def test_a_memory_that_leads_nowhere_is_dropped() -> None:
     """Where the direction does not descend, steepest descent is tried in the same step, and the memory grows anew."""
     method = LBFGS()
-    state = method.run(rosenbrock, np.tile([-1.2, 1.0], 5), lambda s: s.iteration >= 12)
-    state.pairs.sy[...] *= -1
-    after = method.step(rosenbrock, state)
-    assert (after.outcome, after.iteration, after.pairs.count) == ("", 13, 1)
+    state = method.run(evaluating(rosenbrock), np.tile([-1.2, 1.0], 5), lambda s: s.iteration >= 12)
+    state.history.sy[...] *= -1
+    after = method.step(evaluating(rosenbrock), state)
+    assert (after.outcome, after.iteration, after.history.count) == ("", 13, 1)
     assert after.cost < state.cost
 
 

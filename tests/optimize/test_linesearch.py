@@ -8,24 +8,28 @@ from itertools import pairwise
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from tests.support.evaluations import evaluation
 
-from sparsae.optimize.linesearch import Found, Point, strong_wolfe
+from sparsae.objective import Evaluation
+from sparsae.optimize.linesearch import LinePoint, LineSearchResult, strong_wolfe
 
 Vector = NDArray[np.float64]
 Line = Callable[[float], tuple[float, float]]
 
 
-def search(line: Line, length: float, *, trials: int = 20, curvature: float = 0.1) -> tuple[Found, list[float]]:
+def search(
+    line: Line, length: float, *, trials: int = 20, curvature: float = 0.1
+) -> tuple[LineSearchResult, list[float]]:
     """Search along a function of one variable from 0; also the lengths that were tried."""
     tried: list[float] = []
 
-    def function(theta: Vector) -> tuple[float, Vector]:
+    def function(theta: Vector) -> Evaluation:
         tried.append(float(theta[0]))
         cost, slope = line(float(theta[0]))
-        return cost, np.array([slope])
+        return evaluation(cost, [slope])
 
     cost, slope = line(0.0)
-    start = Point(0.0, cost, slope, np.zeros(1), np.array([slope]))
+    start = LinePoint(0.0, slope, np.zeros(1), evaluation(cost, [slope]))
     found = strong_wolfe(function, start, np.ones(1), length, decrease=1e-3, curvature=curvature, trials=trials)
     return found, tried
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import scipy.optimize
 from numpy.typing import NDArray
+from tests.support.evaluations import evaluating
 
 from sparsae import OptimizationError, ParameterError
 from sparsae.optimize import LBFGS, SGD, Adam, ScipyMethod, describe, get_method, method_names
@@ -30,7 +31,7 @@ def test_each_method_of_scipy_converges(name: str) -> None:
         costs.append((state.iteration, state.cost))
         return bool(abs(state.gradient).max() <= 1e-5) or state.iteration >= 1000
 
-    state = ScipyMethod(f"scipy:{name}").run(rosenbrock, np.tile([1.2, 1.0], 3), visit)
+    state = ScipyMethod(f"scipy:{name}").run(evaluating(rosenbrock), np.tile([1.2, 1.0], 3), visit)
     assert abs(state.gradient).max() <= 1e-5
     assert state.outcome == ""
     assert [iteration for iteration, _ in costs] == list(range(len(costs)))
@@ -46,7 +47,7 @@ def test_scipy_goes_through_the_same_points_as_on_its_own() -> None:
         count += 1
         return rosenbrock(x)
 
-    state = ScipyMethod("scipy:L-BFGS-B", memory=10).run(counted, start, lambda s: s.iteration >= 40)
+    state = ScipyMethod("scipy:L-BFGS-B", memory=10).run(evaluating(counted), start, lambda s: s.iteration >= 40)
     options = {"maxcor": 10, "maxiter": 40, "ftol": 0, "gtol": 0}
     alone = scipy.optimize.minimize(rosenbrock, start, jac=True, method="L-BFGS-B", options=options)
     assert state.theta.tobytes() == alone.x.tobytes()
@@ -61,7 +62,7 @@ def test_dense_methods_are_refused_above_2000_parameters(name: str) -> None:
         raise AssertionError
 
     with pytest.raises(ParameterError, match=r"dense matrix of 2001 x 2001.*limited to 2000.*lbfgs"):
-        ScipyMethod(f"scipy:{name}").run(never, np.zeros(2001), lambda s: s.iteration >= 5000)
+        ScipyMethod(f"scipy:{name}").run(evaluating(never), np.zeros(2001), lambda s: s.iteration >= 5000)
 
 
 def test_a_cost_that_leaves_the_numbers_ends_scipy_with_the_last_good_point() -> None:
@@ -70,7 +71,7 @@ def test_a_cost_that_leaves_the_numbers_ends_scipy_with_the_last_good_point() ->
     def dies(x: Vector) -> tuple[float, Vector]:
         return (np.nan, x) if abs(x).max() < 0.9 else rosenbrock(x)
 
-    state = ScipyMethod("scipy:CG").run(dies, np.array([-1.2, 1.0]), lambda s: s.iteration >= 5000)
+    state = ScipyMethod("scipy:CG").run(evaluating(dies), np.array([-1.2, 1.0]), lambda s: s.iteration >= 5000)
     assert state.outcome == "not finite"
     assert np.isfinite(state.cost)
     assert state.cost == rosenbrock(state.theta)[0]
@@ -79,12 +80,14 @@ def test_a_cost_that_leaves_the_numbers_ends_scipy_with_the_last_good_point() ->
 def test_scipy_too_refuses_a_start_that_is_not_finite() -> None:
     """As lbfgs does."""
     with pytest.raises(OptimizationError, match="starting point is nan"):
-        ScipyMethod("scipy:CG").run(lambda x: (np.nan, x), np.ones(2), lambda s: s.iteration >= 5000)
+        ScipyMethod("scipy:CG").run(evaluating(lambda x: (np.nan, x)), np.ones(2), lambda s: s.iteration >= 5000)
 
 
 def test_scipy_that_gives_up_is_stalled() -> None:
     """Where SciPy ends by itself, at rounding, that is what the outcome says."""
-    state = ScipyMethod("scipy:L-BFGS-B").run(rosenbrock, np.array([-1.2, 1.0]), lambda s: s.iteration >= 10_000)
+    state = ScipyMethod("scipy:L-BFGS-B").run(
+        evaluating(rosenbrock), np.array([-1.2, 1.0]), lambda s: s.iteration >= 10_000
+    )
     assert state.outcome == "stalled"
     assert state.cost < 1e-15
 
@@ -111,6 +114,8 @@ def test_settings_go_with_a_name() -> None:
         ("lbgfs", {}, "No method named 'lbgfs'; did you mean 'lbfgs'\\? Available: lbfgs, adam, sgd, scipy:"),
         ("scipy:dogleg", {}, "No method named 'scipy:dogleg'; the methods of SciPy that use gradients are"),
         (3, {}, "No method named 3"),
+        ([], {}, "No method named "),
+        (Adam, {}, r"method is the class Adam; use an instance: Adam\(\)\."),
         ("lbfgs", {"learning_rate": 1}, "Method 'lbfgs' has no setting learning_rate; it has curvature"),
         ("scipy:CG", {"memory": 5}, "memory goes with scipy:L-BFGS-B"),
         (LBFGS(), {"memory": 5}, "go with a method's name"),

@@ -292,7 +292,9 @@ def test_where_both_are_spoilt_it_is_an_error(small: Array, path: Path) -> None:
     train(small, 5, max_iter=9, checkpoint=Checkpoint(path, every=4))
     _truncate(path)
     _foreign(previous(path))
-    with pytest.raises(CheckpointError, match=r"run.ckpt is not a checkpoint .*previous is not .* Remove them"):
+    with pytest.raises(
+        CheckpointError, match=r"run.ckpt is truncated or damaged, .*previous is truncated or damaged.* Remove them"
+    ):
         train(small, 5, checkpoint=path, resume=True)
     assert previous(path).read_text() == "a shopping list"
 

@@ -27,6 +27,11 @@ def result():
     return replace(fit, preprocessing={"kind": "patches", "zca_matrix": np.eye(3), "limit": 0.5})
 
 
+def as_bytes(header):
+    """A header as the file holds it."""
+    return np.frombuffer(json.dumps(header).encode(), dtype=np.uint8)
+
+
 def test_everything_comes_back(result, tmp_path):
     """Parameters and history bit for bit; settings, status, receipt, preprocessing as they were."""
     sparsae.save(tmp_path / "m.npz", result)
@@ -61,15 +66,18 @@ def test_missing_truncated_foreign_and_newer_files_are_refused(result, tmp_path)
     whole = path.read_bytes()
     for cut in (0, 10, len(whole) // 2, len(whole) - 30):
         path.write_bytes(whole[:cut])
-        with pytest.raises(FileFormatError, match=r"m.npz is truncated or not a model file"):
+        with pytest.raises(FileFormatError, match=r"m.npz is truncated or damaged, or is not a model file"):
             sparsae.load(path)
     np.savez(path, X=np.zeros(3))
     with pytest.raises(FileFormatError, match="is not a model file of sparsae"):
         sparsae.load(path)
-    np.savez(path, about=np.array(json.dumps({"format": "other"})))
+    np.savez(path, header=as_bytes({"format": "other"}))
     with pytest.raises(FileFormatError, match="is not a model file of sparsae"):
         sparsae.load(path)
-    np.savez(path, about=np.array(json.dumps({"format": "sparsae model", "version": 99})))
+    np.savez(path, header=as_bytes({"format": "sparsae checkpoint"}))
+    with pytest.raises(FileFormatError, match="is not a model file of sparsae; it is a sparsae checkpoint"):
+        sparsae.load(path)
+    np.savez(path, header=as_bytes({"format": "sparsae model", "version": 99}))
     with pytest.raises(FileFormatError, match="format version 99 and this sparsae reads up to 1; upgrade"):
         sparsae.load(path)
     np.save(tmp_path / "m.npy", np.zeros(3))

@@ -187,6 +187,7 @@ def test_a_handler_of_the_program_is_left_alone() -> None:
 def test_the_outer_block_hears_the_signal_of_an_inner_fit() -> None:
     """The command holds SIGINT and SIGTERM around train, and learns which one came."""
     with interruptible(signal.SIGINT, signal.SIGTERM) as outer, interruptible(signal.SIGINT) as inner:
+        inner.deferred = True
         os.kill(os.getpid(), signal.SIGTERM)
         assert inner is outer
         assert outer.signal is signal.SIGTERM

@@ -1,11 +1,11 @@
 """Optimisers: `LBFGS`, `ScipyMethod`, `Adam`, `SGD`.
 
-They own no clock, no file and no global state: states go in, states come out.
+They have no clock, no files and no global state: each step takes a state and returns a new one.
 """
 
-from sparsae.optimize.base import Function, Method, Outcome, PlainState, State, StepMethod
+from sparsae.optimize.base import BoundMethod, Function, Method, OptimizerState, Outcome, StepMethod
 from sparsae.optimize.lbfgs import LBFGS
-from sparsae.optimize.methods import AnyMethod, describe, get_method, method_names
+from sparsae.optimize.methods import describe, get_method, method_names
 from sparsae.optimize.scipy_ import ScipyMethod
 from sparsae.optimize.stochastic import SGD, Adam, StochasticMethod
 
@@ -13,13 +13,12 @@ __all__ = [
     "LBFGS",
     "SGD",
     "Adam",
-    "AnyMethod",
+    "BoundMethod",
     "Function",
     "Method",
+    "OptimizerState",
     "Outcome",
-    "PlainState",
     "ScipyMethod",
-    "State",
     "StepMethod",
     "StochasticMethod",
     "describe",

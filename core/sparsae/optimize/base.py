@@ -1,118 +1,186 @@
-"""What every optimiser of full-batch costs is: `init` and `step` on a state that is a value."""
+"""What an optimiser is: settings that `bind` to an objective, and states that are values.
+
+A `Method` holds settings.  `Method.bind` joins it with an objective and a seed to a `BoundMethod`, which a fit runs.
+An optimiser has no I/O, no clock and no global state: the objective is all that it sees.
+"""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Any, Literal, NamedTuple, Protocol, final
+from dataclasses import fields
+from typing import Any, ClassVar, Literal, NamedTuple, Protocol, final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from sparsae.cost import Terms
+from sparsae.errors import OptimizationError
+from sparsae.objective import Evaluation
+
 Vector = NDArray[np.float64]
-Function = Callable[[Vector], tuple[float, Vector]]
-"""theta (size,) -> (cost, gradient (size,)); the gradient must not be a view of scratch."""
+Function = Callable[[Vector], Evaluation]
+"""theta (size,) -> `Evaluation`; its gradient must not be a view of scratch."""
 
 Outcome = Literal["", "converged", "stalled", "not finite"]
-"""How a step ended: "" (go on), "converged" (a rule of the method's own was met), "stalled" (no decrease was found),
-"not finite" (nor was a finite cost)."""
+"""How a step ended: "" (go on), "converged" (a rule of the method's own is met), "stalled" (no decrease was found),
+"not finite" (no finite cost was found)."""
 
 
-class State(Protocol):
-    """What the loop may read of any state.
+class OptimizerState(Protocol):
+    """What a fit reads of any state.
 
     A state holds everything that the next step depends on:
-    going on from one that was saved and read back gives the bits that never having stopped gives.
+    going on from one that was saved and read back gives the bits of never having stopped.
     """
 
     @property
     def theta(self) -> Vector:
-        """Where the optimiser stands (size,)."""
+        """The present parameters (size,)."""
 
     @property
     def cost(self) -> float:
-        """Cost there."""
+        """Cost at these parameters."""
+
+    @property
+    def terms(self) -> Terms:
+        """The terms of that cost."""
 
     @property
     def gradient(self) -> Vector:
-        """Gradient there (size,)."""
+        """Gradient (size,)."""
 
     @property
     def iteration(self) -> int:
-        """Number of steps taken."""
+        """Number of iterations done."""
 
     @property
     def outcome(self) -> Outcome:
         """How the last step ended."""
 
 
-Visit = Callable[[State], bool]
+Callback = Callable[[OptimizerState], bool]
+"""Called with the state at the start and after each iteration; True ends the run."""
+
+
+class RowFunctions(Protocol):
+    """Functions of some rows of the data; `sparsae.training.minibatch` implements them."""
+
+    batch_rows: int
+
+    def gradient(self, theta: Vector, rows: NDArray[np.intp], rho_hat: Vector, rho_decay: float) -> MiniBatchEvaluation:
+        """Cost and gradient, the sparsity vector being that of a running mean activation."""
+
+    def cost(self, theta: Vector, rows: NDArray[np.intp]) -> float:
+        """Cost, with the mean activation of these rows."""
+
+
+class ObjectiveFunctions(Protocol):
+    """What a method may ask of an objective."""
+
+    size: int
+    n_samples: int
+
+    def evaluate(self, theta: Vector) -> Evaluation:
+        """Cost and gradient over all rows."""
+
+    def mini_batches(self, batch_rows: int) -> RowFunctions:
+        """Cost and gradient over some rows, at most `batch_rows` at a time."""
 
 
 @final
-class PlainState(NamedTuple):
-    """A state that is a point and nothing else: what can be known of methods that keep theirs to themselves."""
+class MiniBatchEvaluation(NamedTuple):
+    """Cost and gradient over the rows of a mini-batch.
 
-    theta: Vector
-    cost: float
-    gradient: Vector
-    iteration: int
-    outcome: Outcome = ""
-
-
-class Method(ABC):
-    """An optimiser: meant for subclassing.  Instances are frozen settings.
-
-    There is no I/O, no clock and no global state in an optimiser; the function is its only view of the world.
+    Attributes
+    ----------
+    gradient : ndarray (size,)
+    terms : ndarray (3,)
+        Squared error, weight decay, sparsity (of the running mean activation).
+    rho_hat : ndarray (n_hidden,)
+        The running mean activation, this mini-batch included.
     """
 
-    name: str
+    gradient: Vector
+    terms: Vector
+    rho_hat: Vector
+
+
+class BoundMethod(ABC):
+    """A method joined with its objective.
+
+    Attributes
+    ----------
+    full_batch : bool
+        Whether costs and gradients are those of all rows, so that the tolerances of `Stop` apply.
+    """
+
+    full_batch: ClassVar[bool] = True
 
     @abstractmethod
-    def run(self, function: Function, start: Vector | State, visit: Visit) -> State:
-        """Go on from parameters or from a state until `visit` or the method itself says stop.
-
-        Parameters
-        ----------
-        function : callable
-        start : ndarray (size,) or State
-        visit : callable
-            ``visit(state) -> bool`` is called at the starting point and after each iteration; True: stop.
+    def run(self, start: Vector | OptimizerState, callback: Callback) -> OptimizerState:
+        """Go on from parameters or from a state until `callback` or a step's outcome ends the run.
 
         Returns
         -------
-        State
-            The last one visited, or one with an outcome.
+        OptimizerState
+            The last one that `callback` saw, or one with an outcome.
         """
 
-    def best(self, state: Any) -> Vector:
-        """Return the parameters to keep when the run ends in that state (size,)."""
-        theta: Vector = state.theta
-        return theta
+    @abstractmethod
+    def result(self, state: Any) -> tuple[Vector, Evaluation]:
+        """Return the parameters to keep when the run ends in that state, and the evaluation of all rows there."""
 
+    @abstractmethod
     def pack(self, state: Any) -> dict[str, NDArray[Any]]:
-        """The state as named arrays, for a checkpoint: here the point, from which the method starts afresh."""
-        return {
-            "theta": state.theta,
-            "gradient": state.gradient,
-            "cost": np.array(state.cost),
-            "iteration": np.array(state.iteration),
-        }
+        """Return the state as named arrays, for a checkpoint."""
 
+    @abstractmethod
     def unpack(self, arrays: dict[str, NDArray[Any]]) -> Any:
         """Undo `pack`."""
-        return PlainState(arrays["theta"], float(arrays["cost"]), arrays["gradient"], int(arrays["iteration"]))
+
+
+class Method(ABC):
+    """An optimiser's settings: a frozen record, meant for subclassing.
+
+    Attributes
+    ----------
+    name : str
+        What users call it.
+    resumes_exactly : bool
+        Whether going on from a packed state gives the bits of never having stopped.
+    """
+
+    name: str
+    resumes_exactly: ClassVar[bool] = True
+
+    @abstractmethod
+    def bind(self, objective: ObjectiveFunctions, seed: int) -> BoundMethod:
+        """Join with an objective.
+
+        Parameters
+        ----------
+        objective : ObjectiveFunctions
+        seed : int
+            Of what the method draws at random.
+
+        Raises
+        ------
+        ParameterError, DataError
+            When the method cannot be used for this objective.
+        """
+
+    def settings(self) -> dict[str, Any]:
+        """Return the settings as plain values; none where a subclass does not say."""
+        return {}
 
 
 class StepMethod(Method):
-    """An optimiser that owns no loop: meant for subclassing.
-
-    Going on from a state that was packed and unpacked gives the bits of never having stopped.
-    """
+    """A full-batch optimiser without a loop of its own: meant for subclassing."""
 
     @abstractmethod
     def init(self, function: Function, theta: Vector) -> Any:
-        """State at the starting point; evaluates the function once.
+        """Return the state at the starting point; evaluates the function once.
 
         Raises
         ------
@@ -122,25 +190,103 @@ class StepMethod(Method):
 
     @abstractmethod
     def step(self, function: Function, state: Any) -> Any:
-        """One iteration: a new state.  The one given is consumed: what it refers to may live on in the new one."""
+        """Do one iteration and return a new state; the one given must not be used any more."""
 
     @abstractmethod
     def pack(self, state: Any) -> dict[str, NDArray[Any]]:
-        """The state as named arrays, for a checkpoint."""
+        """Return the state as named arrays, for a checkpoint; `pack_evaluation` helps."""
 
     @abstractmethod
     def unpack(self, arrays: dict[str, NDArray[Any]]) -> Any:
-        """Undo `pack`: the state, bit for bit."""
+        """Undo `pack`: the state, bit for bit; `unpack_evaluation` helps."""
 
-    def run(self, function: Function, start: Vector | State, visit: Visit) -> State:
-        """Step until `visit` says stop or a step ends with an outcome."""
-        state: State = self.init(function, start) if isinstance(start, np.ndarray) else start
-        while not visit(state) and not state.outcome:
-            state = self.step(function, state)
-        return state
+    def bind(self, objective: ObjectiveFunctions, seed: int) -> BoundMethod:
+        """Join with an objective."""
+        return BoundSteps(self, objective.evaluate)
+
+    def run(self, function: Function, start: Vector | OptimizerState, callback: Callback) -> OptimizerState:
+        """Minimise a function of your own; see `BoundMethod.run`."""
+        return BoundSteps(self, function).run(start, callback)
+
+
+@final
+class BoundSteps(BoundMethod):
+    """A `StepMethod` and the function that it minimises."""
+
+    def __init__(self, method: StepMethod, function: Function) -> None:
+        self._method, self._function = method, function
+
+    def run(self, start: Vector | OptimizerState, callback: Callback) -> OptimizerState:
+        """Step until `callback` returns True or a step ends with an outcome."""
+        method, function = self._method, self._function
+        return run_steps(
+            lambda theta: method.init(function, theta), lambda state: method.step(function, state), start, callback
+        )
+
+    def result(self, state: Any) -> tuple[Vector, Evaluation]:
+        """Return the last parameters and their evaluation, which the state carries."""
+        return state.theta, state.evaluation
+
+    def pack(self, state: Any) -> dict[str, NDArray[Any]]:
+        """As the method does."""
+        return self._method.pack(state)
+
+    def unpack(self, arrays: dict[str, NDArray[Any]]) -> Any:
+        """As the method does."""
+        return self._method.unpack(arrays)
+
+
+def run_steps(
+    init: Callable[[Vector], Any], step: Callable[[Any], Any], start: Vector | OptimizerState, callback: Callback
+) -> OptimizerState:
+    """Step from parameters or from a state until `callback` returns True or a step ends with an outcome."""
+    state: OptimizerState = init(start) if isinstance(start, np.ndarray) else start
+    while not callback(state) and not state.outcome:
+        state = step(state)
+    return state
+
+
+def pack_evaluation(evaluation: Evaluation) -> dict[str, NDArray[Any]]:
+    """Return an evaluation as named arrays."""
+    return {f"evaluation.{name}": np.asarray(value) for name, value in evaluation._asdict().items()}
+
+
+def unpack_evaluation(arrays: dict[str, NDArray[Any]]) -> Evaluation:
+    """Undo `pack_evaluation`, with copies of the arrays."""
+    values = {name: np.array(arrays[f"evaluation.{name}"]) for name in Evaluation._fields}
+    return Evaluation(
+        cost=float(values["cost"]),
+        gradient=values["gradient"],
+        terms=Terms(*map(float, values["terms"])),
+        rho_hat=values["rho_hat"],
+        squared_error_sum=float(values["squared_error_sum"]),
+    )
+
+
+def evaluate_start(function: Function, theta: Vector) -> Evaluation:
+    """Evaluate the starting point.
+
+    Raises
+    ------
+    OptimizationError
+        When cost or gradient is not finite there.
+    """
+    start = function(theta)
+    if not is_finite(start.cost, start.gradient):
+        raise OptimizationError(
+            f"The cost at the starting point is {start.cost} and its gradient has "
+            f"{np.count_nonzero(~np.isfinite(start.gradient))} components that are not finite; "
+            f"start from smaller weights or check the scale of the data."
+        )
+    return start
 
 
 def is_finite(cost: float, gradient: Vector) -> bool:
     """Whether cost and gradient are finite; one pass without a temporary in the usual case."""
     # A sum of squares is finite only if every term is; only an overflow needs the slow answer.
     return bool(np.isfinite(cost) and (np.isfinite(gradient @ gradient) or np.isfinite(gradient).all()))
+
+
+def dataclass_settings(method: Any) -> dict[str, Any]:
+    """Return the fields of a method that is a dataclass, its name aside."""
+    return {field.name: getattr(method, field.name) for field in fields(method) if field.name != "name"}

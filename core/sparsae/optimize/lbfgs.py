@@ -1,7 +1,7 @@
 """L-BFGS with a strong Wolfe line search, the default optimiser.
 
 Source: Liu and Nocedal, *On the limited memory BFGS method for large scale optimization*,
-Mathematical Programming 45 (1989); the direction comes from the compact representation in `pairs.py`.
+Mathematical Programming 45 (1989); the direction comes from the compact representation in `lbfgs_history.py`.
 """
 
 from __future__ import annotations
@@ -12,11 +12,22 @@ from typing import Any, ClassVar, final
 import numpy as np
 from numpy.typing import NDArray
 
-from sparsae.errors import OptimizationError, ParameterError
+from sparsae.cost import Terms
+from sparsae.errors import ParameterError
 from sparsae.model import check_size
-from sparsae.optimize.base import Function, Outcome, StepMethod, Vector, is_finite
-from sparsae.optimize.lbfgs_history import Pairs
-from sparsae.optimize.linesearch import Found, Point, strong_wolfe
+from sparsae.objective import Evaluation
+from sparsae.optimize.base import (
+    Function,
+    Outcome,
+    StepMethod,
+    Vector,
+    dataclass_settings,
+    evaluate_start,
+    pack_evaluation,
+    unpack_evaluation,
+)
+from sparsae.optimize.lbfgs_history import CurvatureHistory
+from sparsae.optimize.linesearch import LinePoint, LineSearchResult, strong_wolfe
 
 LEAST_MEMORY, MOST_MEMORY = 5, 100
 _EPS = float(np.finfo(np.float64).eps)
@@ -25,27 +36,43 @@ _EPS = float(np.finfo(np.float64).eps)
 @final
 @dataclass(frozen=True)
 class LBFGSState:
-    """Where L-BFGS stands, between two steps.
+    """State of L-BFGS between two iterations.
 
     Attributes
     ----------
-    theta, gradient : ndarray (size,)
-    cost : float
+    theta : ndarray (size,)
+    evaluation : Evaluation
+        Cost, gradient and their parts at `theta`.
     iteration : int
     outcome : str
         "", "stalled" or "not finite".
-    pairs : Pairs
-        Moves on with the newest state; `version` tells whether this is the one.
+    history : CurvatureHistory
+        Shared with the states before, and changed by each step.
     version : int
+        That of `history` when this state was the newest.
     """
 
     theta: Vector
-    cost: float
-    gradient: Vector
+    evaluation: Evaluation
     iteration: int
     outcome: Outcome
-    pairs: Pairs
+    history: CurvatureHistory
     version: int
+
+    @property
+    def cost(self) -> float:
+        """Cost at `theta`."""
+        return self.evaluation.cost
+
+    @property
+    def terms(self) -> Terms:
+        """The terms of the cost."""
+        return self.evaluation.terms
+
+    @property
+    def gradient(self) -> Vector:
+        """Gradient at `theta` (size,)."""
+        return self.evaluation.gradient
 
 
 @final
@@ -85,59 +112,57 @@ class LBFGS(StepMethod):
             )
         check_size("trials", self.trials, least=2)
 
+    def settings(self) -> dict[str, Any]:
+        """Return the settings as plain values."""
+        return dataclass_settings(self)
+
     def init(self, function: Function, theta: Vector) -> LBFGSState:
-        """State at the starting point; evaluates the function once."""
+        """Return the state at the starting point; evaluates the function once."""
         theta = np.array(theta, dtype=np.float64)
-        cost, gradient = function(theta)
-        if not is_finite(cost, gradient):
-            raise OptimizationError(
-                f"The cost at the starting point is {cost} and its gradient has "
-                f"{np.count_nonzero(~np.isfinite(gradient))} components that are not finite; "
-                f"start from smaller weights or check the scale of the data."
-            )
-        return LBFGSState(theta, float(cost), gradient, 0, "", Pairs(len(theta), self.memory), 0)
+        start = evaluate_start(function, theta)
+        return LBFGSState(theta, start, 0, "", CurvatureHistory(len(theta), self.memory), 0)
 
     def step(self, function: Function, state: LBFGSState) -> LBFGSState:
-        """One iteration.
+        """Do one iteration.
 
-        Where no decrease is found the memory is dropped and steepest descent is tried, before the step gives up.
+        Where no decrease is found, the history is dropped and steepest descent is tried, before the step gives up.
         """
-        pairs = state.pairs
-        if pairs.version != state.version:
+        history = state.history
+        if history.version != state.version:
             raise ParameterError(
-                "This L-BFGS state has been stepped from before, and its memory has moved on with the state that came "
-                "out; step from that one, or pack() and unpack() a state to keep a copy."
+                "This L-BFGS state is not the newest one: a step from it has changed the history that both share. "
+                "Step from the state that came out, or pack() and unpack() a state to keep a copy."
             )
-        found = self._search(function, state)
-        if found.point is None and pairs.count > 0:
-            pairs.clear()
-            found = self._search(function, state)
-        if found.point is None:
-            outcome: Outcome = "stalled" if found.finite else "not finite"
-            return LBFGSState(state.theta, state.cost, state.gradient, state.iteration, outcome, pairs, pairs.version)
-        theta, gradient = found.point.theta, found.point.gradient
-        s = np.subtract(theta, state.theta, out=pairs.spare[0])
-        y = np.subtract(gradient, state.gradient, out=pairs.spare[1])
-        difference = pairs.moved(gradient)
+        search = self._search(function, state)
+        if search.point is None and history.count > 0:
+            history.clear()
+            search = self._search(function, state)
+        if search.point is None:
+            outcome: Outcome = "stalled" if search.finite else "not finite"
+            return LBFGSState(state.theta, state.evaluation, state.iteration, outcome, history, history.version)
+        theta, evaluation = search.point.theta, search.point.evaluation
+        gradient = evaluation.gradient
+        s = np.subtract(theta, state.theta, out=history.spare[0])
+        y = np.subtract(gradient, state.gradient, out=history.spare[1])
+        difference = history.update_products(gradient)
         sy, yy = float(s @ y), float(y @ y)
         if sy > _EPS * abs(float(s @ state.gradient)) and yy > 0:  # else H would not stay positive definite
-            pairs.add(s, y, difference, gradient, sy, yy)
-        return LBFGSState(theta, found.point.cost, gradient, state.iteration + 1, "", pairs, pairs.version)
+            history.add(s, y, difference, gradient, sy, yy)
+        return LBFGSState(theta, evaluation, state.iteration + 1, "", history, history.version)
 
-    def _search(self, function: Function, state: LBFGSState) -> Found:
-        """Search along the quasi-Newton direction; along -gradient, one unit of length at most, without a memory."""
-        direction = state.pairs.descent(state.gradient)
+    def _search(self, function: Function, state: LBFGSState) -> LineSearchResult:
+        """Search along the quasi-Newton direction; without a history along -gradient, at most one unit of length."""
+        direction = state.history.descent(state.gradient)
         slope = float(direction @ state.gradient)
         length = 1.0
-        if state.pairs.count == 0:
+        if state.history.count == 0:
             norm = np.sqrt(-slope)
             length = min(1.0, 1.0 / norm) if norm > 0 else 1.0
-        if not slope < 0:  # at a stationary point, or rounding has spoilt the memory
-            return Found(None, 0, finite=True)
-        start = Point(0.0, state.cost, slope, state.theta, state.gradient)
+        if not slope < 0:  # at a stationary point, or rounding has spoilt the history
+            return LineSearchResult(None, 0, finite=True)
         return strong_wolfe(
             function,
-            start,
+            LinePoint(0.0, slope, state.theta, state.evaluation),
             direction,
             length,
             decrease=self.decrease,
@@ -146,25 +171,24 @@ class LBFGS(StepMethod):
         )
 
     def pack(self, state: LBFGSState) -> dict[str, NDArray[Any]]:
-        """The state as named arrays, for a checkpoint."""
-        pairs = state.pairs
+        """Return the state as named arrays, for a checkpoint."""
+        history = state.history
         return {
             "theta": state.theta,
-            "gradient": state.gradient,
-            "cost": np.array(state.cost),
-            "counts": np.array([state.iteration, pairs.memory, pairs.count, pairs.first], dtype=np.int64),
-            "rows": pairs.rows[: 2 * pairs.count],
-            "sy": pairs.sy,
-            "yy": pairs.yy,
-            "products": pairs.products,
+            **pack_evaluation(state.evaluation),
+            "counts": np.array([state.iteration, history.memory, history.count, history.first], dtype=np.int64),
+            "rows": history.rows[: 2 * history.count],
+            "sy": history.sy,
+            "yy": history.yy,
+            "products": history.products,
         }
 
     def unpack(self, arrays: dict[str, NDArray[Any]]) -> LBFGSState:
         """Undo `pack`: the state, bit for bit, with copies of the arrays."""
         iteration, memory, count, first = (int(number) for number in arrays["counts"])
         theta = np.array(arrays["theta"])
-        pairs = Pairs(len(theta), memory)
-        pairs.rows[: 2 * count] = arrays["rows"]
-        pairs.sy[...], pairs.yy[...], pairs.products[...] = arrays["sy"], arrays["yy"], arrays["products"]
-        pairs.count, pairs.first = count, first
-        return LBFGSState(theta, float(arrays["cost"]), np.array(arrays["gradient"]), iteration, "", pairs, 0)
+        history = CurvatureHistory(len(theta), memory)
+        history.rows[: 2 * count] = arrays["rows"]
+        history.sy[...], history.yy[...], history.products[...] = arrays["sy"], arrays["yy"], arrays["products"]
+        history.count, history.first = count, first
+        return LBFGSState(theta, unpack_evaluation(arrays), iteration, "", history, 0)

@@ -8,7 +8,7 @@ time, R the upper triangle of S'Y, D its diagonal and gamma = s'y / y'y of the l
 
     H g = gamma g + S R^-T ((D + gamma Y'Y) u - gamma Y'g) - gamma Y u,    u = R^-1 S'g.
 
-All rows live in one matrix, s and y alternating, so that a direction costs two products with it:
+All rows are stored in one matrix, s and y alternating, so that a direction takes two products with it:
 one for S'g and Y'g, one for the combination.
 The small matrices need no product of their own: S'y and Y'y are differences of successive S'g and Y'g.
 """
@@ -25,10 +25,11 @@ from sparsae.optimize.base import Vector
 
 
 @final
-class Pairs:
-    """The last `memory` pairs (s, y) and their inner products.  Used by one state at a time, and moved on with it.
+class CurvatureHistory:
+    """The last `memory` pairs (s, y) and their inner products.
 
-    Copying a memory of 20 for 300,000 parameters would cost more than using it, hence a moving owner, not a value.
+    It is changed in place and belongs to the newest state: copying 20 pairs of 300,000 parameters would take longer
+    than using them.
 
     Parameters
     ----------
@@ -48,9 +49,9 @@ class Pairs:
     products : ndarray (2 memory,)
         rows @ gradient at the present point; of the rows that exist.
     spare : ndarray (2, size)
-        Room for the pair that is being looked at.
+        Scratch for the pair of the present step.
     version : int
-        Goes up with every change, so that a state can tell that its memory has moved on.
+        Grows with every change, so that a state can tell that it is not the newest one.
     """
 
     __slots__ = ("count", "first", "memory", "products", "rows", "size", "spare", "sy", "version", "yy")
@@ -65,18 +66,18 @@ class Pairs:
         self.count = self.first = self.version = 0
 
     def clear(self) -> None:
-        """Forget every pair."""
+        """Drop every pair."""
         self.version += 1
         self.count = self.first = 0
         self.products[:] = 0
 
-    def moved(self, gradient: Vector) -> Vector:
-        """Inner products of the rows with the gradient at a new point, and take note of them.
+    def update_products(self, gradient: Vector) -> Vector:
+        """Store the inner products of the rows with the gradient at a new point.
 
         Returns
         -------
         ndarray (2 count,)
-            rows @ (gradient - gradient before): what `add` needs.
+            rows @ (gradient - gradient before), which `add` takes.
         """
         self.version += 1
         used = 2 * self.count
@@ -86,13 +87,13 @@ class Pairs:
         return difference
 
     def add(self, s: Vector, y: Vector, difference: Vector, gradient: Vector, sy: float, yy: float) -> None:
-        """Take a pair in, for the oldest if there is no room.
+        """Add a pair; it replaces the oldest one when the history is full.
 
         Parameters
         ----------
         s, y : ndarray (size,)
         difference : ndarray (2 count,)
-            rows @ y, from `moved`.
+            rows @ y, from `update_products`.
         gradient : ndarray (size,)
             At the new point.
         sy, yy : float
@@ -120,7 +121,7 @@ class Pairs:
         self.products[2 * slot + 1] = y @ gradient
 
     def descent(self, gradient: Vector) -> Vector:
-        """-H g at the point whose products were noted last; -g while there are no pairs."""
+        """Return -H g at the point of the last `update_products`; -g while there are no pairs."""
         k = self.count
         if k == 0:
             return -gradient
@@ -138,5 +139,5 @@ class Pairs:
         return direction
 
     def _order(self) -> NDArray[np.intp]:
-        """Slots from the oldest pair to the newest."""
+        """Return the slots from the oldest pair to the newest."""
         return (self.first + np.arange(self.count)) % self.memory

@@ -7,63 +7,65 @@ second trial, and trials kept off its ends.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import NamedTuple, final
 
 import numpy as np
 
-from sparsae.optimize.base import Vector, is_finite
-
-Trial = Callable[[Vector], tuple[float, Vector]]
+from sparsae.objective import Evaluation
+from sparsae.optimize.base import Function, Vector, is_finite
 
 
 @final
-class Point(NamedTuple):
-    """A point on the line: step length, cost, slope, and the whole theta and gradient there."""
+class LinePoint(NamedTuple):
+    """A point on the line: step length, slope along the line, parameters and their evaluation."""
 
     length: float
-    cost: float
     slope: float
     theta: Vector
-    gradient: Vector
+    evaluation: Evaluation
+
+    @property
+    def cost(self) -> float:
+        """Cost at this point."""
+        return self.evaluation.cost
 
 
 @final
-class Found(NamedTuple):
-    """What the search found.
+class LineSearchResult(NamedTuple):
+    """Result of a line search.
 
     Attributes
     ----------
-    point : Point or None
+    point : LinePoint or None
         The accepted point; None: no decrease.
     evaluations : int
-        How many trials were made.
+        Number of trials.
     finite : bool
         Whether any trial had a finite cost.
     """
 
-    point: Point | None
+    point: LinePoint | None
     evaluations: int
     finite: bool
 
 
 def strong_wolfe(
-    function: Trial,
-    start: Point,
+    function: Function,
+    start: LinePoint,
     direction: Vector,
     length: float,
     *,
     decrease: float,
     curvature: float,
     trials: int,
-) -> Found:
+) -> LineSearchResult:
     """Find a step with cost <= cost0 + decrease * length * slope0 and |slope| <= curvature * |slope0|.
 
     Parameters
     ----------
     function : callable
-        theta -> (cost, gradient).
-    start : Point
+        theta -> `Evaluation`.
+    start : LinePoint
         At length 0, with a negative slope.
     direction : ndarray (size,)
     length : float
@@ -75,31 +77,32 @@ def strong_wolfe(
 
     Returns
     -------
-    Found
+    LineSearchResult
         Where the trials ran out, the best point that satisfies the first condition, if any.
 
     Notes
     -----
     A trial whose cost is not finite counts as too long.
     """
-    low, high = start, None  # the best point so far, and an end beyond which there is no need to look
+    low, high = start, None  # the best point so far, and the other end of the interval that encloses a minimum
     longest = np.inf  # trials at or beyond it were not finite
     width_before = width_before_that = np.inf
     finite = False
     for trial in range(1, trials + 1):
         theta = length * direction
         theta += start.theta
-        cost, gradient = function(theta)
+        evaluation = function(theta)
+        cost, gradient = evaluation.cost, evaluation.gradient
         if not is_finite(cost, gradient):
             longest = length
             # No formula helps on this side: go a tenth of the way, and then on from there.
             length = low.length + 0.1 * (length - low.length)
             continue
         finite = True
-        point = Point(length, cost, float(gradient @ direction), theta, gradient)
+        point = LinePoint(length, float(gradient @ direction), theta, evaluation)
         sufficient = cost <= start.cost + decrease * length * start.slope
         if sufficient and abs(point.slope) <= -curvature * start.slope:
-            return Found(point, trial, finite)
+            return LineSearchResult(point, trial, finite)
         if not sufficient or cost >= low.cost:
             high = point
         elif high is None:
@@ -116,14 +119,14 @@ def strong_wolfe(
             low = point
         width = abs(high.length - low.length)
         if width <= 1e-16 * max(low.length, high.length):
-            return Found(low if low.length > 0 else None, trial, finite)
+            return LineSearchResult(low if low.length > 0 else None, trial, finite)
         shrinks = width <= 0.66 * width_before_that
         width_before_that, width_before = width_before, width
         length = _between(low, high) if shrinks else 0.5 * (low.length + high.length)
-    return Found(low if low.length > 0 else None, trials, finite)
+    return LineSearchResult(low if low.length > 0 else None, trials, finite)
 
 
-def _cubic(a: Point, b: Point) -> float:
+def _cubic(a: LinePoint, b: LinePoint) -> float:
     """Minimiser of the cubic through cost and slope of two points (equation 3.59); NaN where there is none."""
     d1 = a.slope + b.slope - 3 * (a.cost - b.cost) / (a.length - b.length)
     square = d1 * d1 - a.slope * b.slope
@@ -134,8 +137,8 @@ def _cubic(a: Point, b: Point) -> float:
     return float(b.length - (b.length - a.length) * (b.slope + d2 - d1) / bottom) if bottom else np.nan
 
 
-def _between(low: Point, high: Point) -> float:
-    """Next trial inside the interval, a tenth of it away from the ends."""
+def _between(low: LinePoint, high: LinePoint) -> float:
+    """Next trial inside the interval, at least a tenth of its width from both ends."""
     width = high.length - low.length
     guess = _cubic(low, high)
     if not np.isfinite(guess):
@@ -144,10 +147,10 @@ def _between(low: Point, high: Point) -> float:
     return low.length + fraction * width
 
 
-def _beyond(before: Point, now: Point, longest: float) -> float:
-    """Next trial ahead of a point whose slope is still negative: 1.1 to 4 steps beyond, never where cost was lost."""
-    step = now.length - before.length
-    guess = _cubic(before, now)
-    least, most = now.length + 1.1 * step, now.length + 4.0 * step
-    length = min(max(guess, least), most) if np.isfinite(guess) and guess > now.length else most
-    return length if length < longest else 0.5 * (now.length + longest)
+def _beyond(previous: LinePoint, current: LinePoint, longest: float) -> float:
+    """Next trial beyond a point whose slope is negative: 1.1 to 4 steps ahead, below `longest`."""
+    step = current.length - previous.length
+    guess = _cubic(previous, current)
+    least, most = current.length + 1.1 * step, current.length + 4.0 * step
+    length = min(max(guess, least), most) if np.isfinite(guess) and guess > current.length else most
+    return length if length < longest else 0.5 * (current.length + longest)

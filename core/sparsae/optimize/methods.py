@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, fields
+from dataclasses import fields
 from difflib import get_close_matches
 from typing import Any
 
@@ -10,9 +10,8 @@ from sparsae.errors import ParameterError
 from sparsae.optimize.base import Method
 from sparsae.optimize.lbfgs import LBFGS
 from sparsae.optimize.scipy_ import DENSE, LIMITED, PREFIX, ScipyMethod
-from sparsae.optimize.stochastic import SGD, Adam, StochasticMethod
+from sparsae.optimize.stochastic import SGD, Adam
 
-AnyMethod = Method | StochasticMethod
 _CLASSES: dict[str, type[LBFGS | Adam | SGD]] = {"lbfgs": LBFGS, "adam": Adam, "sgd": SGD}
 
 
@@ -21,7 +20,7 @@ def method_names() -> tuple[str, ...]:
     return (*_CLASSES, *(PREFIX + method for method in (*LIMITED, *DENSE)))
 
 
-def get_method(method: str | AnyMethod, **settings: Any) -> AnyMethod:
+def get_method(method: str | Method, **settings: Any) -> Method:
     """Return the optimiser of that name with those settings, or the optimiser itself.
 
     Parameters
@@ -36,11 +35,13 @@ def get_method(method: str | AnyMethod, **settings: Any) -> AnyMethod:
     ParameterError
         When there is no such method, or it has no such setting.
     """
-    if isinstance(method, (Method, StochasticMethod)):
+    if isinstance(method, Method):
         if settings:
             raise ParameterError(f"Settings {', '.join(settings)} go with a method's name, not with an instance of it.")
         return method
-    if method not in _CLASSES and not str(method).startswith(PREFIX):
+    if isinstance(method, type) and issubclass(method, Method):
+        raise ParameterError(f"method is the class {method.__name__}; use an instance: {method.__name__}().")
+    if not (str(method) in _CLASSES or str(method).startswith(PREFIX)):
         near = get_close_matches(str(method), method_names(), n=1)
         hint = f" did you mean {near[0]!r}?" if near else ""
         raise ParameterError(f"No method named {method!r};{hint} Available: {', '.join(method_names())}.")
@@ -55,9 +56,6 @@ def get_method(method: str | AnyMethod, **settings: Any) -> AnyMethod:
     return _CLASSES[method](**settings)
 
 
-def describe(method: AnyMethod) -> dict[str, Any]:
-    """Return name and settings as plain values; ``get_method(**describe(method))`` gives the method back."""
-    if not isinstance(method, (LBFGS, Adam, SGD, ScipyMethod)):
-        return {"method": method.name}
-    settings = {name: value for name, value in asdict(method).items() if name != "name"}
-    return {"method": method.name, **settings}
+def describe(method: Method) -> dict[str, Any]:
+    """Return name and settings as plain values; of a bundled method ``get_method(**describe(method))`` makes a copy."""
+    return {"method": method.name, **method.settings()}

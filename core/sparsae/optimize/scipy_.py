@@ -4,12 +4,29 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass
-from typing import Any, NoReturn, final
+from typing import Any, ClassVar, NamedTuple, NoReturn, final
 
 import numpy as np
+from numpy.typing import NDArray
 
-from sparsae.errors import OptimizationError, ParameterError
-from sparsae.optimize.base import Function, Method, Outcome, PlainState, State, Vector, Visit, is_finite
+from sparsae.cost import Terms
+from sparsae.errors import ParameterError
+from sparsae.objective import Evaluation
+from sparsae.optimize.base import (
+    BoundMethod,
+    Callback,
+    Function,
+    Method,
+    ObjectiveFunctions,
+    OptimizerState,
+    Outcome,
+    Vector,
+    dataclass_settings,
+    evaluate_start,
+    is_finite,
+    pack_evaluation,
+    unpack_evaluation,
+)
 
 PREFIX = "scipy:"
 LIMITED = ("L-BFGS-B", "CG", "TNC", "Newton-CG")
@@ -18,8 +35,8 @@ DENSE_LIMIT = 2000  # 2,000 parameters: a matrix of 32 MB, updated in every iter
 UNLIMITED = 2**31 - 1
 
 
-class _Halt(Exception):  # noqa: N818 (a signal between our own functions, not an error)
-    """Raised in SciPy's callback to end the run; every method lets it through."""
+class _CallbackStop(Exception):  # noqa: N818 (a signal between our own functions, not an error)
+    """Raised in SciPy's callback to end the run; every method of SciPy lets it through."""
 
 
 class _NotFinite(Exception):  # noqa: N818
@@ -27,11 +44,36 @@ class _NotFinite(Exception):  # noqa: N818
 
 
 @final
+class PointState(NamedTuple):
+    """Parameters and their evaluation: all that is known of SciPy's state."""
+
+    theta: Vector
+    evaluation: Evaluation
+    iteration: int
+    outcome: Outcome = ""
+
+    @property
+    def cost(self) -> float:
+        """Cost at `theta`."""
+        return self.evaluation.cost
+
+    @property
+    def terms(self) -> Terms:
+        """The terms of the cost."""
+        return self.evaluation.terms
+
+    @property
+    def gradient(self) -> Vector:
+        """Gradient at `theta` (size,)."""
+        return self.evaluation.gradient
+
+
+@final
 @dataclass(frozen=True)
 class ScipyMethod(Method):
     """A method of ``scipy.optimize.minimize`` that uses gradients.
 
-    SciPy keeps its state to itself: going on from a point starts the method afresh there.
+    SciPy does not give its state out: a resumed fit starts the method afresh at the parameters saved.
 
     Parameters
     ----------
@@ -45,6 +87,8 @@ class ScipyMethod(Method):
     ParameterError
         When there is no such method, or it does not use gradients.
     """
+
+    resumes_exactly: ClassVar[bool] = False
 
     name: str
     memory: int | None = None
@@ -66,28 +110,27 @@ class ScipyMethod(Method):
         """SciPy's name."""
         return self.name.removeprefix(PREFIX)
 
-    def run(self, function: Function, start: Vector | State, visit: Visit) -> State:
-        """Run SciPy's loop; its own stop rules are switched off as far as they can be, `visit` decides."""
-        from scipy.optimize import minimize
+    def settings(self) -> dict[str, Any]:
+        """Return the settings as plain values."""
+        return dataclass_settings(self)
 
-        theta = start if isinstance(start, np.ndarray) else start.theta
-        self.check_size(len(theta))
-        watch = _Watch(function, visit, theta, 0 if isinstance(start, np.ndarray) else start.iteration)
-        if watch.stopped:
-            return watch.last
-        outcome: Outcome = "stalled"
-        try:
-            with np.errstate(all="ignore"):  # what overflows in SciPy's arithmetic shows in what it returns
-                minimize(
-                    watch.function, theta, jac=True, method=self.method, callback=watch.visit, options=self._options()
-                )
-        except _Halt:
-            outcome = ""
-        except _NotFinite:
-            outcome = "not finite"
-        return watch.last._replace(outcome=outcome)
+    def bind(self, objective: ObjectiveFunctions, seed: int) -> BoundMethod:
+        """Join with an objective.
 
-    def check_size(self, size: int) -> None:
+        Raises
+        ------
+        ParameterError
+            When the method needs a dense matrix of more than 2,000 x 2,000.
+        """
+        self._check_size(objective.size)
+        return BoundScipyMethod(self, objective.evaluate)
+
+    def run(self, function: Function, start: Vector | OptimizerState, callback: Callback) -> OptimizerState:
+        """Minimise a function of your own; see `BoundMethod.run`."""
+        self._check_size(len(start if isinstance(start, np.ndarray) else start.theta))
+        return BoundScipyMethod(self, function).run(start, callback)
+
+    def _check_size(self, size: int) -> None:
         """Raise `ParameterError` where the method would need a dense matrix of more than 2,000 x 2,000."""
         if self.method in DENSE and size > DENSE_LIMIT:
             raise ParameterError(
@@ -96,8 +139,8 @@ class ScipyMethod(Method):
                 f"Use lbfgs or {', '.join(PREFIX + method for method in LIMITED)}."
             )
 
-    def _options(self) -> dict[str, Any]:
-        """Limits out of reach and tolerances of zero."""
+    def scipy_options(self) -> dict[str, Any]:
+        """Return options of SciPy that switch its own stop rules off, as far as they can be."""
         match self.method:
             case "L-BFGS-B":
                 limits = {"maxiter": UNLIMITED, "maxfun": UNLIMITED, "ftol": 0.0, "gtol": 0.0}
@@ -114,35 +157,80 @@ class ScipyMethod(Method):
                 return {"maxiter": UNLIMITED, "gtol": 0.0}
 
 
-class _Watch:
-    """The function and callback that SciPy sees: counts iterations and knows cost and gradient of recent points."""
+@final
+class BoundScipyMethod(BoundMethod):
+    """A method of SciPy and the function that it minimises."""
 
-    def __init__(self, function: Function, visit: Visit, theta: Vector, iteration: int) -> None:
-        self._function, self._visit = function, visit
-        self._recent: deque[tuple[Vector, float, Vector]] = deque(maxlen=20)
-        cost, gradient = function(theta)
-        if not is_finite(cost, gradient):
-            raise OptimizationError(f"The cost at the starting point is {cost}, or its gradient is not finite.")
-        self._recent.append((theta.copy(), cost, gradient))
-        self.last = PlainState(theta.copy(), cost, gradient, iteration)
-        self.stopped = visit(self.last)
+    def __init__(self, method: ScipyMethod, function: Function) -> None:
+        self._method, self._function = method, function
+
+    def run(self, start: Vector | OptimizerState, callback: Callback) -> OptimizerState:
+        """Run SciPy's loop; `callback` decides when it ends."""
+        from scipy.optimize import minimize
+
+        if isinstance(start, np.ndarray):
+            start = PointState(start.copy(), evaluate_start(self._function, start), 0)
+        adapter = _ScipyAdapter(self._function, callback, PointState(start.theta, start.evaluation, start.iteration))  # type: ignore[attr-defined]
+        if callback(adapter.last):
+            return adapter.last
+        outcome: Outcome = "stalled"
+        try:
+            with np.errstate(all="ignore"):  # what overflows in SciPy's arithmetic shows in what it returns
+                minimize(
+                    adapter.function,
+                    start.theta,
+                    jac=True,
+                    method=self._method.method,
+                    callback=adapter.callback,
+                    options=self._method.scipy_options(),
+                )
+        except _CallbackStop:
+            outcome = ""
+        except _NotFinite:
+            outcome = "not finite"
+        return adapter.last._replace(outcome=outcome)
+
+    def result(self, state: Any) -> tuple[Vector, Evaluation]:
+        """Return the last parameters and their evaluation."""
+        return state.theta, state.evaluation
+
+    def pack(self, state: PointState) -> dict[str, NDArray[Any]]:
+        """Return parameters and evaluation."""
+        return {"theta": state.theta, **pack_evaluation(state.evaluation), "iteration": np.array(state.iteration)}
+
+    def unpack(self, arrays: dict[str, NDArray[Any]]) -> PointState:
+        """Undo `pack`."""
+        return PointState(np.array(arrays["theta"]), unpack_evaluation(arrays), int(arrays["iteration"]))
+
+
+class _ScipyAdapter:
+    """The function and callback that SciPy sees: counts iterations and remembers the evaluations of recent points."""
+
+    def __init__(self, function: Function, callback: Callback, start: PointState) -> None:
+        self._function, self._callback = function, callback
+        self._recent: deque[tuple[Vector, Evaluation]] = deque([(start.theta.copy(), start.evaluation)], maxlen=20)
+        self.last = start
 
     def function(self, theta: Vector) -> tuple[float, Vector]:
-        for known, cost, gradient in self._recent:
+        evaluation = self._evaluate(theta)
+        return evaluation.cost, evaluation.gradient.copy()
+
+    def callback(self, theta: Vector, *_: object) -> None:
+        self.last = PointState(theta.copy(), self._evaluate(theta), self.last.iteration + 1)
+        if self._callback(self.last):
+            _stop()
+
+    def _evaluate(self, theta: Vector) -> Evaluation:
+        """Return what is known of a recent point, or evaluate it."""
+        for known, evaluation in self._recent:
             if np.array_equal(known, theta):
-                return cost, gradient.copy()
-        cost, gradient = self._function(theta)
-        if not is_finite(cost, gradient):
+                return evaluation
+        evaluation = self._function(theta)
+        if not is_finite(evaluation.cost, evaluation.gradient):
             raise _NotFinite
-        self._recent.appendleft((theta.copy(), cost, gradient))
-        return cost, gradient.copy()
-
-    def visit(self, theta: Vector, *_: object) -> None:
-        cost, gradient = self.function(theta)
-        self.last = PlainState(theta.copy(), cost, gradient, self.last.iteration + 1)
-        if self._visit(self.last):
-            _halt()
+        self._recent.appendleft((theta.copy(), evaluation))
+        return evaluation
 
 
-def _halt() -> NoReturn:
-    raise _Halt
+def _stop() -> NoReturn:
+    raise _CallbackStop

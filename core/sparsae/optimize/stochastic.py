@@ -1,29 +1,31 @@
 """Adam and stochastic gradient descent with momentum: one update from one noisy gradient.
 
-Which rows make a mini-batch, and what its gradient is, stands in `sparsae.training.minibatch`.
+Which rows make a mini-batch is decided in `epochs.py`.
 """
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from dataclasses import dataclass
-from typing import NamedTuple, final
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, final
 
 import numpy as np
 
 from sparsae.errors import ParameterError
 from sparsae.model import check_size
-from sparsae.optimize.base import Vector
+from sparsae.optimize.base import Method, ObjectiveFunctions, Vector, dataclass_settings
 
-# Adding and taking away this much leaves no moment in the depths between zero and its last place (1e-46 and 1e-66),
-# and changes none by more than that: units that are off for good would otherwise bring denormal numbers,
-# whose arithmetic is slow.
+if TYPE_CHECKING:
+    from sparsae.optimize.epochs import Epochs
+
+# Adding and subtracting this much rounds smaller moments to multiples of 1e-46 and 1e-66, and changes none by more.
+# The moments of a unit that is always off would otherwise decay to denormal numbers, whose arithmetic is slow.
 _FLUSH_FIRST, _FLUSH_SECOND = 1e-30, 1e-50
 
 
 @final
 class Moments(NamedTuple):
-    """Where the optimiser stands: parameters, decaying sums over past gradients, and how many there were.
+    """Parameters, decaying sums over past gradients, and the number of updates.
 
     Attributes
     ----------
@@ -39,8 +41,8 @@ class Moments(NamedTuple):
 
 
 @dataclass(frozen=True, kw_only=True)
-class StochasticMethod(ABC):
-    """What the mini-batch methods share; meant for subclassing.
+class StochasticMethod(Method):
+    """Settings of every mini-batch method; meant for subclassing.
 
     Parameters
     ----------
@@ -50,9 +52,9 @@ class StochasticMethod(ABC):
     rho_decay : float
         Share of the running mean activation that is kept at each mini-batch, in [0, 1).
     held_out : float
-        Share of the rows that is not trained on but watched, in [0, 0.5]; 0: none.
+        Share of the rows that is only evaluated and never trained on, in [0, 0.5]; 0: none.
     patience : int
-        Epochs without a new least held-out cost, before training stops.
+        Training stops after this many epochs without a new least held-out cost.
     """
 
     learning_rate: float
@@ -70,18 +72,29 @@ class StochasticMethod(ABC):
         if not 0 <= self.held_out <= 0.5:
             raise ParameterError(f"held_out must lie from 0 to 0.5; given {self.held_out!r}.")
 
-    @property
-    @abstractmethod
-    def name(self) -> str:
-        """What users call it."""
+    def settings(self) -> dict[str, Any]:
+        """Return the settings as plain values."""
+        return dataclass_settings(self)
+
+    def bind(self, objective: ObjectiveFunctions, seed: int) -> Epochs:
+        """Join with an objective; the seed decides which rows are held out, and the order of the others.
+
+        Raises
+        ------
+        DataError
+            When so few rows are held out, or left, that there is none.
+        """
+        from sparsae.optimize.epochs import Epochs
+
+        return Epochs(self, objective, seed)
 
     @abstractmethod
     def start(self, theta: Vector) -> Moments:
-        """State before the first update."""
+        """Return the state before the first update."""
 
     @abstractmethod
     def update(self, state: Moments, gradient: Vector) -> Moments:
-        """One update; new arrays."""
+        """Do one update; returns new arrays."""
 
 
 @final
@@ -102,6 +115,7 @@ class Adam(StochasticMethod):
         As in `StochasticMethod`.
     """
 
+    name: ClassVar[str] = "adam"  # type: ignore[misc]
     learning_rate: float = 0.01
     beta1: float = 0.9
     beta2: float = 0.999
@@ -114,17 +128,12 @@ class Adam(StochasticMethod):
         if not self.epsilon > 0:
             raise ParameterError(f"epsilon must be positive; given {self.epsilon!r}.")
 
-    @property
-    def name(self) -> str:
-        """What users call it."""
-        return "adam"
-
     def start(self, theta: Vector) -> Moments:
-        """Moments of zero."""
+        """Return moments of zero."""
         return Moments(theta, np.zeros_like(theta), np.zeros_like(theta), 0)
 
     def update(self, state: Moments, gradient: Vector) -> Moments:
-        """One step along first / (sqrt(second) + epsilon), both unbiased."""
+        """Step along first / (sqrt(second) + epsilon), both corrected for their bias."""
         t = state.updates + 1
         first = _decayed(state.first, self.beta1, gradient, _FLUSH_FIRST)
         second = _decayed(state.second, self.beta2, np.square(gradient), _FLUSH_SECOND)
@@ -149,6 +158,7 @@ class SGD(StochasticMethod):
         As in `StochasticMethod`.
     """
 
+    name: ClassVar[str] = "sgd"  # type: ignore[misc]
     learning_rate: float = 0.01
     momentum: float = 0.9
 
@@ -156,17 +166,12 @@ class SGD(StochasticMethod):
         super().__post_init__()
         check_share("momentum", self.momentum, below=1)
 
-    @property
-    def name(self) -> str:
-        """What users call it."""
-        return "sgd"
-
     def start(self, theta: Vector) -> Moments:
-        """No momentum yet."""
+        """Return a momentum of zero."""
         return Moments(theta, np.zeros_like(theta), np.zeros(0), 0)
 
     def update(self, state: Moments, gradient: Vector) -> Moments:
-        """One step along the decaying sum of gradients."""
+        """Step along the decaying sum of gradients."""
         first = state.first * self.momentum
         first += gradient
         first += _FLUSH_FIRST

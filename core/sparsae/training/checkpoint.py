@@ -1,19 +1,15 @@
-"""Checkpoints: written atomically, the last two kept, checked when they are read.
+"""Checkpoints: written atomically, the last two kept, all of it checked when it is read.
 
-A checkpoint is a NumPy archive: a JSON header, the arrays of the optimiser's state, and the history.
-Its checksums tell a torn file; a torn one falls back to the one before.
+A checkpoint is an archive (see `archive.py`) with the arrays of the optimiser's state and the learning curve.
+A damaged one falls back to the one before.
 """
 
 from __future__ import annotations
 
 import contextlib
-import json
 import os
-import struct
 import tempfile
-import warnings
 import zipfile
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,30 +20,40 @@ from numpy.typing import NDArray
 
 from sparsae.errors import (
     CheckpointError,
-    CheckpointWarning,
     FileAccessError,
     FileFormatError,
     FileMissingError,
     OutputExistsError,
     ParameterError,
 )
+from sparsae.files import file_kind, sync_folder
 from sparsae.model import check_size
+from sparsae.training.archive import HEADER, read_archive, write_archive
+from sparsae.training.curve import COLUMNS
+from sparsae.training.schema import Schema, check_schema
 
 FORMAT, VERSION = "sparsae checkpoint", 1
-PREVIOUS = ".previous"
+PREVIOUS, PART = ".previous", ".part"
 STATE = "state."
-# What NumPy and zipfile raise when they are given something else; AttributeError: a bare array.
-_BROKEN = (
-    zipfile.BadZipFile,
-    zlib.error,
-    struct.error,
-    EOFError,
-    KeyError,
-    ValueError,
-    OSError,
-    NotImplementedError,
-    AttributeError,
-)
+CURVE = "history"
+DEFAULT_SECONDS = 30.0
+_SCHEMA: Schema = {
+    "identity": dict,
+    "method": {"method": str},
+    "settings": dict,
+    "shuffle_seed": int,
+    "receipt": {
+        "block_rows": int,
+        "passes": int,
+        "backend": str,
+        "threads_granted": int,
+        "versions": dict,
+    },
+    "saved": str,
+    "iteration": int,
+    "columns": list,
+    "counts": list,
+}
 
 
 @final
@@ -75,18 +81,20 @@ class Checkpoint:
     seconds: float | None = None
 
     def __post_init__(self) -> None:
+        if not isinstance(self.path, (str, os.PathLike)):
+            raise ParameterError(f"The path of a checkpoint must be a string or a path; given {self.path!r}.")
         if self.every is not None:
             check_size("every", self.every)
         if self.seconds is not None and not self.seconds >= 0:
             raise ParameterError(f"seconds between checkpoints must be at least 0; given {self.seconds!r}.")
         if self.every is None and self.seconds is None:
-            object.__setattr__(self, "seconds", 30.0)
+            object.__setattr__(self, "seconds", DEFAULT_SECONDS)
 
 
 @final
 @dataclass(frozen=True)
-class Saved:
-    """What a checkpoint holds.
+class SavedFit:
+    """Contents of a checkpoint.
 
     Attributes
     ----------
@@ -94,8 +102,8 @@ class Saved:
         Everything that is not an array: identity, method, counts, receipt.
     arrays : mapping of str to ndarray
         The optimiser's state, as it packs it.
-    history : ndarray (n, 9)
-        Rows of the learning curve.
+    history : ndarray (iterations, columns)
+        The learning curve.
     """
 
     header: Mapping[str, Any]
@@ -113,135 +121,158 @@ def previous(path: Path) -> Path:
     return path.with_name(path.name + PREVIOUS)
 
 
-def check_place(path: Path, *, resume: bool) -> None:
+def check_place(path: Path, *, resume: bool) -> Path:
     """Find out before training whether checkpoints can be written there.
+
+    Returns
+    -------
+    Path
+        The file that will be written: symbolic links are resolved.
 
     Raises
     ------
     FileMissingError, FileAccessError
-        When the folder does not exist, or no file can be made in it.
+        When the folder does not exist, no file can be made in it, or something at `path` or beside it that would be
+        replaced is no regular file.
     OutputExistsError
-        When there is something at `path` already and it would not be resumed from.
+        When there is a file at `path` already and it would not be resumed from.
     """
-    folder = path.parent
+    try:
+        target = path.resolve()
+        _check_regular(path, target)
+    except (OSError, RuntimeError, ValueError) as error:  # a loop of links, a name that is too long or has a zero byte
+        if isinstance(error, FileAccessError):
+            raise
+        raise FileAccessError(f"No checkpoint can be written to {path}: {error}") from error
+    folder = target.parent
     if not folder.is_dir():
         raise FileMissingError(f"The folder of the checkpoint, {folder}, does not exist; make it first.")
-    if path.is_dir():
-        raise FileAccessError(f"The checkpoint {path} is a folder; name a file in it.")
-    if not resume and path.exists():
+    if not resume and target.exists():
         raise OutputExistsError(
             f"{path} exists; resume=True (--resume) goes on from it. To start afresh, remove it or name another file."
         )
     try:
-        with tempfile.TemporaryFile(dir=folder, prefix=path.name):
+        with tempfile.TemporaryFile(dir=folder, prefix=target.name):
             pass
     except OSError as error:
         raise FileAccessError(
             f"No checkpoint can be written to {folder}: {error.strerror}. Choose a folder that you may write to."
         ) from error
+    return target
 
 
-def save(path: Path, saved: Saved, *, rotate: bool = True) -> None:
+def _check_regular(path: Path, target: Path) -> None:
+    """Raise unless what is there under the names of a checkpoint is a regular file."""
+    for used in (target, previous(target), target.with_name(target.name + PART)):
+        if used.exists() and not used.is_file():
+            named = path if used == target else used
+            raise FileAccessError(
+                f"The checkpoint {named} is {file_kind(used.stat())}; "
+                + ("name a file in it." if used.is_dir() else "name a regular file.")
+            )
+
+
+def save(path: Path, saved: SavedFit, *, rotate: bool = True) -> None:
     """Write a checkpoint so that at every moment a whole one can be found.
 
     Parameters
     ----------
     path : Path
-    saved : Saved
+        As `check_place` returned it, locked by this process.
+    saved : SavedFit
     rotate : bool
-        Keep what is there as the one before; False where it is known to be broken.
+        Keep the file that is there as the one before; False where it is known to be damaged.
 
     Raises
     ------
     OSError
-        When it cannot be written; the ones that are there stay as they are.
+        When it cannot be written; the files that are there stay as they are.
     """
-    header = json.dumps({"format": FORMAT, "version": VERSION, **saved.header}).encode()
-    arrays: dict[str, Any] = {STATE + name: array for name, array in saved.arrays.items()}
-    part = path.with_name(path.name + ".part")  # always the same name: what a killed process leaves is used again
+    header = {"format": FORMAT, "version": VERSION, **saved.header}
+    arrays = {CURVE: saved.history, **{STATE + name: array for name, array in saved.arrays.items()}}
+    part = path.with_name(path.name + PART)  # always the same name: what a killed process leaves is used again
     try:
         with part.open("wb") as file:
-            archive: Any = file
-            np.savez(archive, header=np.frombuffer(header, dtype=np.uint8), history=saved.history, **arrays)
+            write_archive(file, header, arrays)
             file.flush()
             os.fsync(file.fileno())
         if rotate and path.exists():
-            _keep(path)
+            _keep_as_previous(path)
         part.replace(path)
-        _sync(path.parent)
+        sync_folder(path.parent)
     except BaseException:
         with contextlib.suppress(OSError):
             part.unlink(missing_ok=True)
         raise
 
 
-def load(path: Path) -> Saved:
+def load(path: Path) -> SavedFit:
     """Read one checkpoint, all of it, checksums included.
 
     Raises
     ------
-    FileMissingError
-        When there is none.
+    FileMissingError, FileAccessError
+        When there is none, it is no regular file, or may not be read.
     FileFormatError
-        When it is torn, foreign, or of a later version; says which.
+        When it is truncated, damaged, foreign, or of a later version; says which.
     """
-    if not path.exists():
-        raise FileMissingError(f"There is no checkpoint {path}.")
+    header, arrays = read_archive(path, kind=FORMAT, version=VERSION, what="checkpoint")
     try:
-        with path.open("rb") as file:
-            archive = np.load(file, allow_pickle=False)
-            arrays = {name: archive[name] for name in archive.files}
-        header = json.loads(arrays.pop("header").tobytes())
-        history = arrays.pop("history")
-    except _BROKEN as error:
-        raise FileFormatError(f"{path} is not a checkpoint of sparsae, or only part of one ({error}).") from error
-    if not isinstance(header, dict) or header.get("format") != FORMAT:
-        raise FileFormatError(f"{path} is not a checkpoint of sparsae.")
-    if header.get("version") != VERSION:
-        raise FileFormatError(
-            f"{path} is a checkpoint of version {header.get('version')}; this sparsae reads version {VERSION}."
-        )
-    state = {name.removeprefix(STATE): array for name, array in arrays.items()}
-    return Saved(header=header, arrays=state, history=history)
+        check_schema(header, _SCHEMA)
+        history = arrays.pop(CURVE)
+        if header["columns"] != list(COLUMNS) or history.ndim != 2 or history.shape[1] != len(COLUMNS):
+            raise ValueError("its learning curve has other columns")
+        if not all(name.startswith(STATE) for name in arrays):
+            raise ValueError("it has members of an unknown kind")
+    except (ValueError, KeyError) as error:
+        raise FileFormatError(f"{path} is damaged: {error}") from error
+    return SavedFit(header, {name.removeprefix(STATE): array for name, array in arrays.items()}, history)
 
 
 def is_checkpoint(path: Path) -> bool:
-    """Whether it looks like a checkpoint, whole or not."""
+    """Whether it looks like a checkpoint or a model file: a regular archive with a header, whole or not."""
+    if not path.is_file():
+        return False
     try:
         with zipfile.ZipFile(path) as archive:
-            return "header.npy" in archive.namelist()
-    except (OSError, zipfile.BadZipFile):
+            return any(name.startswith(STATE) for name in archive.namelist()) and f"{HEADER}.npy" in archive.namelist()
+    except Exception:  # noqa: BLE001 (zipfile raises many kinds of errors on damaged files)
         return False
 
 
 @final
 @dataclass(frozen=True)
-class Found:
-    """What there is to resume from: None, where there is nothing yet; and whether the newest file is broken."""
+class CheckpointSearch:
+    """Result of `find`.
 
-    saved: Saved | None
-    broken: bool = False
+    Attributes
+    ----------
+    saved : SavedFit or None
+        The newest whole checkpoint; None: there is none yet.
+    damaged : bool
+        Whether the newest file is damaged.
+    notice : str
+        What the user should know: there is none yet, or an older one is used.
+    """
+
+    saved: SavedFit | None
+    damaged: bool = False
+    notice: str = ""
 
 
-def find(path: Path) -> Found:
-    """Read the newest whole checkpoint; says so where it is not the newest file, or where there is none.
+def find(path: Path) -> CheckpointSearch:
+    """Read the newest whole checkpoint.
 
     Raises
     ------
     CheckpointError
         When there are files and none is whole.
-
-    Warns
-    -----
-    CheckpointWarning
-        When there is none yet, or an older one is used.
     """
     before = previous(path)
     if not path.exists() and not before.exists():
-        warnings.warn(f"No checkpoint at {path} yet: training starts afresh.", CheckpointWarning, stacklevel=4)
-        return Found(None)
+        return CheckpointSearch(None, notice=f"No checkpoint at {path} yet: training starts afresh.")
     try:
-        return Found(load(path))
+        return CheckpointSearch(load(path))
     except (FileMissingError, FileFormatError) as error:
         reason = str(error)
     try:
@@ -250,34 +281,17 @@ def find(path: Path) -> Found:
         raise CheckpointError(
             f"No checkpoint to resume from. {reason} {error} Remove them to start afresh, or name another file."
         ) from error
-    warnings.warn(
-        f"{reason} Training goes on from the one before, {before}, at iteration {saved.header['iteration']}.",
-        CheckpointWarning,
-        stacklevel=4,
+    return CheckpointSearch(
+        saved,
+        damaged=path.exists(),
+        notice=f"{reason} Training goes on from the one before, {before}, at iteration {saved.header['iteration']}.",
     )
-    return Found(saved, broken=path.exists())
 
 
-def check_identity(path: Path, saved: Mapping[str, Any], here: Mapping[str, Any]) -> None:
-    """Raise `CheckpointError` with every difference between the fit that was saved and this one."""
-    differences = [
-        "the data are not the same"
-        if name == "data_digest"
-        else f"{name} is {here[name]!r} here and {saved.get(name)!r} in the checkpoint"
-        for name in here
-        if saved.get(name) != here[name]
-    ]
-    if differences:
-        raise CheckpointError(
-            f"{path} belongs to another fit: {'; '.join(differences)}. "
-            f"Give the same data and settings, or another file to start afresh."
-        )
-
-
-def _keep(path: Path) -> None:
+def _keep_as_previous(path: Path) -> None:
     """Make the checkpoint the one before, without a moment in which it has no name."""
     before = previous(path)
-    link = before.with_name(before.name + ".part")
+    link = before.with_name(before.name + PART)
     try:
         link.unlink(missing_ok=True)
         os.link(path, link)
@@ -285,13 +299,3 @@ def _keep(path: Path) -> None:
         path.replace(before)
         return
     link.replace(before)
-
-
-def _sync(folder: Path) -> None:
-    """Bring the names in a folder to the disk, where the system can."""
-    with contextlib.suppress(OSError):
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)

@@ -1,6 +1,8 @@
-"""Ctrl-C as a wish: the iteration at hand is finished, the model so far is kept, and a second Ctrl-C means at once.
+"""Ctrl-C and SIGTERM during a fit.
 
-An exception out of nowhere could fall into the middle of anything; a wish is looked at where the state is whole.
+While iterations run, the first signal sets a flag that is checked between iterations; the second raises
+KeyboardInterrupt at once.  Before and after the iterations every signal raises KeyboardInterrupt at once, except in
+short critical sections (thread limits are set or restored, workers start or end): there it is raised at their end.
 """
 
 from __future__ import annotations
@@ -15,32 +17,80 @@ from typing import Any, final
 
 _CURRENT: ContextVar[Interrupt | None] = ContextVar("sparsae_interrupt", default=None)
 _DEFAULTS = (signal.SIG_DFL, signal.default_int_handler)
+_CRITICAL_PATIENCE = 2  # signals that a critical section lets pass; the next one breaks it off
+
+
+class SignalReceived(KeyboardInterrupt):
+    """A signal that ends the work at hand.
+
+    Attributes
+    ----------
+    signal : signal.Signals
+    """
+
+    def __init__(self, number: signal.Signals) -> None:
+        super().__init__(f"{number.name} was received")
+        self.signal = number
 
 
 @final
 class Interrupt:
-    """Whether, and by which signal, the fit was asked to end.
+    """Handles the signals that ask a fit to end.
 
     Attributes
     ----------
     signal : signal.Signals or None
+        The first signal that came.
+    deferred : bool
+        Whether the first signal only sets `signal`; True while iterations run.
+    critical : int
+        Number of critical sections that have begun.  Add 1 to begin one (an assignment, since Python may run a handler
+        where a function begins), and call `leave_critical` at its end.
     """
 
     def __init__(self) -> None:
         self.signal: signal.Signals | None = None
+        self.deferred = False
+        self.critical = 0
+        self._waiting: list[signal.Signals] = []
 
     def handle(self, number: int, frame: FrameType | None) -> None:
-        """Take note of the first signal; the second one interrupts at once."""
-        if self.signal is not None:
-            raise KeyboardInterrupt
-        self.signal = signal.Signals(number)
+        """Handle a signal.
+
+        Raises
+        ------
+        SignalReceived
+            Unless the signal is deferred.
+        """
+        received, first = signal.Signals(number), self.signal is None
+        if first:
+            self.signal = received
+        if self.deferred and first:
+            return
+        if self.critical > 0 and len(self._waiting) < _CRITICAL_PATIENCE:
+            self._waiting.append(received)
+            return
+        raise SignalReceived(received)
+
+    def leave_critical(self) -> None:
+        """End a critical section: signals that came within it are handled.
+
+        Raises
+        ------
+        SignalReceived
+            When a signal came within the section.
+        """
+        self.critical -= 1
+        if self.critical == 0 and self._waiting:
+            received, self._waiting = self._waiting[0], []
+            raise SignalReceived(received)
 
 
 @contextmanager
 def interruptible(*signals: signal.Signals) -> Iterator[Interrupt]:
-    """Within the block, take note of these signals; outside, things are as they were.
+    """Handle these signals within the block; afterwards the handlers are those from before.
 
-    Inside another such block, that one goes on and nothing is changed.
+    Inside another such block, that one's handlers stay.
     Signals for which the program has a handler of its own are left to it, and so is everything outside
     the main thread, where Python allows no handlers.
 
@@ -52,21 +102,31 @@ def interruptible(*signals: signal.Signals) -> Iterator[Interrupt]:
     Yields
     ------
     Interrupt
+
+    Raises
+    ------
+    SignalReceived
+        A KeyboardInterrupt that knows its signal.
     """
     outer = _CURRENT.get()
     if outer is not None:
         yield outer
         return
     interrupt = Interrupt()
+    interrupt.critical += 1  # until the block begins, and from its end on, no handler raises
     before: dict[signal.Signals, Callable[[int, FrameType | None], Any] | int | None] = {}
     token = _CURRENT.set(interrupt)
     try:
         if threading.current_thread() is threading.main_thread():
             for number in signals:
-                if signal.getsignal(number) in _DEFAULTS:
-                    before[number] = signal.signal(number, interrupt.handle)
+                handler = signal.getsignal(number)
+                if handler in _DEFAULTS:
+                    before[number] = handler
+                    signal.signal(number, interrupt.handle)
+        interrupt.leave_critical()
         yield interrupt
     finally:
+        interrupt.critical += 1
         for number, handler in before.items():
             signal.signal(number, handler)
         _CURRENT.reset(token)

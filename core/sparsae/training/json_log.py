@@ -1,4 +1,4 @@
-"""The learning curve as it grows: one JSON object a line, appended."""
+"""The learning curve as a log: one JSON object a line, appended while the fit runs."""
 
 from __future__ import annotations
 
@@ -17,10 +17,11 @@ from sparsae.training.observers import Progress
 class JsonLog:
     """An observer that appends one line of JSON for each iteration.
 
-    A line is one write to a file opened for that line alone: what is there after a crash is whole lines,
-    two fits may share a file, and it may be moved away in between.
+    The file is opened anew for each line, so that two fits may share it and it may be moved in between.
+    A line that could not be written whole (a full disk) is taken back, and a piece of a line that a killed process left
+    is ended before the next line begins.
     Numbers that are not finite become null.
-    A resumed fit appends; iterations that were lost with the last interval appear again.
+    A resumed fit appends; iterations after the last checkpoint appear again.
 
     Parameters
     ----------
@@ -36,20 +37,42 @@ class JsonLog:
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self._path = Path(path)
         self._names = [field.name for field in fields(Progress) if field.name != "make_parameters"]
-        try:
-            self._write("")
-        except OSError as error:
-            raise FileAccessError(f"The log {self._path} cannot be written to: {error.strerror}.") from error
+        self._append(b"")
 
     def __call__(self, progress: Progress) -> None:
         """Append one line."""
         values = {name: getattr(progress, name) for name in self._names}
         plain = {name: value if math.isfinite(value) else None for name, value in values.items()}
-        self._write(json.dumps(plain, allow_nan=False) + "\n")
+        self._append(json.dumps(plain, allow_nan=False).encode() + b"\n")
 
-    def _write(self, line: str) -> None:
-        handle = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+    def _append(self, line: bytes) -> None:
+        """Append a line, or nothing."""
+        flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0)
         try:
-            os.write(handle, line.encode())
-        finally:
-            os.close(handle)
+            descriptor = os.open(self._path, flags, 0o666)
+            try:
+                _append_whole(descriptor, line)
+            finally:
+                os.close(descriptor)
+        except OSError as error:
+            raise FileAccessError(f"The log {self._path} cannot be written to: {error.strerror}.") from error
+
+
+def _append_whole(descriptor: int, line: bytes) -> None:
+    """Append a line to an open file; what was written of it is removed where it cannot be written whole."""
+    if not line:
+        return
+    size = os.lseek(descriptor, 0, os.SEEK_END)
+    if size > 0:
+        os.lseek(descriptor, -1, os.SEEK_END)
+        if os.read(descriptor, 1) != b"\n":
+            line = b"\n" + line
+    done = 0
+    try:
+        while done < len(line):
+            done += os.write(descriptor, line[done:])
+    except OSError:
+        end = os.lseek(descriptor, 0, os.SEEK_CUR)  # of what this descriptor wrote
+        if done > 0 and end == os.fstat(descriptor).st_size:  # nobody has appended since
+            os.ftruncate(descriptor, end - done)
+        raise

@@ -2,27 +2,49 @@
 
 from __future__ import annotations
 
-import json
 import os
-import zipfile
-import zlib
 from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 
-from sparsae.errors import FileAccessError, FileFormatError, FileMissingError, SparsaeError
+from sparsae.errors import FileFormatError, ParameterError
 from sparsae.files import atomic_write
 from sparsae.model import Parameters, check_parameters
 from sparsae.receipt import Receipt
-from sparsae.training.result import History, Status, TrainResult
+from sparsae.training.archive import read_archive, write_archive
+from sparsae.training.result import History, Reason, Status, TrainResult
+from sparsae.training.schema import Schema, check_schema
 
 FORMAT = "sparsae model"
 VERSION = 1
+PARAMETERS = "parameters."
 PREPROCESSING = "preprocessing."
 HISTORY = "history."
+_SCHEMA: Schema = {
+    "cost": (float, int),
+    "status": {"reason": str, "summary": str, "advice": str},
+    "settings": dict,
+    "metrics": dict,
+    "receipt": {
+        "backend": str,
+        "distribution": str,
+        "distribution_version": str,
+        "threading": str,
+        "threads_granted": int,
+        "workers": int,
+        "dtype": str,
+        "passes": int,
+        "block_rows": int,
+        "data_digest": str,
+        "versions": dict,
+        "pools": list,
+        "notes": list,
+    },
+    "preprocessing": (dict, type(None)),
+}
 
 
 def save(path: str | os.PathLike[str], result: TrainResult) -> None:
@@ -36,27 +58,35 @@ def save(path: str | os.PathLike[str], result: TrainResult) -> None:
 
     Raises
     ------
+    ParameterError
+        When the arguments are something else, for example in the other order.
     FileAccessError
         When it cannot be written; an existing file is then unchanged.
     """
-    done = dict(result.preprocessing) if result.preprocessing is not None else None
-    arrays: dict[str, Any] = {f"parameters.{name}": part for name, part in result.parameters._asdict().items()}
+    given: tuple[object, object] = (path, result)
+    if not isinstance(given[0], (str, os.PathLike)) or not isinstance(given[1], TrainResult):
+        raise ParameterError(
+            f"The order is save(path, result), a path and a TrainResult; "
+            f"given save({type(path).__name__}, {type(result).__name__})."
+        )
+    arrays: dict[str, Any] = {f"{PARAMETERS}{name}": part for name, part in result.parameters._asdict().items()}
     arrays |= {f"{HISTORY}{field.name}": getattr(result.history, field.name) for field in fields(History)}
-    if done is not None:
-        for key in [key for key, value in done.items() if isinstance(value, np.ndarray)]:
-            arrays[f"{PREPROCESSING}{key}"] = done.pop(key)
-    about = {
+    preprocessing = None if result.preprocessing is None else dict(result.preprocessing)
+    if preprocessing is not None:
+        for key in [key for key, value in preprocessing.items() if isinstance(value, np.ndarray)]:
+            arrays[f"{PREPROCESSING}{key}"] = preprocessing.pop(key)
+    status = result.status
+    header = {
         "format": FORMAT,
         "version": VERSION,
         "cost": result.cost,
-        "status": {"reason": result.status.reason, "message": result.status.message},
+        "status": {"reason": status.reason, "summary": status.summary, "advice": status.advice},
         "settings": dict(result.settings),
         "metrics": dict(result.metrics),
         "receipt": result.receipt.to_dict(),
-        "preprocessing": done,
+        "preprocessing": preprocessing,
     }
-    arrays["about"] = np.array(json.dumps(about, default=_plain))
-    atomic_write(path, lambda file: np.savez(file, **arrays))
+    atomic_write(path, lambda file: write_archive(file, header, arrays))
 
 
 def load(path: str | os.PathLike[str]) -> TrainResult:
@@ -69,53 +99,44 @@ def load(path: str | os.PathLike[str]) -> TrainResult:
     Raises
     ------
     FileMissingError, FileAccessError
-        When there is no such file, or it may not be read.
+        When there is no such file, it is not a regular file, or may not be read.
     FileFormatError
-        When it is truncated, is no model file, or was written by a newer version.
+        When it is truncated or damaged, is no model file, or was written by a newer version.
     """
     path = Path(path)
-    if not path.exists():
-        raise FileMissingError(f"There is no model file {path}.")
+    header, arrays = read_archive(path, kind=FORMAT, version=VERSION, what="model file")
     try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-            names = getattr(archive, "files", None)
-            if names is None or "about" not in names:
-                raise FileFormatError(f"{path} is not a model file of sparsae.")
-            arrays = {name: archive[name] for name in names}
-        return _restore(path, arrays)
-    except SparsaeError:
-        raise
-    except PermissionError as error:
-        raise FileAccessError(f"{path} cannot be read: {error.strerror}.") from error
-    except (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile, zlib.error) as error:
-        raise FileFormatError(f"{path} is truncated or not a model file of sparsae: {error}") from error
+        check_schema(header, _SCHEMA)
+        return _restore(header, arrays)
+    except (ValueError, KeyError, TypeError, ParameterError) as error:
+        raise FileFormatError(f"{path} is damaged: {error}") from error
 
 
-def _restore(path: Path, arrays: Mapping[str, Any]) -> TrainResult:
-    """Build the result from what the file holds."""
-    about = json.loads(str(arrays["about"]))
-    if about.get("format") != FORMAT:
-        raise FileFormatError(f"{path} is not a model file of sparsae.")
-    if about["version"] > VERSION:
-        raise FileFormatError(
-            f"{path} has format version {about['version']} and this sparsae reads up to {VERSION}; upgrade sparsae."
-        )
-    done = about["preprocessing"]
-    if done is not None:
-        done |= {name.removeprefix(PREPROCESSING): a for name, a in arrays.items() if name.startswith(PREPROCESSING)}
-    history = {field.name: arrays[f"{HISTORY}{field.name}"] for field in fields(History)}
+def _restore(header: Mapping[str, Any], arrays: Mapping[str, Any]) -> TrainResult:
+    """Build the result from what the file holds.
+
+    Raises
+    ------
+    ValueError, KeyError, TypeError, ParameterError
+        When parts are missing or do not fit together.
+    """
+    if header["status"]["reason"] not in get_args(Reason):
+        raise ValueError(f"its status is {header['status']['reason']!r}")
+    preprocessing = header["preprocessing"]
+    if preprocessing is not None:
+        preprocessing = preprocessing | {
+            name.removeprefix(PREPROCESSING): array for name, array in arrays.items() if name.startswith(PREPROCESSING)
+        }
+    columns = {field.name: arrays[f"{HISTORY}{field.name}"] for field in fields(History)}
+    if {column.ndim for column in columns.values()} != {1} or len({len(column) for column in columns.values()}) != 1:
+        raise ValueError("the columns of its history have different lengths")
     return TrainResult(
-        parameters=check_parameters([arrays[f"parameters.{name}"] for name in Parameters._fields]),
-        cost=about["cost"],
-        history=History(**history),
-        receipt=Receipt.from_dict(about["receipt"]),
-        status=Status(**about["status"]),
-        settings=about["settings"],
-        preprocessing=done,
-        metrics=about["metrics"],
+        parameters=check_parameters([arrays[f"{PARAMETERS}{name}"] for name in Parameters._fields]),
+        cost=header["cost"],
+        history=History(**columns),
+        receipt=Receipt.from_dict(header["receipt"]),
+        status=Status(**header["status"]),
+        settings=header["settings"],
+        preprocessing=preprocessing,
+        metrics=header["metrics"],
     )
-
-
-def _plain(value: Any) -> Any:
-    """Turn NumPy numbers and paths into what JSON can take."""
-    return value.item() if isinstance(value, np.generic) else str(value)

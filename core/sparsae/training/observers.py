@@ -1,32 +1,33 @@
-"""Observers: who sees each iteration of a fit, and may ask it to stop.
+"""Observers: called once per iteration of a fit, never inside an evaluation; each may ask the fit to stop.
 
-Called once per iteration, never inside an evaluation.
-Each is called on its own: one that raises is reported once and dropped, while the others and the fit go on.
+One that raises is reported once and dropped; the others and the fit go on.
 """
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from types import FunctionType
 from typing import Any, final
 
 import numpy as np
 
+from sparsae._text import printable
 from sparsae.errors import ObserverWarning
 from sparsae.model import Parameters
 from sparsae.plugins.registry import observer_function
+from sparsae.training.notices import Notices
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
 class Progress:
-    """One iteration of a fit, as observers see it.
+    """One iteration of a fit, for observers.
 
     Attributes
     ----------
     iteration, max_iter : int
-        Iteration number, 0 for the starting point, and where it ends at the latest.
+        Iteration number, 0 for the starting point, and the limit.
     evaluations : int
         Evaluations of the objective so far.
     cost, squared_error, weight_decay, sparsity : float
@@ -51,7 +52,7 @@ class Progress:
 
     @property
     def parameters(self) -> Parameters:
-        """The parameters at this iteration; made when they are asked for, yours to keep."""
+        """The parameters at this iteration: a new copy with each access."""
         return self.make_parameters()
 
 
@@ -61,10 +62,10 @@ class ObserverSet:
 
     Parameters
     ----------
-    observers : sequence
+    observers : sequence, or one observer alone
         Functions of a `Progress`; plugins with a hookimpl ``sparsae_iteration(progress)``;
         or names of entry points in the group ``sparsae.observers``.
-        What returns True asks the fit to stop.
+        One that returns True asks the fit to stop.
 
     Raises
     ------
@@ -72,31 +73,48 @@ class ObserverSet:
         When one is none of these.
     """
 
-    def __init__(self, observers: Sequence[Any] = ()) -> None:
-        self._functions = [(observer, observer_function(observer)) for observer in observers]
+    def __init__(self, observers: Any = ()) -> None:
+        several = isinstance(observers, Iterable) and not callable(observers) and not isinstance(observers, str)
+        self._observers = [(o, observer_function(o)) for o in (observers if several else [observers])]
 
     def __bool__(self) -> bool:
-        return bool(self._functions)
+        return bool(self._observers)
 
-    def notify(self, progress: Progress) -> bool:
-        """Show one iteration to everybody; return whether somebody asked to stop.
+    def notify(self, progress: Progress, notices: Notices) -> bool:
+        """Show one iteration to every observer; return whether one of them asks to stop.
 
-        Warns
-        -----
-        ObserverWarning
-            Once for an observer that raised; it is dropped.
+        An observer that raises is dropped, with an `ObserverWarning`.
         """
-        stop = False
-        for entry in tuple(self._functions):
-            observer, function = entry
+        stop, kept = False, []
+        for observer, function in self._observers:
             try:
-                stop |= isinstance(answer := function(progress), (bool, np.bool_)) and bool(answer)
-            except Exception as error:  # noqa: BLE001 (an observer may raise anything; the fit goes on)
-                self._functions.remove(entry)
-                name = getattr(observer, "__qualname__", None) or repr(observer)
-                warnings.warn(
-                    f"Observer {name} raised {type(error).__name__}: {error}; it was dropped and the fit goes on.",
-                    ObserverWarning,
-                    stacklevel=2,
+                answer = function(progress)
+                stop |= isinstance(answer, (bool, np.bool_)) and bool(answer)
+            except KeyboardInterrupt:
+                raise
+            except BaseException as error:  # noqa: BLE001 (also SystemExit: no observer may end a fit)
+                notices.say(
+                    ObserverWarning(
+                        f"Observer {_name(observer)} raised {type(error).__name__}: {_text(error)}; "
+                        f"it was dropped and the fit goes on."
+                    )
                 )
+            else:
+                kept.append((observer, function))
+        self._observers = kept
         return stop
+
+
+def _name(observer: Any) -> str:
+    """Return what to call an observer, without calling anything of its own."""
+    return observer.__qualname__ if isinstance(observer, FunctionType) else type(observer).__qualname__
+
+
+def _text(error: BaseException) -> str:
+    """Return the message of an error, whose own ``__str__`` may fail."""
+    try:
+        return printable(error)
+    except KeyboardInterrupt:
+        raise
+    except BaseException:  # noqa: BLE001
+        return "(its message cannot be shown)"

@@ -1,4 +1,4 @@
-"""What training returns: `TrainResult`, its `History` and its `Status`.  Records only, no behaviour."""
+"""What training returns: `TrainResult`, with its `History` and its `Status`."""
 
 from __future__ import annotations
 
@@ -7,13 +7,22 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, final
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
-from sparsae.model import Parameters
+from sparsae._types import Array
+from sparsae.model import Parameters, decode, encode
 from sparsae.receipt import Receipt
 
 Reason = Literal[
-    "converged", "iteration limit", "evaluation limit", "time limit", "stalled", "stopped", "interrupted", "not finite"
+    "converged",
+    "iteration limit",
+    "evaluation limit",
+    "time limit",
+    "stalled",
+    "stopped",
+    "interrupted",
+    "cost rose",
+    "not finite",
 ]
 
 
@@ -26,22 +35,31 @@ class Status:
     ----------
     reason : str
         "converged", "iteration limit", "evaluation limit", "time limit", "stalled" (the line search found no decrease),
-        "stopped" (by an observer), "interrupted" (Ctrl-C or SIGTERM), "not finite" (the cost left the numbers).
-    message : str
-        One sentence for a person, with advice where there is any.
+        "stopped" (by an observer), "interrupted" (Ctrl-C or SIGTERM), "cost rose" (it ended above its start, as with a
+        learning rate that is too large), "not finite" (the cost became NaN or infinite).
+    summary : str
+        What happened, in one sentence.
+    advice : str
+        What to do about it, in terms of the Python interface; empty where there is nothing to do.
     """
 
     reason: Reason
-    message: str
+    summary: str
+    advice: str = ""
 
     @property
     def converged(self) -> bool:
         """Whether a stop rule of the optimiser was met."""
         return self.reason == "converged"
 
+    @property
+    def message(self) -> str:
+        """Summary and advice."""
+        return f"{self.summary} {self.advice}".strip()
+
 
 @final
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class History:
     """The learning curve: one entry per iteration, the starting point included (iteration 0).
 
@@ -72,9 +90,11 @@ class History:
 
 
 @final
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class TrainResult:
     """A trained model and how it came about.
+
+    Two results are equal only when they are one object; compare their fields to compare models.
 
     Attributes
     ----------
@@ -101,3 +121,48 @@ class TrainResult:
     settings: Mapping[str, Any] = field(default_factory=dict)
     preprocessing: Mapping[str, Any] | None = None
     metrics: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def success(self) -> bool:
+        """Whether training converged, as in the results of `scipy.optimize`."""
+        return self.status.converged
+
+    @property
+    def message(self) -> str:
+        """Why training ended, for a person, as in the results of `scipy.optimize`."""
+        return self.status.message
+
+    @property
+    def n_iter(self) -> int:
+        """Number of iterations done; epochs for mini-batch methods."""
+        return int(self.history.iteration[-1])
+
+    def encode(self, X: ArrayLike) -> Array:
+        """Return the hidden activations (n_samples, n_hidden) of data that was prepared as the training data was.
+
+        Raises
+        ------
+        DataError
+            When X is not a matrix of finite real numbers with n_visible columns.
+        """
+        return encode(self.parameters, X)
+
+    def decode(self, A: ArrayLike) -> Array:
+        """Return the outputs (n_samples, n_visible) for hidden activations (n_samples, n_hidden).
+
+        Raises
+        ------
+        DataError
+            When A is not a matrix of finite real numbers with n_hidden columns.
+        """
+        return decode(self.parameters, A, output=self.settings.get("output", "sigmoid"))
+
+    def reconstruct(self, X: ArrayLike) -> Array:
+        """Return what the model makes of data (n_samples, n_visible): ``decode(encode(X))``.
+
+        Raises
+        ------
+        DataError
+            As `encode`.
+        """
+        return self.decode(self.encode(X))

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
-import warnings
-from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,17 +13,20 @@ from numpy.typing import ArrayLike
 
 from sparsae._types import Output
 from sparsae.engine.engine import Passes
-from sparsae.errors import ConvergenceWarning
+from sparsae.errors import CheckpointWarning, ConvergenceWarning
 from sparsae.model import Parameters
 from sparsae.objective import Objective
-from sparsae.optimize import AnyMethod
+from sparsae.optimize import Method
 from sparsae.plugins.contract import Backend
-from sparsae.training.checkpoint import Checkpoint
-from sparsae.training.fit import Fit, Settings, adopt, finish, starting_point
+from sparsae.training.checkpoint import Checkpoint, CheckpointSearch, check_place, find
+from sparsae.training.checkpoint_lock import lock_checkpoint
+from sparsae.training.fit import Fit
 from sparsae.training.interrupt import interruptible
-from sparsae.training.loop import Loop
+from sparsae.training.notices import warn_caller
 from sparsae.training.observers import ObserverSet
+from sparsae.training.options import FitOptions
 from sparsae.training.result import TrainResult
+from sparsae.training.resume import resumed_options
 from sparsae.training.stopping import Stop
 
 
@@ -41,14 +44,14 @@ def train(
     threads: int | None = None,
     block_rows: int | None = None,
     passes: Passes = "auto",
-    method: str | AnyMethod = "lbfgs",
+    method: str | Method = "lbfgs",
     max_iter: int = 400,
     stop: Stop | None = None,
     seed: int | np.random.Generator = 0,
     initial: Parameters | TrainResult | None = None,
     checkpoint: str | os.PathLike[str] | Checkpoint | None = None,
     resume: bool = False,
-    observers: Sequence[Any] = (),
+    observers: Any = (),
 ) -> TrainResult:
     """Train a sparse autoencoder.
 
@@ -66,14 +69,14 @@ def train(
     seed : int or numpy.random.Generator
         For the starting parameters, and for the order of mini-batches.
     initial : Parameters or TrainResult, optional
-        Warm start: begin at these parameters, with iteration 0 and an optimiser that knows nothing yet.
+        Warm start: begin at these parameters, with iteration 0 and an optimiser without a history.
     checkpoint : path or Checkpoint, optional
         Where to save the whole state of the fit, every 30 seconds and at the end;
         or a `Checkpoint`, which also says how often.
     resume : bool
         Go on from the checkpoint as if the fit had never stopped; where there is none yet, start afresh and say so.
-    observers : sequence
-        Functions of a `sparsae.observers.Progress`, called after each iteration; one that returns True ends training.
+    observers : sequence, or one observer alone
+        Functions of a `sparsae.Progress`, called after each iteration; one that returns True ends training.
         Also plugins with the hook ``sparsae_iteration``, or names of installed ones.
 
     Returns
@@ -88,7 +91,7 @@ def train(
     OptimizationError
         When the cost at the starting point is not finite.
     CheckpointError
-        When the checkpoint belongs to another fit, or is broken and there is none before it.
+        When the checkpoint belongs to another fit or is in use, or is damaged and there is no whole one before it.
     FileMissingError, FileAccessError, OutputExistsError
         When no checkpoint can be written, or there is one that would not be resumed from.
 
@@ -101,45 +104,58 @@ def train(
 
     Notes
     -----
-    Ctrl-C ends training after the iteration at hand, and returns the model so far with the status "interrupted";
-    a second Ctrl-C raises KeyboardInterrupt at once.
+    While iterations run, Ctrl-C ends training after the present one and returns the model so far with the status
+    "interrupted"; a second Ctrl-C raises KeyboardInterrupt at once.  Before the iterations the first one does.
     """
-    watchers = ObserverSet(observers)
-    settings = Settings.checked(method, max_iter, stop, seed, checkpoint, resume=resume)
-    found = settings.find()
-    if found.saved is not None:
-        backend, block_rows, passes = adopt(found.saved.header, backend, block_rows, passes)
-    objective = Objective(
-        X,
-        n_hidden,
-        target=target,
-        rho=rho,
-        beta=beta,
-        weight_decay=weight_decay,
-        output=output,
-        dtype=dtype,
-        backend=backend,
-        threads=threads,
-        block_rows=block_rows,
-        passes=passes,
+    objective_options = {
+        "target": target,
+        "rho": rho,
+        "beta": beta,
+        "weight_decay": weight_decay,
+        "output": output,
+        "dtype": dtype,
+        "backend": backend,
+        "threads": threads,
+        "block_rows": block_rows,
+        "passes": passes,
+    }
+    observer_set = ObserverSet(observers)
+    options = FitOptions.checked(
+        method=method, max_iter=max_iter, stop=stop, seed=seed, initial=initial, checkpoint=checkpoint, resume=resume
     )
-    with objective, interruptible(signal.SIGINT) as interrupt:
-        theta, start_seed, shuffle_seed = starting_point(objective, seed, initial)
-        fit = Fit(objective, settings, start_seed, found)
-        loop = Loop(
-            objective,
-            max_iter=settings.max_iter,
-            stop=settings.stop,
-            interrupt=interrupt,
-            tell=fit.tell(watchers),
-            rows=fit.rows,
-            counts=fit.counts,
-        )
-        runner = fit.runner(shuffle_seed, loop)
-        start = theta if found.saved is None else runner.unpack(dict(found.saved.arrays))
-        loop.keeper = fit.keeper(runner)
-        state = runner.run(loop.function, start, loop.visit)
-        result = finish(fit, loop, runner, state)
+    with interruptible(signal.SIGINT) as interrupt, ExitStack() as stack:
+        path, search = _open_checkpoint(options, stack)
+        if search.saved is not None:
+            objective_options = resumed_options(search.saved.header, objective_options)
+        objective = Objective(X, n_hidden, **objective_options)
+        try:
+            interrupt.critical += 1
+            objective.__enter__()
+            interrupt.leave_critical()
+            fit = Fit(
+                objective, options, observers=observer_set, interrupt=interrupt, checkpoint_path=path, search=search
+            )
+            interrupt.deferred = True
+            result = fit.run()
+        finally:
+            interrupt.critical += 1  # not a call: Python runs signal handlers where functions begin
+            objective.__exit__(None, None, None)
+            interrupt.deferred = False
+            interrupt.leave_critical()
     if result.status.reason not in ("converged", "stopped"):
-        warnings.warn(result.status.message, ConvergenceWarning, stacklevel=2)
+        warning = ConvergenceWarning(result.status.message)
+        warning.status = result.status
+        warn_caller(warning)
     return result
+
+
+def _open_checkpoint(options: FitOptions, stack: ExitStack) -> tuple[Path | None, CheckpointSearch]:
+    """Check the place of the checkpoint, lock it until the stack is left, and read the one to resume from."""
+    if options.checkpoint is None:
+        return None, CheckpointSearch(None)
+    path = check_place(Path(options.checkpoint.path), resume=options.resume)
+    stack.enter_context(lock_checkpoint(path))
+    search = find(path) if options.resume else CheckpointSearch(None)
+    if search.notice:
+        warn_caller(CheckpointWarning(search.notice))
+    return path, search

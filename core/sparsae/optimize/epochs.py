@@ -1,0 +1,225 @@
+"""Epochs of mini-batches: the loop of `Adam` and `SGD`.
+
+The sparsity vector needs the mean activation of all rows, and a mini-batch has few of them.
+So a running mean r is kept, r <- rho_decay r + (1 - rho_decay) (mean over the mini-batch), and the sparsity vector is
+that of r; docs/training.md says how far the resulting gradient is from the full one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, ClassVar, final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sparsae.cost import Terms
+from sparsae.errors import DataError
+from sparsae.objective import Evaluation
+from sparsae.optimize.base import (
+    BoundMethod,
+    Callback,
+    ObjectiveFunctions,
+    OptimizerState,
+    Outcome,
+    Vector,
+    evaluate_start,
+    is_finite,
+    run_steps,
+)
+from sparsae.optimize.stochastic import Moments
+
+if TYPE_CHECKING:
+    from sparsae.optimize.stochastic import StochasticMethod
+
+RowIndices = NDArray[np.intp]
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class EpochState:
+    """State of a mini-batch method between two mini-batches.
+
+    Attributes
+    ----------
+    moments : Moments
+    gradient : ndarray (size,)
+        Of the last mini-batch.
+    rho_hat : ndarray (n_hidden,)
+        Running mean activation.
+    iteration : int
+        Epochs finished.
+    position : int
+        Rows of the present epoch that are done.
+    epoch_terms : ndarray (3,)
+        Terms of the cost in the last finished epoch: means over its mini-batches, each at the parameters of its time.
+    term_sums : ndarray (3,)
+        Sums over the rows of the present epoch that are done.
+    best_theta : ndarray (size,)
+    best_cost : float
+        Least held-out cost (cost of an epoch where nothing is held out), and the parameters there.
+    best_epoch : int
+    outcome : str
+    """
+
+    moments: Moments
+    gradient: Vector
+    rho_hat: Vector
+    iteration: int
+    position: int
+    epoch_terms: Vector
+    term_sums: Vector
+    best_theta: Vector
+    best_cost: float
+    best_epoch: int
+    outcome: Outcome
+
+    @property
+    def theta(self) -> Vector:
+        """Parameters (size,)."""
+        return self.moments.theta
+
+    @property
+    def terms(self) -> Terms:
+        """Terms of the cost of the last finished epoch."""
+        return Terms(*map(float, self.epoch_terms))
+
+    @property
+    def cost(self) -> float:
+        """Cost of the last finished epoch."""
+        return float(self.epoch_terms.sum())
+
+
+@final
+class Epochs(BoundMethod):
+    """A mini-batch method and its objective; a step is a mini-batch, an iteration is an epoch.
+
+    Parameters
+    ----------
+    method : StochasticMethod
+    objective : ObjectiveFunctions
+    seed : int
+        Decides which rows are held out, and the order of the others in each epoch.
+
+    Raises
+    ------
+    DataError
+        When so few rows are held out, or left, that there is none.
+    """
+
+    full_batch: ClassVar[bool] = False
+
+    def __init__(self, method: StochasticMethod, objective: ObjectiveFunctions, seed: int) -> None:
+        self.method, self.seed = method, seed
+        self._objective = objective
+        self._batches = objective.mini_batches(method.batch_rows)
+        order = np.random.default_rng([seed, 0]).permutation(objective.n_samples)
+        held = round(method.held_out * objective.n_samples)
+        if method.held_out > 0 and not 0 < held < objective.n_samples:
+            raise DataError(f"held_out={method.held_out} of {objective.n_samples} samples leaves none on one side.")
+        self.held_out: RowIndices = np.sort(order[:held])
+        self.trained_on: RowIndices = np.sort(order[held:])
+        self._order: tuple[int, RowIndices] = (-1, self.trained_on)
+
+    def run(self, start: Vector | OptimizerState, callback: Callback) -> OptimizerState:
+        """Step until `callback` returns True or a step ends with an outcome."""
+        return run_steps(self.init, self.step, start, callback)
+
+    def init(self, theta: Vector) -> EpochState:
+        """Return the state at the starting point; one full evaluation gives cost and mean activation."""
+        start = evaluate_start(self._objective.evaluate, theta)
+        best = self._batches.cost(theta, self.held_out) if len(self.held_out) else start.cost
+        return EpochState(
+            moments=self.method.start(np.array(theta, dtype=np.float64)),
+            gradient=start.gradient,
+            rho_hat=start.rho_hat,
+            iteration=0,
+            position=0,
+            epoch_terms=np.array(start.terms),
+            term_sums=np.zeros(3),
+            best_theta=theta,
+            best_cost=best,
+            best_epoch=0,
+            outcome="",
+        )
+
+    def step(self, state: EpochState) -> EpochState:
+        """Do one mini-batch, and at the end of an epoch what is due then."""
+        rows = self._rows(state)
+        batch = self._batches.gradient(state.theta, rows, state.rho_hat, self.method.rho_decay)
+        if not is_finite(float(batch.terms.sum()), batch.gradient):
+            return replace(state, outcome="not finite")
+        after = replace(
+            state,
+            moments=self.method.update(state.moments, batch.gradient),
+            gradient=batch.gradient,
+            rho_hat=batch.rho_hat,
+            position=state.position + len(rows),
+            term_sums=state.term_sums + len(rows) * batch.terms,
+        )
+        return after if after.position < len(self.trained_on) else self._end_epoch(after)
+
+    def _end_epoch(self, state: EpochState) -> EpochState:
+        """Compute the epoch's cost, keep the best parameters, and check the patience."""
+        terms = state.term_sums / state.position
+        epoch = state.iteration + 1
+        cost = self._batches.cost(state.theta, self.held_out) if len(self.held_out) else float(terms.sum())
+        after = replace(state, iteration=epoch, position=0, epoch_terms=terms, term_sums=np.zeros(3))
+        if not np.isfinite(cost):
+            return replace(after, outcome="not finite")
+        if cost < state.best_cost:
+            return replace(after, best_theta=state.theta, best_cost=cost, best_epoch=epoch)
+        return replace(after, outcome="converged") if self._out_of_patience(epoch, state.best_epoch) else after
+
+    def _out_of_patience(self, epoch: int, best_epoch: int) -> bool:
+        """Whether the held-out cost has not fallen for too many epochs."""
+        return len(self.held_out) > 0 and epoch - best_epoch >= self.method.patience
+
+    def _rows(self, state: EpochState) -> RowIndices:
+        """Return the rows of the next mini-batch, sorted: their order matters only for the speed of reading."""
+        epoch, order = self._order
+        if epoch != state.iteration:
+            rng = np.random.default_rng([self.seed, 1, state.iteration])
+            order = rng.permutation(self.trained_on)
+            self._order = (state.iteration, order)
+        return np.sort(order[state.position : state.position + self._batches.batch_rows])
+
+    def result(self, state: Any) -> tuple[Vector, Evaluation]:
+        """Return the best parameters where rows are held out or the cost is not finite, else the last ones."""
+        best = len(self.held_out) > 0 or state.outcome == "not finite"
+        theta: Vector = state.best_theta if best else state.theta
+        return theta, self._objective.evaluate(theta)
+
+    def pack(self, state: EpochState) -> dict[str, NDArray[Any]]:
+        """Return the state as named arrays, for a checkpoint."""
+        return {
+            "theta": state.theta,
+            "first": state.moments.first,
+            "second": state.moments.second,
+            "gradient": state.gradient,
+            "rho_hat": state.rho_hat,
+            "epoch_terms": state.epoch_terms,
+            "term_sums": state.term_sums,
+            "best_theta": state.best_theta,
+            "best_cost": np.array(state.best_cost),
+            "counts": np.array([state.moments.updates, state.iteration, state.position, state.best_epoch]),
+        }
+
+    def unpack(self, arrays: Mapping[str, NDArray[Any]]) -> EpochState:
+        """Undo `pack`: the state, bit for bit."""
+        updates, iteration, position, best_epoch = (int(number) for number in arrays["counts"])
+        stopped = position == 0 and self._out_of_patience(iteration, best_epoch)
+        return EpochState(
+            moments=Moments(arrays["theta"], arrays["first"], arrays["second"], updates),
+            gradient=arrays["gradient"],
+            rho_hat=arrays["rho_hat"],
+            iteration=iteration,
+            position=position,
+            epoch_terms=arrays["epoch_terms"],
+            term_sums=arrays["term_sums"],
+            best_theta=arrays["best_theta"],
+            best_cost=float(arrays["best_cost"]),
+            best_epoch=best_epoch,
+            outcome="converged" if stopped else "",
+        )

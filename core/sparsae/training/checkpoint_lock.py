@@ -1,0 +1,171 @@
+"""A lock on a checkpoint: one fit at a time writes to it.
+
+The lock is a file beside the checkpoint that names its owner.  Where the system has ``flock``, the lock ends with the
+process, however that ends, and what is left of the file is used again.  Elsewhere (Windows, some network file systems)
+the file itself is the lock: it is removed where its owner is known to be gone, and otherwise by the user.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, NoReturn
+
+from sparsae.errors import CheckpointError, FileAccessError
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
+SUFFIX = ".lock"
+_NO_LOCKS = {errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL}  # what file systems without locks answer
+
+
+@contextmanager
+def lock_checkpoint(path: Path) -> Iterator[None]:
+    """Hold the lock of a checkpoint within the block.
+
+    Raises
+    ------
+    CheckpointError
+        When another fit holds it; names its process.
+    FileAccessError
+        When the lock file cannot be made.
+    """
+    lock = path.with_name(path.name + SUFFIX)
+    try:
+        descriptor = _acquire(path, lock)
+    except OSError as error:
+        if isinstance(error, FileAccessError):
+            raise
+        raise FileAccessError(f"No lock file can be made beside {path}: {error.strerror or error}.") from error
+    try:
+        yield
+    finally:
+        _release(lock, descriptor)
+
+
+def _acquire(path: Path, lock: Path) -> int:
+    """Return the descriptor of the lock file, held and with this process written into it."""
+    while True:
+        descriptor, created = _open(lock)
+        try:
+            held = _lock_descriptor(descriptor)
+            if held is None and not created:
+                _remove_or_refuse(path, lock)
+            elif held is False:
+                _refuse(path, lock)
+            elif _is_same_file(descriptor, lock):  # else its owner removed it between our open and our lock
+                os.ftruncate(descriptor, 0)
+                os.write(descriptor, _owner())
+                return descriptor
+        except BaseException:
+            os.close(descriptor)
+            raise
+        os.close(descriptor)
+
+
+def _open(lock: Path) -> tuple[int, bool]:
+    """Open the lock file, made where there is none; also whether it was made."""
+    flags = os.O_RDWR | getattr(os, "O_NOFOLLOW", 0)
+    while True:
+        with suppress(FileExistsError):
+            return os.open(lock, flags | os.O_CREAT | os.O_EXCL, 0o666), True
+        with suppress(FileNotFoundError):
+            return os.open(lock, flags), False
+
+
+def _lock_descriptor(descriptor: int) -> bool | None:
+    """Whether the descriptor could be locked; None where the system has no locks."""
+    if fcntl is None:
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        if error.errno in _NO_LOCKS:
+            return None
+        raise
+    return True
+
+
+def _is_same_file(descriptor: int, lock: Path) -> bool:
+    """Whether the open file is still the one of that name."""
+    try:
+        return os.path.samestat(os.fstat(descriptor), lock.stat())
+    except FileNotFoundError:
+        return False
+
+
+def _remove_or_refuse(path: Path, lock: Path) -> None:
+    """Where the existence of the file is the lock: remove it if its owner is gone."""
+    if not _owner_is_gone(lock):
+        _refuse(path, lock, advice=f" If that process has ended, remove {lock}.")
+    lock.unlink(missing_ok=True)
+
+
+def _owner_is_gone(lock: Path) -> bool:
+    """Whether the process that made the file is known to have ended."""
+    owner = _read_owner(lock)
+    if os.name == "nt":  # a file that its owner has open cannot be removed there
+        with suppress(OSError):
+            lock.unlink()
+            return True
+        return False
+    if owner.get("host") != socket.gethostname() or not isinstance(owner.get("process"), int):
+        return False
+    try:
+        os.kill(owner["process"], 0)
+    except ProcessLookupError:
+        return True
+    except OSError:
+        return False
+    return False
+
+
+def _refuse(path: Path, lock: Path, advice: str = "") -> NoReturn:
+    """Raise the error that names the owner."""
+    owner = _read_owner(lock)
+    who = "another process"
+    if isinstance(owner.get("process"), int):
+        same = owner["process"] == os.getpid() and owner.get("host") == socket.gethostname()
+        who = f"{'this process' if same else 'process'} {owner['process']} on {owner.get('host')}"
+        who += f", which started at {owner.get('since')}"
+    raise CheckpointError(
+        f"The checkpoint {path} is in use by {who}. Wait for its end, or name another checkpoint.{advice}"
+    )
+
+
+def _owner() -> bytes:
+    """Return who holds the lock, as a line of JSON."""
+    since = datetime.now(UTC).isoformat(timespec="seconds")
+    return json.dumps({"process": os.getpid(), "host": socket.gethostname(), "since": since}).encode() + b"\n"
+
+
+def _read_owner(lock: Path) -> dict[str, Any]:
+    """Return who holds the lock; empty where the file does not say."""
+    try:
+        owner = json.loads(lock.read_bytes()[:1000])
+    except (OSError, ValueError):
+        return {}
+    return owner if isinstance(owner, dict) else {}
+
+
+def _release(lock: Path, descriptor: int) -> None:
+    """Remove the file while it is still held, then let go."""
+    if fcntl is not None:
+        with suppress(OSError):
+            lock.unlink(missing_ok=True)
+    with suppress(OSError):
+        os.close(descriptor)
+    if fcntl is None:
+        with suppress(OSError):
+            lock.unlink(missing_ok=True)

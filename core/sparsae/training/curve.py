@@ -1,0 +1,154 @@
+"""The learning curve of a fit as it grows, and the count and time of its evaluations."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, TypeVar, final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sparsae.objective import Evaluation, Objective
+from sparsae.optimize.base import MiniBatchEvaluation, OptimizerState, RowFunctions, Vector
+from sparsae.training.minibatch import MiniBatches
+from sparsae.training.result import History
+
+T = TypeVar("T")
+
+
+@final
+class CurveRow(NamedTuple):
+    """One entry of the learning curve; the fields are those of `History`."""
+
+    iteration: int
+    evaluations: int
+    cost: float
+    squared_error: float
+    weight_decay: float
+    sparsity: float
+    gradient_max: float
+    seconds: float
+    evaluation_seconds: float
+
+
+COLUMNS = CurveRow._fields
+_INTEGERS = ("iteration", "evaluations")
+
+
+@final
+class FitCounts(NamedTuple):
+    """What a fit has used so far: evaluations, wall time, and how much of it the evaluations took."""
+
+    evaluations: int = 0
+    seconds: float = 0.0
+    evaluation_seconds: float = 0.0
+
+
+@final
+class MeteredObjective:
+    """The objective of a fit, with its evaluations counted and timed.
+
+    Parameters
+    ----------
+    objective : Objective
+    used : FitCounts
+        What the fit had used before it was resumed.
+    """
+
+    def __init__(self, objective: Objective, used: FitCounts) -> None:
+        self.size, self.n_samples = objective.size, objective.n_samples
+        self._objective = objective
+        self.evaluations, before, self._evaluation_seconds = used
+        self.started = time.perf_counter()
+        self._origin = self.started - before
+
+    @property
+    def counts(self) -> FitCounts:
+        """What the fit has used so far."""
+        return FitCounts(self.evaluations, time.perf_counter() - self._origin, self._evaluation_seconds)
+
+    def evaluate(self, theta: Vector) -> Evaluation:
+        """Cost and gradient over all rows."""
+        return self._meter(self._objective.evaluate, theta)
+
+    def mini_batches(self, batch_rows: int) -> RowFunctions:
+        """Cost and gradient over some rows."""
+        return _MeteredMiniBatches(MiniBatches(self._objective, batch_rows), self._meter)
+
+    def _meter(self, function: Callable[..., T], *arguments: Any) -> T:
+        """Call the function; count and time it."""
+        before = time.perf_counter()
+        value = function(*arguments)
+        self._evaluation_seconds += time.perf_counter() - before
+        self.evaluations += 1
+        return value
+
+
+@final
+class _MeteredMiniBatches:
+    """Mini-batches whose evaluations are counted and timed."""
+
+    def __init__(self, batches: MiniBatches, meter: Callable[..., Any]) -> None:
+        self.batch_rows = batches.batch_rows
+        self._batches, self._meter = batches, meter
+
+    def gradient(self, theta: Vector, rows: NDArray[np.intp], rho_hat: Vector, rho_decay: float) -> MiniBatchEvaluation:
+        evaluation: MiniBatchEvaluation = self._meter(self._batches.gradient, theta, rows, rho_hat, rho_decay)
+        return evaluation
+
+    def cost(self, theta: Vector, rows: NDArray[np.intp]) -> float:
+        cost: float = self._meter(self._batches.cost, theta, rows)
+        return cost
+
+
+@final
+class LearningCurve:
+    """Entries of the learning curve, one for each iteration.
+
+    Parameters
+    ----------
+    rows : sequence of CurveRow
+        Those before a resume.
+    """
+
+    def __init__(self, rows: Sequence[CurveRow] = ()) -> None:
+        self.rows = list(rows)
+
+    @property
+    def last_iteration(self) -> int:
+        """Iteration of the last entry; -1 where there is none."""
+        return int(self.rows[-1].iteration) if self.rows else -1
+
+    def record(self, state: OptimizerState, counts: FitCounts) -> CurveRow:
+        """Add an entry and return it."""
+        terms = state.terms
+        row = CurveRow(
+            iteration=state.iteration,
+            evaluations=counts.evaluations,
+            cost=state.cost,
+            squared_error=float(terms.squared_error),
+            weight_decay=float(terms.weight_decay),
+            sparsity=float(terms.sparsity),
+            gradient_max=float(np.abs(state.gradient).max()),
+            seconds=counts.seconds,
+            evaluation_seconds=counts.evaluation_seconds,
+        )
+        self.rows.append(row)
+        return row
+
+    def recent_decrease(self, iterations: int = 10) -> float:
+        """Return by what share of it the last iterations lowered the cost; 0 where there are fewer."""
+        if len(self.rows) <= iterations:
+            return 0.0
+        return 1 - self.rows[-1].cost / self.rows[-1 - iterations].cost
+
+    def history(self) -> History:
+        """Return the learning curve as arrays."""
+        columns: NDArray[np.float64] = np.array(self.rows).T.copy()
+        return History(
+            **{
+                name: column.astype(np.int64) if name in _INTEGERS else column
+                for name, column in zip(COLUMNS, columns, strict=True)
+            }
+        )

@@ -1,0 +1,107 @@
+"""Options of a fit beside those of its objective."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import Any, Self, final
+
+import numpy as np
+
+from sparsae.errors import ParameterError
+from sparsae.model import Parameters, check_parameters, check_size
+from sparsae.optimize import Method, get_method
+from sparsae.optimize.base import Vector
+from sparsae.training.checkpoint import Checkpoint
+from sparsae.training.result import TrainResult
+from sparsae.training.stopping import Stop
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class FitOptions:
+    """Options of a fit, checked as far as they can be without the data.
+
+    Attributes
+    ----------
+    method : Method
+    max_iter : int
+    stop : Stop
+    seed : int or numpy.random.Generator
+    initial : Parameters or None
+    checkpoint : Checkpoint or None
+    resume : bool
+    """
+
+    method: Method
+    max_iter: int
+    stop: Stop
+    seed: int | np.random.Generator
+    initial: Parameters | None
+    checkpoint: Checkpoint | None
+    resume: bool
+
+    @classmethod
+    def checked(
+        cls,
+        *,
+        method: str | Method,
+        max_iter: int,
+        stop: Stop | None,
+        seed: int | np.random.Generator,
+        initial: Any,
+        checkpoint: str | os.PathLike[str] | Checkpoint | None,
+        resume: bool,
+    ) -> Self:
+        """Check the options.
+
+        Raises
+        ------
+        ParameterError
+            When one cannot be used.
+        """
+        if not isinstance(seed, np.random.Generator):
+            check_size("seed", seed, least=0)
+        if resume and checkpoint is None:
+            raise ParameterError("resume=True needs checkpoint=PATH, the file to resume from.")
+        if stop is not None and not isinstance(stop, Stop):
+            raise ParameterError(f"stop must be a sparsae.Stop; given {stop!r}.")
+        if checkpoint is not None and not isinstance(checkpoint, Checkpoint):
+            checkpoint = Checkpoint(checkpoint)
+        if initial is not None:
+            initial = check_parameters(initial.parameters if isinstance(initial, TrainResult) else initial)
+        return cls(
+            method=get_method(method),
+            max_iter=check_size("max_iter", max_iter, least=0),
+            stop=stop or Stop(),
+            seed=seed,
+            initial=initial,
+            checkpoint=checkpoint,
+            resume=bool(resume),
+        )
+
+    @property
+    def start_seed(self) -> int | None:
+        """The seed of the starting parameters, where there is one number."""
+        return None if self.initial is not None or isinstance(self.seed, np.random.Generator) else int(self.seed)
+
+    def start(self, n_visible: int, n_hidden: int) -> tuple[Vector, int]:
+        """Return the starting parameters (size,), and the seed for the order of mini-batches.
+
+        Raises
+        ------
+        ParameterError
+            When `initial` has other sizes.
+        """
+        if self.initial is None:
+            theta = Parameters.random(n_visible, n_hidden, seed=self.seed).flatten()
+        else:
+            given = (self.initial.n_visible, self.initial.n_hidden)
+            if given != (n_visible, n_hidden):
+                raise ParameterError(
+                    f"initial is for n_visible={given[0]} and n_hidden={given[1]}; "
+                    f"this fit has n_visible={n_visible} and n_hidden={n_hidden}."
+                )
+            theta = self.initial.flatten()
+        shuffle_seed = self.seed.integers(2**63) if isinstance(self.seed, np.random.Generator) else self.seed
+        return theta, int(shuffle_seed)

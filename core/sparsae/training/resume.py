@@ -1,0 +1,130 @@
+"""What a checkpoint decides when a fit is resumed from it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from sparsae.errors import CheckpointError, CheckpointWarning, ParameterError
+from sparsae.objective import Objective
+from sparsae.optimize import Method, describe, get_method
+from sparsae.plugins.selection import AUTO, requested_backend
+from sparsae.receipt import Receipt
+from sparsae.training.notices import warn_caller
+
+
+def resumed_options(header: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return options of the objective with block size and passes of the checkpoint, and its backend for "auto".
+
+    Block size and passes decide the last bits.
+
+    Warns
+    -----
+    CheckpointWarning
+        When others were given.
+    """
+    receipt = header["receipt"]
+    saved = {"block_rows": receipt["block_rows"], "passes": receipt["passes"]}
+    ignored = [
+        f"{name}={options[name]}"
+        for name, value in saved.items()
+        if options.get(name) not in (None, "auto") and options[name] != value
+    ]
+    if ignored:
+        warn_caller(
+            CheckpointWarning(
+                f"The checkpoint's block_rows={saved['block_rows']} and passes={saved['passes']} are used, "
+                f"not {', '.join(ignored)}: they decide the last bits."
+            )
+        )
+    backend = options.get("backend")
+    if requested_backend(backend)[1] == AUTO:
+        backend = receipt["backend"]
+    return {**options, **saved, "backend": backend}
+
+
+def fit_identity(objective: Objective, method: Method, seed: int | None) -> dict[str, Any]:
+    """Return what must be the same for a checkpoint to belong to a fit."""
+    receipt = objective.receipt
+    return {
+        "data_digest": receipt.data_digest,
+        "n_samples": objective.n_samples,
+        "n_visible": objective.n_visible,
+        "n_hidden": objective.n_hidden,
+        "rho": objective.rho,
+        "beta": objective.beta,
+        "weight_decay": objective.weight_decay,
+        "output": objective.output,
+        "dtype": receipt.dtype,
+        "backend": receipt.backend,
+        "distribution": receipt.distribution,
+        "distribution_version": receipt.distribution_version,
+        "method": method.name,
+        "seed": seed,
+    }
+
+
+def check_identity(path: Path, saved: Mapping[str, Any], here: Mapping[str, Any]) -> None:
+    """Raise `CheckpointError` with every difference between the fit that was saved and this one."""
+    differences = [
+        "the data are not the same"
+        if name == "data_digest"
+        else f"{name} is {here[name]!r} here and {saved.get(name)!r} in the checkpoint"
+        for name in here
+        if saved.get(name) != here[name]
+    ]
+    if differences:
+        raise CheckpointError(
+            f"{path} belongs to another fit: {'; '.join(differences)}. "
+            f"Give the same data and settings, or another file to start afresh."
+        )
+
+
+def resumed_method(header: Mapping[str, Any], given: Method) -> Method:
+    """Return the optimiser with the settings of the checkpoint.
+
+    Raises
+    ------
+    CheckpointError
+        When they are no settings of this optimiser.
+
+    Warns
+    -----
+    CheckpointWarning
+        When others were given.
+    """
+    saved = dict(header["method"])
+    if saved == describe(given):
+        return given
+    try:
+        default, method = get_method(given.name), get_method(**saved)
+    except (ParameterError, TypeError) as error:
+        raise CheckpointError(
+            f"The checkpoint's settings of the optimiser, {saved}, cannot be used: {error}"
+        ) from error
+    if given != default:
+        warn_caller(
+            CheckpointWarning(f"The optimiser's settings are those of the checkpoint, {saved}, not {describe(given)}.")
+        )
+    return method
+
+
+def resume_notes(header: Mapping[str, Any], now: Receipt, method: Method) -> list[str]:
+    """Return what may make the bits differ from those of a fit that never stopped."""
+    then = header["receipt"]
+    notes = [f"Resumed at iteration {header['iteration']}."]
+    if now.threading in ("blas", "own") and then["threads_granted"] != now.threads_granted:
+        notes.append(
+            f"Resumed with {now.threads_granted} threads after {then['threads_granted']}: "
+            f"the last bits of backend {now.backend!r} may depend on that."
+        )
+    before, here = then["versions"], now.versions
+    notes += [
+        f"{name} is {here.get(name)} and was {before.get(name)}: the last bits may differ."
+        for name in sorted({*before, *here})
+        if before.get(name) != here.get(name)
+    ]
+    if not method.resumes_exactly:
+        notes.append(f"{method.name} keeps its state to itself: it started afresh from the parameters saved.")
+    return notes

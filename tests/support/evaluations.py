@@ -1,0 +1,21 @@
+"""Plain functions as optimisers take them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from sparsae.cost import Terms
+from sparsae.objective import Evaluation
+
+
+def evaluation(cost: float, gradient: Any) -> Evaluation:
+    """Return an evaluation of a cost that is all squared error."""
+    return Evaluation(float(cost), np.asarray(gradient, dtype=np.float64), Terms(cost, 0.0, 0.0), np.zeros(1), cost)
+
+
+def evaluating(function: Callable[[Any], tuple[float, Any]]) -> Callable[[Any], Evaluation]:
+    """Return a function of (cost, gradient) as one of `Evaluation`."""
+    return lambda theta: evaluation(*function(theta))
