@@ -113,13 +113,14 @@ def describe_end(end: FitEnd) -> Status:
         "not finite": f"The cost became NaN or infinite in iteration {end.iteration + 1}; "
         f"the best parameters before it were kept",
         "stopped": f"Stopped by an observer after {n}",
-        "interrupted": f"Interrupted after {n}{end.detail}; the model so far is kept",
+        "interrupted": f"Interrupted after {n}{end.detail}",
     }[end.reason]
     advice = {
         "iteration limit": f"{_USABLE} a larger max_iter, with initial=result or a checkpoint, goes on from here.",
         "evaluation limit": f"{_USABLE} more evaluations may lower the cost.",
         "time limit": f"{_USABLE} more time may lower the cost.",
         "stalled": "Usually the limit of the arithmetic is reached; where the dtype is float32, float64 goes further.",
+        "interrupted": "The model so far is kept.",
         "not finite": _cost_advice(end.learning_rate),
     }.get(end.reason, "")
     if has_risen:
