@@ -24,12 +24,35 @@ def test_each_tile_is_scaled_by_its_own_largest_weight():
 
 def test_samples_that_are_no_images_are_named(tmp_path):
     """Neither a square nor the shape that was given."""
-    with pytest.raises(ParameterError, match="no square image does not fit n_visible=6; give image_shape"):
+    with pytest.raises(ParameterError, match=r"Samples of 6 inputs are not square images; give image_shape=\(rows"):
         feature_tiles(np.ones((2, 6)))
-    with pytest.raises(ParameterError, match=r"image_shape \(4, 2\) does not fit n_visible=6"):
+    with pytest.raises(ParameterError, match=r"Samples of 6 inputs are not 4x2 images"):
         feature_tiles(np.ones((2, 6)), image_shape=(4, 2))
     with pytest.raises(ParameterError, match=r"x.doc must end in .png, .svg, .pdf"):
         plot_features(tmp_path / "x.doc", np.ones((2, 4)))
+
+
+@pytest.mark.parametrize(("hidden", "inputs"), [(3, 6), (100, 5), (2, 301)])
+def test_samples_that_are_no_images_are_drawn_as_bars(tmp_path, monkeypatch, hidden, inputs):
+    """A panel a unit, with a bar an input, at most 64 panels; a unit without weights too."""
+    import matplotlib.figure
+
+    panels = []
+    make = matplotlib.figure.Figure.subplots
+
+    def subplots(*args, **options):
+        panels.append(make(*args, **options))
+        return panels[-1]
+
+    monkeypatch.setattr(matplotlib.figure.Figure, "subplots", subplots)
+    W1 = np.random.default_rng(0).normal(size=(hidden, inputs))
+    W1[0] = 0
+    plot_features(tmp_path / "x.png", W1)
+    assert (tmp_path / "x.png").read_bytes().startswith(b"\x89PNG")
+    drawn = [axes for axes in panels[0].flat if axes.patches]
+    assert len(drawn) == min(hidden, 64)
+    assert {len(axes.patches) for axes in drawn} == {inputs}
+    np.testing.assert_allclose([bar.get_height() for bar in drawn[1].patches], W1[1] / abs(W1[1]).max())
 
 
 @pytest.mark.parametrize("ending", ["png", "svg", "pdf"])

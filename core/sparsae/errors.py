@@ -51,7 +51,15 @@ class CheckpointError(SparsaeError, ValueError):
 
 
 class BackendError(SparsaeError, RuntimeError):
-    """A backend that cannot do what was asked."""
+    """A backend that cannot do what was asked.
+
+    Attributes
+    ----------
+    reason : str
+        The cause alone, without the backend's name; empty where only the message tells it.
+    """
+
+    reason: str = ""
 
 
 class BackendNotFoundError(BackendError, LookupError):

@@ -1,10 +1,11 @@
-"""Pictures: what hidden units look for, and the learning curve (extra ``[plot]``).
+"""Pictures: what the hidden units look for, and the learning curve (extra ``[plot]``).
 
 Made with `matplotlib.figure.Figure`, so that no window opens and pyplot's global state is not touched.
 """
 
 from __future__ import annotations
 
+import math
 import os
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from sparsae.files import atomic_write
 from sparsae.training.result import History
 
 MOST_TILES = 400
+MOST_BARS = 64  # units that are drawn where samples are no images
 FORMATS = ("png", "svg", "pdf")
 
 
@@ -43,11 +45,12 @@ def feature_tiles(W1: Array, *, image_shape: tuple[int, int] | None = None) -> N
         When samples are no images of that shape.
     """
     p, n = W1.shape
-    side = int(np.sqrt(n))
-    rows, columns = image_shape or (side, side)
+    rows, columns = image_shape or (math.isqrt(n), math.isqrt(n))
     if rows * columns != n:
-        given = f"image_shape {image_shape}" if image_shape else "no square image"
-        raise ParameterError(f"{given} does not fit n_visible={n}; give image_shape=(rows, columns) with that product.")
+        given = f"{rows}x{columns} images" if image_shape else "square images"
+        raise ParameterError(
+            f"Samples of {n} inputs are not {given}; give image_shape=(rows, columns) with the product {n}."
+        )
     shown = min(p, MOST_TILES)
     across = int(np.ceil(np.sqrt(shown)))
     down = -(-shown // across)
@@ -62,21 +65,67 @@ def feature_tiles(W1: Array, *, image_shape: tuple[int, int] | None = None) -> N
 def plot_features(
     path: str | os.PathLike[str], W1: Array, *, image_shape: tuple[int, int] | None = None, title: str = ""
 ) -> None:
-    """Draw `feature_tiles` into a .png, .svg or .pdf file."""
-    figure = _figure(path, (5, 5.3 if title else 5))
+    """Draw the encoder weights into a .png, .svg or .pdf file.
+
+    Samples that are images give `feature_tiles`; others give bars, one row of W1 a panel, at most 64 of them.
+
+    Parameters
+    ----------
+    path : path-like
+    W1 : ndarray (n_hidden, n_visible)
+    image_shape : (int, int), optional
+        Rows and columns of a sample; when left out, a square where n_visible is one.
+    title : str
+
+    Raises
+    ------
+    ParameterError
+        When samples are no images of that shape, or the file has another ending.
+    MissingExtraError
+        When matplotlib is not installed.
+    FileAccessError
+        When the file cannot be written.
+    """
+    if image_shape is None and math.isqrt(W1.shape[1]) ** 2 != W1.shape[1]:
+        _plot_bars(path, W1, title)
+        return
+    figure = _make_figure(path, (5, 5.3 if title else 5))
     axes = figure.add_axes((0.02, 0.02, 0.96, 0.9 if title else 0.96))
     sheet = np.ma.masked_invalid(feature_tiles(W1, image_shape=image_shape))
-    shades = _colormap()
-    axes.imshow(sheet, cmap=shades, vmin=-1, vmax=1, interpolation="nearest")
+    axes.imshow(sheet, cmap=_colormap(), vmin=-1, vmax=1, interpolation="nearest")
     axes.set_axis_off()
     if title:
         axes.set_title(title, fontsize=9)
     _write(path, figure)
 
 
+def _plot_bars(path: str | os.PathLike[str], W1: Array, title: str) -> None:
+    """Draw each unit's weights as bars over the inputs; each panel is scaled by its own largest magnitude."""
+    p, n = W1.shape
+    shown = min(p, MOST_BARS)
+    across = math.ceil(math.sqrt(shown))
+    down = -(-shown // across)
+    figure = _make_figure(path, (max(4.0, 1.5 * across), max(3.0, 1.1 * down + 0.6)))
+    panels = figure.subplots(down, across, sharex=True, sharey=True, squeeze=False)
+    for j, axes in enumerate(panels.flat):
+        if j >= shown:
+            axes.set_axis_off()
+            continue
+        axes.bar(np.arange(n), W1[j] / (abs(W1[j]).max() or 1.0), width=0.9, color="#446688")
+        axes.axhline(0, color="black", linewidth=0.5)
+        axes.set(ylim=(-1.05, 1.05), yticks=[])
+        axes.set_title(f"unit {j}", fontsize=7, pad=2)
+        axes.tick_params(labelsize=7)
+    left_out = f"; {shown} of {p} units" if shown < p else ""
+    figure.supxlabel("input", fontsize=9)
+    figure.suptitle(title or f"Weights of each hidden unit, each to its own scale{left_out}", fontsize=9)
+    figure.set_layout_engine("constrained")
+    _write(path, figure)
+
+
 def plot_history(path: str | os.PathLike[str], history: History, *, title: str = "") -> None:
     """Draw the cost and its three terms against the iterations, logarithmically, into a .png, .svg or .pdf file."""
-    figure = _figure(path, (6.4, 4.0))
+    figure = _make_figure(path, (6.4, 4.0))
     axes = figure.add_subplot()
     axes.semilogy(history.iteration, history.cost, color="black", label="cost")
     for name in ("squared_error", "weight_decay", "sparsity"):
@@ -93,8 +142,8 @@ def plot_history(path: str | os.PathLike[str], history: History, *, title: str =
     _write(path, figure)
 
 
-def _figure(path: str | os.PathLike[str], size: tuple[float, float]) -> Any:
-    """Return an empty figure, after the file's ending was checked."""
+def _make_figure(path: str | os.PathLike[str], size: tuple[float, float]) -> Any:
+    """Return an empty figure, after a check of the file's ending."""
     ending = Path(path).suffix.lower().lstrip(".")
     if ending not in FORMATS:
         raise ParameterError(f"{path} must end in {', '.join('.' + name for name in FORMATS)}.")

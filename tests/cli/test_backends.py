@@ -95,9 +95,15 @@ def test_check_exits_with_1_when_something_fails_and_writes_its_report(plugins):
         done = command(*words, **plugins)
         assert done.returncode == 2
         assert done.stderr.startswith("Error: ")
+    done = command("check", "numpy", "--only", "closed_forms", "--json", "r.json", **plugins)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert "r.json exists and would be overwritten; use another name, or --force." in done.stderr
+    done = command("check", "numpy", "--only", "closed_forms", "--json", "r.json", "--force", **plugins)
+    assert json.loads((plugins["folder"] / "r.json").read_text())["backend"] == "numpy"
     done = command("check", "numpy", "--only", "closed_forms", "--json", "no/such/r.json", **plugins)
     assert done.returncode == 2
-    assert "cannot be written to no/such/r.json" in done.stderr
+    assert "Cannot write no/such/r.json: No such file" in done.stderr
 
 
 @pytest.mark.parametrize("name", ["Mine", "my-backend", "class", "2nd", "_x", "ü"])
@@ -108,12 +114,40 @@ def test_a_new_backend_needs_a_usable_name(name, tmp_path):
 
 
 def test_a_new_backend_overwrites_nothing(tmp_path):
-    """A folder with files in it is refused, and so is one that cannot be made."""
-    (tmp_path / "file").write_text("mine")
-    with pytest.raises(sparsae.OutputExistsError, match="is not an empty folder; give another one with --dir"):
-        skeleton.write("mine", tmp_path)
-    with pytest.raises(sparsae.FileAccessError, match="cannot be written"):
-        skeleton.write("mine", tmp_path / "file" / "below")
+    """What is in the folder stays; a file of the same name, or a link, is refused before anything is written."""
+    folder = tmp_path / "sparsae-mine"
+    folder.mkdir()
+    (folder / "notes").write_text("mine")
+    (folder / "test_sparsae_mine.py").symlink_to("nowhere")
+    with pytest.raises(
+        sparsae.OutputExistsError, match=r"test_sparsae_mine.py exists and would be overwritten; give an"
+    ):
+        skeleton.write("mine", folder)
+    assert len(list(folder.iterdir())) == 2
+    (folder / "test_sparsae_mine.py").unlink()
+    assert len(skeleton.write("mine", folder)) == 3
+    assert (folder / "notes").read_text() == "mine"
+    with pytest.raises(sparsae.FileAccessError, match="cannot be made: Not a directory"):
+        skeleton.write("mine", folder / "notes" / "below")
+
+
+def test_the_first_minutes_of_a_new_backend(tmp_path):
+    """In a folder that is not empty; what to install is said before it is installed; bundled names are refused."""
+    (tmp_path / "data.csv").write_text("1,2")
+    done = command("new-backend", "mine", "--dir", ".", folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "sparsae-mine" / "sparsae_mine.py").is_file()
+    assert "pip install -e sparsae-mine" in done.stdout
+    done = command("check", "mine", folder=tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "It has been written and is not installed yet: pip install -e sparsae-mine" in done.stderr
+    done = command("check", "another", folder=tmp_path)
+    assert "once its distribution is installed: pip install -e sparsae-another" in done.stderr
+    for name in ("numpy", "jax"):
+        done = command("new-backend", name, folder=tmp_path)
+        assert done.returncode == 2
+        assert f"Error: A backend named '{name}' is registered already" in done.stderr
+    assert {p.name for p in tmp_path.iterdir()} == {"data.csv", "sparsae-mine"}
 
 
 @pytest.fixture(scope="module")

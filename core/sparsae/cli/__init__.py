@@ -9,11 +9,10 @@ from __future__ import annotations
 import os
 import sys
 from importlib import import_module
-from typing import Any
 
 import click
 
-from sparsae.errors import SparsaeError
+from sparsae.cli.command import Group
 from sparsae.version import __version__
 
 # command: (module in this package, one line of help)
@@ -22,16 +21,24 @@ COMMANDS = {
     "encode": ("model", "Write the hidden activations of data."),
     "reconstruct": ("model", "Write what the model makes of data."),
     "plot": ("model", "Draw the learned features or the cost curve."),
-    "info": ("model", "Say what a model file holds."),
+    "info": ("info", "Say what a model file or a checkpoint holds."),
     "backends": ("backends", "List the backends, or say everything about one."),
-    "check": ("backends", "Prove that a backend is right."),
-    "new-backend": ("backends", "Write a new backend that installs and passes."),
+    "check": ("check", "Prove that a backend is right."),
+    "new-backend": ("new_backend", "Write a new backend that installs and passes."),
     "bench": ("bench", "Race the backends fairly."),
     "doctor": ("doctor", "Say what this machine does to your numbers."),
+    "completion": ("completion", "Print what lets a shell complete the command."),
 }
+EXAMPLES = (
+    "sparsae train digits -o digits.npz",
+    "sparsae plot digits.npz",
+    "sparsae train measurements.csv --scale --hidden 40",
+    "sparsae backends",
+)
+_COMPLETE = "_SPARSAE_COMPLETE"  # set by a shell that asks for completions
 
 
-class LazyGroup(click.Group):
+class LazyGroup(Group):
     """A group whose commands are imported when they are used."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -65,12 +72,23 @@ class LazyGroup(click.Group):
         return super().resolve_command(ctx, args)
 
 
-@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=LazyGroup,
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    examples=EXAMPLES,
+)
 @click.version_option(__version__, prog_name="sparsae")
 @click.option("--disable", multiple=True, metavar="NAME", help="Do without this backend; may be repeated.")
 @click.pass_context
 def cli(ctx: click.Context, *, disable: tuple[str, ...]) -> None:
     """Train sparse autoencoders on the CPU, with the backend of your choice."""
+    from sparsae.cli.report import colours_allowed
+
+    if ctx.invoked_subcommand is None:
+        click.echo(ctx.get_help(), err=True)
+        ctx.exit(2)
+    ctx.color = colours_allowed()
     if disable:  # by the environment, so that processes which measure do without it too
         before = os.environ.get("SPARSAE_DISABLE")
         os.environ["SPARSAE_DISABLE"] = ",".join([*disable, before or ""])
@@ -86,21 +104,9 @@ def _restore(name: str, value: str | None) -> None:
 
 
 def main(args: list[str] | None = None) -> None:
-    """Run the command; a user's mistake is one line and exit code 2, never a traceback."""
-    try:
-        code: Any = cli.main(args=args, prog_name="sparsae", standalone_mode=False)
-    except click.exceptions.Abort:
-        click.echo("Interrupted.", err=True)
-        sys.exit(130)
-    except click.ClickException as error:
-        context = getattr(error, "ctx", None)
-        hint = f" (see {context.command_path} --help)" if context is not None else ""
-        click.echo(f"Error: {' '.join(error.format_message().split())}{hint}", err=True)
-        sys.exit(2)
-    except SparsaeError as error:
-        click.echo(f"Error: {' '.join(str(error).split())}", err=True)
-        sys.exit(2)
-    except BrokenPipeError:  # the reader of our output went away, as `head` does
-        sys.stderr.close()
-        sys.exit(141)
-    sys.exit(code if isinstance(code, int) else 0)
+    """Run the command; a mistake of its user is one line and exit code 2, never a traceback."""
+    if os.environ.get(_COMPLETE):
+        cli.main(args=args, prog_name="sparsae", complete_var=_COMPLETE)
+    from sparsae.cli.process import run
+
+    sys.exit(run(cli, args))

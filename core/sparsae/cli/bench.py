@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from sparsae.cli.report import print_json
+from sparsae.cli.command import Group
+from sparsae.cli.process import INTERRUPTED
+from sparsae.cli.report import json_text, print_json, say
 from sparsae.errors import MissingExtraError, ParameterError, SparsaeError
 
 if TYPE_CHECKING:
@@ -18,26 +19,57 @@ if TYPE_CHECKING:
 _FILE = click.Path(dir_okay=False, path_type=Path)
 
 
-def _words(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[str, ...]:
+def _parse_names(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[str, ...]:
     """Split a list with commas."""
     return tuple(word.strip() for word in (value or "").split(",") if word.strip())
 
 
-def _counts(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[int, ...]:
-    words = _words(ctx, param, value)
-    if not all(word.isdigit() for word in words):
+def _parse_counts(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[int, ...]:
+    """Split a list of numbers with commas."""
+    words = _parse_names(ctx, param, value)
+    if not all(word.isascii() and word.isdigit() for word in words):
         raise click.BadParameter(f"{value!r} is no list of thread counts such as 1,2.")
     return tuple(map(int, words))
 
 
-@click.group(invoke_without_command=True)
-@click.option("--backends", callback=_words, help="Names with commas; a name given twice races against itself.")
-@click.option("--threads", callback=_counts, help="Thread counts with commas; default: 1 and the CPU budget.")
-@click.option("--case", "cases", callback=_words, default="objective", help="backprop, objective, train; with commas.")
-@click.option(
-    "--size", "sizes", callback=_words, default="question", help="SAMPLESxINPUTSxHIDDEN or question, mnist, small."
+GROUPS = {
+    "What is raced": (
+        "backends",
+        "threads",
+        "cases",
+        "sizes",
+        "dtypes",
+        "reference",
+        "scaling",
+        "question",
+        "only_list",
+    ),
+    "How long": ("preset", "launches", "rounds", "timeout", "seed"),
+    "Output": ("json_file", "plot_file", "html_file", "force", "baseline"),
+}
+EXAMPLES = (
+    "sparsae bench --quick",
+    "sparsae bench --backends fused,numba --threads 1,2 --json race.jsonl --html race.html",
+    "sparsae bench show race.jsonl",
+    "sparsae bench compare before.jsonl after.jsonl",
+    "sparsae bench --question",
 )
-@click.option("--dtype", "dtypes", callback=_words, default="f8", help="f8, f4; with commas.")
+
+
+@click.group(cls=Group, invoke_without_command=True, groups=GROUPS, examples=EXAMPLES)
+@click.option("--backends", callback=_parse_names, help="Names with commas; a name given twice races against itself.")
+@click.option("--threads", callback=_parse_counts, help="Thread counts with commas; default: 1 and the CPU budget.")
+@click.option(
+    "--case", "cases", callback=_parse_names, default="objective", help="backprop, objective, train; with commas."
+)
+@click.option(
+    "--size",
+    "sizes",
+    callback=_parse_names,
+    default="question",
+    help="SAMPLESxINPUTSxHIDDEN or question, mnist, small.",
+)
+@click.option("--dtype", "dtypes", callback=_parse_names, default="f8", help="f8, f4; with commas.")
 @click.option("--reference", help="The backend that the others are divided by; default: numpy.")
 @click.option("--quick", "preset", flag_value="quick", help="About a minute; for a first look.")
 @click.option("--publish", "preset", flag_value="publish", help="Two sessions, which must give the same tiers.")
@@ -77,7 +109,7 @@ def show(file: Path, plot_file: Path | None, html_file: Path | None, *, force: b
     """Show the standings of a record."""
     from sparsae.bench.record import read
 
-    _check_outputs(plot_file, html_file, force=force)
+    _check_outputs({"--plot": plot_file, "--html": html_file}, {"FILE": file}, force=force)
     sessions = read(file)
     if as_json:
         print_json([_report(session) for session in sessions])
@@ -119,9 +151,10 @@ def _race(
     if only_list:
         for heat in settings.heats():
             for cell in settings.cells():
-                click.echo(f"{heat.key}: {cell.key}")
+                say(f"{heat.key}: {cell.key}")
         return 0
-    _check_outputs(plot_file, html_file, force=force)
+    outputs = {"--json": json_file, "--plot": plot_file, "--html": html_file}
+    _check_outputs(outputs, {"--baseline": baseline}, force=force)
     old = read(baseline)[-1] if baseline else None
     if old is not None:
         check_baseline(old, settings)
@@ -134,16 +167,16 @@ def _race(
         _compare(old, sessions[-1])
     if settings.sessions > 1 and len(sessions) > 1 and not _agree(*sessions[:2]):
         return 1
-    return 130 if interrupted else 0
+    return INTERRUPTED if interrupted else 0
 
 
 def _run(settings: Settings, recorder: Recorder) -> bool:
     """Run every session; return whether Ctrl-C ended it."""
     from sparsae.bench.race import run
-    from sparsae.cli.progress import share_bar
+    from sparsae.cli.progress import progress_bar
 
     try:
-        with share_bar() as show_share:
+        with progress_bar() as show_share:
             for number in range(settings.sessions):
 
                 def part(what: str, share: float, number: int = number) -> None:
@@ -151,7 +184,7 @@ def _run(settings: Settings, recorder: Recorder) -> bool:
 
                 run(settings.with_seed(settings.seed + number), recorder, part)
     except KeyboardInterrupt:
-        click.echo("Interrupted; this is what was measured.", err=True)
+        say("Interrupted; this is what was measured.", err=True)
         return True
     return False
 
@@ -182,29 +215,31 @@ def _agree(a: Session, b: Session) -> bool:
     try:
         agree = same_tiers(compare_sessions(a, b))
     except SparsaeError as error:
-        click.echo(f"Not for publication: {error}", err=True)
+        say(f"Not for publication: {error}", err=True)
         return False
-    click.echo("Both sessions give the same tiers." if agree else "Not for publication: the two sessions disagree.")
+    say("Both sessions give the same tiers." if agree else "Not for publication: the two sessions disagree.")
     return agree
 
 
-def _check_outputs(*files: Path | None, force: bool) -> None:
-    """Refuse before the race what would fail after it."""
-    from sparsae.errors import OutputExistsError
+def _check_outputs(outputs: dict[str, Path | None], inputs: dict[str, Path | None], *, force: bool) -> None:
+    """Refuse before the race what could not be written after it, or would be written over."""
+    from sparsae.files import check_distinct, check_writable
 
-    for file in files:
-        if file is not None and file.exists() and not force:
-            raise OutputExistsError(f"{file} exists; give another name, or --force to replace it.")
-        if file is not None and not file.parent.is_dir():
-            raise ParameterError(f"{file} cannot be written: there is no folder {file.parent}.")
+    for path in outputs.values():
+        if path is not None:
+            check_writable(path, force=force)
+    check_distinct(outputs, inputs)
 
 
 def _draw(sessions: tuple[Session, ...], plot_file: Path | None, html_file: Path | None) -> None:
+    """Write the page and the picture."""
+    from sparsae.files import atomic_write_text
+
     if html_file is not None:
         from sparsae.bench.html import page
 
-        html_file.write_text(page(sessions), encoding="utf-8")
-        click.echo(f"Wrote {html_file}.")
+        atomic_write_text(html_file, page(sessions))
+        say(f"Wrote {html_file}.")
     if plot_file is not None:
         try:
             from sparsae.bench.plot import draw
@@ -213,24 +248,25 @@ def _draw(sessions: tuple[Session, ...], plot_file: Path | None, html_file: Path
                 f"Drawing needs matplotlib ({error}); pip install 'sparsae[plot]' brings it."
             ) from error
         draw(sessions, plot_file)
-        click.echo(f"Wrote {plot_file}.")
+        say(f"Wrote {plot_file}.")
 
 
 def _question(
     json_file: Path | None, plot_file: Path | None, html_file: Path | None, *, quick: bool, seed: int, force: bool
 ) -> int:
     from sparsae.bench.question import run_question
-    from sparsae.cli.progress import share_bar
+    from sparsae.cli.progress import progress_bar
     from sparsae.cli.question_table import print_question
+    from sparsae.files import atomic_write_text
 
     if plot_file is not None or html_file is not None:
         raise ParameterError("The question is a table of its own; --plot and --html belong to the race.")
-    _check_outputs(json_file, force=force)
+    _check_outputs({"--json": json_file}, {}, force=force)
     rounds, launches = (4, 1) if quick else (8, 3)
-    with share_bar() as show_share:
+    with progress_bar() as show_share:
         report = run_question(seed=seed, rounds=rounds, launches=launches, progress=show_share)
     print_question(report)
     if json_file is not None:
-        json_file.write_text(json.dumps(report.to_dict(), indent=2) + "\n", encoding="utf-8")
-        click.echo(f"Wrote {json_file}.")
-    return 130 if report.interrupted else 0
+        atomic_write_text(json_file, json_text(report.to_dict()) + "\n")
+        say(f"Wrote {json_file}.")
+    return INTERRUPTED if report.interrupted else 0

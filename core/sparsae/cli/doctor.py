@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from sparsae.cli.report import print_facts, print_json
+from sparsae.cli.command import Command
+from sparsae.cli.report import counted, print_facts, print_json, say
 
 if TYPE_CHECKING:
     from sparsae.doctor import Diagnosis, Facts, Finding
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 _COLOURS = {"costs": "red", "warning": "yellow", "note": "cyan"}
 
 
-@click.command()
+@click.command(cls=Command, examples=("sparsae doctor", "sparsae doctor --no-measure --json"))
 @click.option("--json", "as_json", is_flag=True, help="Print a report for programs.")
 @click.option(
     "--measure/--no-measure", default=True, help="Measure what better settings would gain.", show_default=True
@@ -24,10 +25,10 @@ def doctor(*, as_json: bool, measure: bool) -> int:
 
     Exit code 1 when something costs more than 10 %.
     """
-    from sparsae.cli.progress import share_bar
+    from sparsae.cli.progress import progress_bar
     from sparsae.doctor import diagnose
 
-    with share_bar() as show:
+    with progress_bar() as show:
         diagnosis = diagnose(measure=measure, progress=show)
     if as_json:
         print_json(diagnosis.to_dict())
@@ -37,14 +38,14 @@ def doctor(*, as_json: bool, measure: bool) -> int:
 
 
 def _print(diagnosis: Diagnosis) -> None:
-    """Print facts, findings, and the sum of it."""
+    """Print facts, findings, and which of them are costly."""
     print_facts(_summary(diagnosis.facts))
     for finding in diagnosis.findings:
-        click.echo()
+        say()
         _print_finding(finding)
-    click.echo()
+    say()
     costly = [finding.key for finding in diagnosis.costly]
-    click.echo(f"More than 10 %: {', '.join(costly)}." if costly else "Nothing costs more than 10 %.")
+    say(f"More than 10 %: {', '.join(costly)}." if costly else "Nothing costs more than 10 %.")
 
 
 def _summary(facts: Facts) -> dict[str, Any]:
@@ -59,7 +60,7 @@ def _summary(facts: Facts) -> dict[str, Any]:
     for number, pool in enumerate(facts.pools, start=1):
         kernels = f", {pool['architecture']} kernels" if pool["architecture"] else ""
         words = f"{pool['internal_api']} {pool['version'] or ''}".strip()
-        summary[f"pool {number}"] = f"{words}{kernels}, {pool['num_threads']} threads, {pool['library']}"
+        summary[f"pool {number}"] = f"{words}{kernels}, {counted(pool['num_threads'], 'thread')}, {pool['library']}"
     if facts.others is not None:
         steal = f", steal {facts.steal:.1%}" if facts.steal is not None else ""
         summary["busy"] = f"{facts.others:.1f} CPUs in use by others{steal}"
@@ -72,7 +73,7 @@ def _print_finding(finding: Finding) -> None:
     """Print what, why, what it costs, and the fix."""
     cost = f" {finding.cost:.2f}x" if finding.severity == "costs" and finding.cost else ""
     click.secho(f"{finding.severity.upper()}{cost}", fg=_COLOURS[finding.severity], bold=True, nl=False)
-    click.echo(f"  {finding.what}")
+    say(finding.what, indent=2)
     for name, text in (("why", finding.why), ("cost", finding.evidence), ("fix", finding.fix)):
         if text:
-            click.echo(f"  {name:<5} {text}")
+            say(f"{name:<5} {text}", indent=2)

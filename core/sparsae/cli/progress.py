@@ -1,4 +1,4 @@
-"""The progress of a fit: one live line on a terminal, a line now and then elsewhere."""
+"""Progress on standard error: of a fit, and of commands that know how much is done."""
 
 from __future__ import annotations
 
@@ -7,25 +7,30 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-EVERY_SECONDS = 10.0  # between lines where there is no terminal
+from sparsae._text import printable
+from sparsae.cli.report import make_console, say
+
+if TYPE_CHECKING:
+    from sparsae.training.observers import Progress as Iteration
+
+EVERY_SECONDS = 10.0  # between two lines where there is no terminal
 
 
-class Reporter:
-    """An observer that shows iteration, cost, rate and remaining time on standard error.
+class ProgressReporter:
+    """An observer that shows iteration, cost, rate and remaining time: one live line on a terminal, else lines.
 
     Parameters
     ----------
     show : bool
-        False: say nothing.
+        False: print nothing.
     """
 
     def __init__(self, *, show: bool) -> None:
-        self._console = Console(stderr=True)
+        self._console = make_console(stderr=True)
         self._live: Progress | None = None
         self._show = show
         self._task: Any = None
@@ -54,7 +59,7 @@ class Reporter:
         if self._live is not None:
             self._live.stop()
 
-    def __call__(self, progress: Any) -> None:
+    def __call__(self, progress: Iteration) -> None:
         """Show one iteration."""
         rate = f"{progress.iteration / progress.seconds:.0f}" if progress.seconds > 0 else "-"
         cost = f"{progress.cost:.6g}"
@@ -64,14 +69,14 @@ class Reporter:
             self._live.update(self._task, completed=progress.iteration, cost=cost, rate=rate)
         elif self._show and time.monotonic() - self._last >= EVERY_SECONDS:
             self._last = time.monotonic()
-            line = f"iteration {progress.iteration}/{progress.max_iter}  cost {cost}  {rate} it/s"
-            self._console.print(line, highlight=False, soft_wrap=True)
+            say(f"iteration {progress.iteration}/{progress.max_iter}  cost {cost}  {rate} it/s", err=True)
 
 
 @contextmanager
-def share_bar() -> Iterator[Callable[[str, float], None]]:
-    """Yield what shows a word and a share of the whole on standard error; on a terminal only."""
-    console = Console(stderr=True)
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
+def progress_bar() -> Iterator[Callable[[str, float], None]]:
+    """Yield a function that shows what is done and which share of the whole; on a terminal only."""
+    console = make_console(stderr=True)
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("", total=1.0)
-        yield lambda what, share: bar.update(task, description=what, completed=share)
+        yield lambda what, share: bar.update(task, description=printable(what), completed=share)

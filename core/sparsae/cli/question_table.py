@@ -4,26 +4,26 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rich.box import SIMPLE_HEAD
-from rich.console import Console
-from rich.table import Table
+from sparsae.cli.report import say
+from sparsae.cli.tables import StyledRow, print_line, print_table, table_console
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from sparsae.bench.question import QuestionReport
+
+_WORDS = ("way", "scratch", "operands", "published in 2013")
 
 
 def print_question(report: QuestionReport, console: Console | None = None) -> None:
     """Print the three tables and what a reader has to know."""
-    console = console or Console()
+    console = console or table_console()
     if not console.is_terminal:
-        console.print(report.markdown(), markup=False, highlight=False, soft_wrap=True, end="")
+        for line in report.markdown().splitlines():
+            say(line)
         return
     for part in report.tables():
-        table = Table(title=part.title, box=SIMPLE_HEAD, title_justify="left")
-        for column in part.columns:
-            table.add_column(column, overflow="fold")
-        for cells in part.rows:
-            table.add_row(*cells)
-        console.print(table)
+        rows = [StyledRow(cells) for cells in part.rows]
+        print_table(console, part.title, part.columns, rows, words=_WORDS, optional=("published in 2013", "error"))
     for note in report.notes():
-        console.print(f"- {note}", markup=False, highlight=False)
+        print_line(console, f"- {note}")

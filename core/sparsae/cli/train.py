@@ -2,21 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from sparsae.cli.loop_options import loop_options, take_loop
+from sparsae.cli.command import Command
+from sparsae.cli.fit_options import METHOD_OPTIONS, RUN_OPTIONS, fit_arguments, fit_options, fit_outputs
+from sparsae.cli.fit_report import fit_facts, fit_values
+from sparsae.cli.options import NAMES as DATA_OPTIONS
 from sparsae.cli.options import data_options
-from sparsae.cli.report import print_facts, print_json, warnings_as_lines
+from sparsae.cli.report import print_facts, print_json, say, warnings_as_lines
+
+if TYPE_CHECKING:
+    from sparsae.data import Dataset
+    from sparsae.training.result import TrainResult
+
+OBJECTIVE_OPTIONS = ("rho", "beta", "weight_decay", "output", "backend", "threads", "dtype", "block_rows", "passes")
+GROUPS = {
+    "Data": DATA_OPTIONS,
+    "Model": ("n_hidden", "rho", "beta", "weight_decay", "output"),
+    "Optimisation": ("max_iter", "seed", *METHOD_OPTIONS),
+    "Computation": ("backend", "threads", "dtype", "block_rows", "passes"),
+    "A long fit": RUN_OPTIONS,
+    "Output": ("out", "force", "quiet", "as_json"),
+}
+EXAMPLES = (
+    "sparsae train digits -o digits.npz",
+    "sparsae train patches --whiten olshausen -o edges.npz",
+    "sparsae train measurements.csv --scale --hidden 40 --rho 0.05",
+    "sparsae train x.npy --checkpoint run --log run.jsonl      # and later, with --resume",
+)
 
 
-@click.command()
+@click.command(cls=Command, groups=GROUPS, examples=EXAMPLES)
 @click.argument("data")
 @click.option("-o", "--out", type=click.Path(path_type=Path), help="Model file to write [default: model.npz].")
-@click.option("--hidden", default=25, show_default=True, help="Hidden units.")
+@click.option("--hidden", "n_hidden", default=25, show_default=True, help="Hidden units.")
 @click.option("--rho", default=0.01, show_default=True, help="Sparsity target: wanted mean activation.")
 @click.option("--beta", default=3.0, show_default=True, help="Weight of the sparsity term.")
 @click.option("--weight-decay", default=1e-4, show_default=True, help="Weight of the weight decay.")
@@ -31,94 +54,78 @@ from sparsae.cli.report import print_facts, print_json, warnings_as_lines
 @click.option("--force", is_flag=True, help="Replace an existing model file.")
 @click.option("--quiet", is_flag=True, help="Print nothing but errors.")
 @click.option("--json", "as_json", is_flag=True, help="Print a report for programs.")
-@loop_options
+@fit_options
 @data_options
-def train(*, data: str, out: Path | None, quiet: bool, as_json: bool, **options: Any) -> int:
+def train(*, data: str, out: Path | None, quiet: bool, as_json: bool, force: bool, **options: Any) -> int:
     """Train a sparse autoencoder on DATA and write a model file.
 
     DATA is digits, patches, photos, patches:FILE_OR_FOLDER, or a .npy, .npz, .csv, .tsv, .txt or .mat file.
     """
-    import signal
-    from dataclasses import replace
-
     from sparsae.cli.options import load_data
-    from sparsae.cli.progress import Reporter
-    from sparsae.files import check_writable
+    from sparsae.files import stream_number
+
+    model = out or Path("model.npz")
+    _check_files(data, model, options, force=force)
+    with warnings_as_lines(quiet=quiet):
+        dataset = load_data(data, options, seed=options["seed"])  # signals end it at once: nothing is lost
+        result, signal_number = _fit_and_save(dataset, model, options, show=not quiet and not as_json)
+    to_stderr = stream_number(model) == 1  # the model went to standard output
+    if as_json:
+        print_json({"model": model, **fit_values(result), "receipt": result.receipt.to_dict()}, err=to_stderr)
+    elif not quiet:
+        print_facts(fit_facts(result), err=to_stderr)
+        say(f"Model written to {model}.", err=to_stderr)
+    if result.status.reason != "interrupted" or signal_number is None:
+        return 0
+    if quiet or as_json:
+        say(f"Interrupted; the model so far is in {model}.", err=True)
+    if options["checkpoint"] is not None and not quiet:
+        say(f"The same command with --resume goes on from {options['checkpoint']}.", err=True)
+    return 128 + signal_number
+
+
+def _check_files(data: str, model: Path, options: dict[str, Any], *, force: bool) -> None:
+    """Refuse before any work what could not be written after it, or would be written over."""
+    from sparsae.cli.model_input import data_files
+    from sparsae.files import check_distinct, check_writable
+
+    # Going on with a fit replaces what its first part has written.
+    replace_files = force or options["resume"]
+    outputs = fit_outputs(options, model)
+    for name, may_exist in (("--out", replace_files), ("--plot-every", replace_files), ("--log", True)):
+        path = outputs[name]
+        if path is not None:
+            check_writable(path, force=may_exist)
+    check_distinct(outputs, data_files(data))
+    if options["initial"] is not None:  # which the model may replace: it has been read by then
+        others = {name: path for name, path in outputs.items() if name != "--out"}
+        check_distinct(others, {"--initial": options["initial"]})
+
+
+def _fit_and_save(
+    dataset: Dataset, model: Path, options: dict[str, Any], *, show: bool
+) -> tuple[TrainResult, int | None]:
+    """Train and write the model; return the result, and the number of the signal that came, if one did."""
+    import signal
+
+    from sparsae.cli.progress import ProgressReporter
+    from sparsae.errors import BackendError
     from sparsae.training.interrupt import interruptible
     from sparsae.training.model_file import save
     from sparsae.training.train import train as fit
 
-    # Going on with a fit replaces what its first part has written.
-    goal = check_writable(out or Path("model.npz"), force=options.pop("force") or options["resume"])
-    with warnings_as_lines(quiet=quiet), interruptible(signal.SIGINT, signal.SIGTERM) as interrupt:
-        dataset = load_data(data, options, seed=options["seed"])
-        hidden, checkpoint = options.pop("hidden"), options["checkpoint"]
-        options["passes"] = "auto" if options["passes"] == "auto" else int(options["passes"])
-        loop = take_loop(options, goal=goal, dataset=dataset, n_hidden=hidden)
-        with Reporter(show=not quiet and not as_json) as reporter:
-            loop["observers"].append(reporter)
-            result = fit(dataset.X, hidden, **loop, **options)
-        preprocessing = dict(dataset.preprocessing) | {"source": dataset.name, "image_shape": dataset.image_shape}
-        save(goal, replace(result, preprocessing=preprocessing))
-    if as_json:
-        print_json({"model": goal, **figures(result), "receipt": result.receipt.to_dict()})
-    elif not quiet:
-        print_facts(summary(result))
-        click.echo(f"Model written to {goal}.")
-    if result.status.reason == "interrupted" and interrupt.signal is not None:
-        if quiet or as_json:
-            click.echo(f"Interrupted; the model so far is in {goal}.", err=True)
-        if checkpoint is not None and not quiet:
-            click.echo(f"The same command with --resume goes on from {checkpoint}.", err=True)
-        return 128 + interrupt.signal
-    return 0
-
-
-def figures(result: Any) -> dict[str, Any]:
-    """Return what a program wants to know of a fit: names as in the Python interface, plain numbers."""
-    history = result.history
-    last = {name: getattr(history, name)[-1] for name in ("squared_error", "weight_decay", "sparsity", "gradient_max")}
-    return {
-        "status": {"reason": result.status.reason, "message": result.status.message},
-        "iterations": history.iteration[-1],
-        "evaluations": history.evaluations[-1],
-        "seconds": history.seconds[-1],
-        "evaluation_seconds": history.evaluation_seconds[-1],
-        "cost": result.cost,
-        "terms": last,
-        "metrics": dict(result.metrics),
-    }
-
-
-def summary(result: Any) -> dict[str, Any]:
-    """Return the figures of a fit that a person wants first."""
-    history, receipt = result.history, result.receipt
-    seconds, inside = float(history.seconds[-1]), float(history.evaluation_seconds[-1])
-    outside = 100 * (1 - inside / seconds) if seconds > 0 else 0
-    return {
-        "status": result.status.reason,
-        "iterations": int(history.iteration[-1]),
-        "evaluations": int(history.evaluations[-1]),
-        "cost": f"{result.cost:.6f}",
-        "  squared error": f"{history.squared_error[-1]:.6f}",
-        "  weight decay": f"{history.weight_decay[-1]:.6f}",
-        "  sparsity": f"{history.sparsity[-1]:.6f}",
-        "seconds": f"{seconds:.2f}, {outside:.0f} % of it outside the evaluations",
-        "backend": f"{receipt.backend}, {receipt.threads_granted} threads, {receipt.workers} workers, {receipt.dtype}",
-        **_metrics(result.metrics),
-    }
-
-
-def _metrics(metrics: Mapping[str, float]) -> dict[str, str]:
-    """Word the figures of merit; a share is told with its threshold."""
-    words = {}
-    for name, value in metrics.items():
-        if name.endswith("_share"):
-            side = "below" if name == "dead_share" else "above"
-            edge = metrics.get(f"{name.removesuffix('_share')}_{side}")
-            words[f"{name.removesuffix('_share')} units"] = f"{value:.1%}" + (
-                f" (mean activation {side} {edge:g})" if edge is not None else ""
-            )
-        elif not name.endswith(("_below", "_above")):
-            words[name.replace("_", " ")] = f"{value:.4f}"
-    return words
+    arguments = {name: options[name] for name in OBJECTIVE_OPTIONS} | {n: options[n] for n in ("max_iter", "seed")}
+    arguments["passes"] = options["passes"] if options["passes"] == "auto" else int(options["passes"])
+    with interruptible(signal.SIGINT, signal.SIGTERM) as interrupt, ProgressReporter(show=show) as reporter:
+        try:
+            arguments |= fit_arguments(options, model=model, dataset=dataset, n_hidden=options["n_hidden"])
+            arguments["observers"].append(reporter)
+            result = fit(dataset.X, options["n_hidden"], **arguments)
+            preprocessing = {**dataset.preprocessing, "source": dataset.name, "image_shape": dataset.image_shape}
+            save(model, replace(result, preprocessing=preprocessing))
+        except KeyboardInterrupt as error:
+            if interrupt.signal is None:  # nobody pressed Ctrl-C
+                raise BackendError("KeyboardInterrupt was raised in a backend or another library.") from error
+            say("Interrupted.", err=True)
+            click.get_current_context().exit(128 + interrupt.signal)
+    return result, None if interrupt.signal is None else int(interrupt.signal)

@@ -10,7 +10,7 @@
 """
 
 from sparsae.files.atomic import atomic_write, atomic_write_text, sync_folder
-from sparsae.files.checks import check_distinct, check_readable, check_writable, resolve_output
+from sparsae.files.checks import check_distinct, check_readable, check_writable, is_written_through, resolve_output
 from sparsae.files.status import file_kind, stream_number
 
 __all__ = [
@@ -20,6 +20,7 @@ __all__ = [
     "check_readable",
     "check_writable",
     "file_kind",
+    "is_written_through",
     "resolve_output",
     "stream_number",
     "sync_folder",

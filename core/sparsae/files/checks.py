@@ -146,6 +146,11 @@ def resolve_output(path: AnyPath) -> Path:
     return inspect_output(Path(path))[0]
 
 
+def is_written_through(path: AnyPath) -> bool:
+    """Whether an output is a stream of this process or the null device: not a file, of any format."""
+    return stream_number(path) is not None or is_null_device(inspect_output(Path(path))[1])
+
+
 def _identity(path: AnyPath) -> object:
     """Return what is equal for two paths to one file; None for what several may share, such as the null device."""
     try:

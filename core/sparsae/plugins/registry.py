@@ -366,10 +366,12 @@ def _whence(point: EntryPoint) -> str:
 
 
 def _broken(point: EntryPoint, reason: str) -> BackendBrokenError:
-    return BackendBrokenError(
+    error = BackendBrokenError(
         f"Backend {point.name!r} ({_whence(point)}) is broken: {reason}. "
         f"Details: sparsae backends {point.name}; to do without it: SPARSAE_DISABLE={point.name}."
     )
+    error.reason = reason
+    return error
 
 
 def _conflict(name: str, points: list[EntryPoint]) -> BackendConflictError:

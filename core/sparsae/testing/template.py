@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from keyword import iskeyword
 from pathlib import Path
 
 from sparsae.errors import FileAccessError, OutputExistsError, ParameterError
+from sparsae.files import atomic_write_text
 
 PYPROJECT = """\
 [build-system]
@@ -81,7 +83,7 @@ def write(name: str, folder: Path) -> list[Path]:
     name : str
         An identifier in lower case.
     folder : Path
-        Must not exist, or be empty.
+        Made where it does not exist; what else it holds is left alone.
 
     Returns
     -------
@@ -93,22 +95,21 @@ def write(name: str, folder: Path) -> list[Path]:
     ParameterError
         When the name cannot be one.
     OutputExistsError, FileAccessError
-        When the folder has files in it, or cannot be made.
+        When one of the files exists, or the folder cannot be made.
     """
     if not name.isidentifier() or iskeyword(name) or name != name.lower() or not name.isascii() or name[0] == "_":
         raise ParameterError(f"A backend's name must be an identifier in lower case such as 'mine'; given {name!r}.")
     words = {"@NAME@": name, "@DIST@": name.replace("_", "-"), "@CLASS@": name.title().replace("_", "")}
     files = {"pyproject.toml": PYPROJECT, f"sparsae_{name}.py": MODULE, f"test_sparsae_{name}.py": TEST}
+    for file in files:
+        if os.path.lexists(folder / file):
+            raise OutputExistsError(f"{folder / file} exists and would be overwritten; give another folder with --dir.")
     try:
-        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-            raise OutputExistsError(f"{folder} exists and is not an empty folder; give another one with --dir.")
         folder.mkdir(parents=True, exist_ok=True)
-        for file, text in files.items():
-            for word, value in words.items():
-                text = text.replace(word, value)
-            (folder / file).write_text(text)
     except OSError as error:
-        if isinstance(error, OutputExistsError):
-            raise
-        raise FileAccessError(f"{folder} cannot be written: {error.strerror}.") from error
+        raise FileAccessError(f"{folder} cannot be made: {error.strerror}.") from error
+    for file, text in files.items():
+        for word, value in words.items():
+            text = text.replace(word, value)
+        atomic_write_text(folder / file, text)
     return [folder / file for file in files]

@@ -43,7 +43,7 @@ def test_a_fit_goes_on_from_its_checkpoint(data: str, capsys: pytest.CaptureFixt
     assert run(*common, "-o", "b.npz", "--max-iter", 20, "--checkpoint", "c", "--resume") == 0
     assert load("a.npz").parameters.flatten().tobytes() == load("b.npz").parameters.flatten().tobytes()
     assert run(*common, "-o", "d.npz", "--checkpoint", "c") == 2
-    assert "Error: c exists; resume=True (--resume) goes on from it." in capsys.readouterr().err
+    assert "Error: c exists; --resume goes on from it." in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
@@ -130,12 +130,12 @@ def test_a_warm_start_from_a_model_file(data: str) -> None:
         (["--resume"], "--resume and --checkpoint-every need --checkpoint FILE."),
         (["--checkpoint-every", "5"], "--resume and --checkpoint-every need --checkpoint FILE."),
         (["--method", "adma"], "No method named 'adma'; did you mean 'adam'?"),
-        (["--method", "adam", "--memory", "20"], "Method 'adam' has no setting memory; it has batch_rows"),
+        (["--method", "adam", "--memory", "20"], "Method 'adam' has no setting memory; it has --batch-rows"),
         (["--memory", "3"], "memory must lie from 5 to 100; given 3."),
         (["--max-seconds", "0"], "seconds must be positive; given 0.0."),
         (["--plot-every", "0"], "--plot-every must be an integer of at least 1, not 0."),
         (["--checkpoint", "/proc/c"], "No checkpoint can be written to /proc"),
-        (["--log", "/proc/l"], "The log /proc/l cannot be written to"),
+        (["--log", "/proc/l"], "Cannot write /proc/l: No such file"),
         (["--initial", "none.npz"], "There is no model file none.npz."),
     ],
 )

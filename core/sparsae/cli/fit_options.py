@@ -1,19 +1,25 @@
-"""Options of `sparsae train` about the loop: method, stop rules, checkpoints, what is shown while it runs."""
+"""Options of `sparsae train` about the fit: method, stop rules, checkpoints, and what is written while it runs."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-Command = TypeVar("Command", bound=Callable[..., Any])
+if TYPE_CHECKING:
+    from sparsae.data import Dataset
+    from sparsae.training.observers import Progress
+
+Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 FILE = click.Path(path_type=Path)
-SETTINGS = ("memory", "learning_rate", "batch_rows", "held_out")
+METHOD_SETTINGS = ("memory", "learning_rate", "batch_rows", "held_out")
+METHOD_OPTIONS = ("method", *METHOD_SETTINGS, "gradient_tolerance", "max_seconds", "max_evaluations", "initial")
+RUN_OPTIONS = ("checkpoint", "checkpoint_every", "resume", "log", "plot_every")
 
 
-def loop_options(command: Command) -> Command:
+def fit_options(command: Decorated) -> Decorated:
     """Add the options."""
     for option in reversed(
         (
@@ -37,62 +43,64 @@ def loop_options(command: Command) -> Command:
     return command
 
 
-def take_loop(options: dict[str, Any], *, goal: Path, dataset: Any, n_hidden: int) -> dict[str, Any]:
-    """Return the arguments of `sparsae.train` that these options make; they are taken out of `options`.
+def fit_outputs(options: Mapping[str, Any], model: Path) -> dict[str, Path | None]:
+    """Return the files that a fit writes, by the options that ask for them."""
+    from sparsae.training.checkpoint import previous
+
+    checkpoint = options["checkpoint"]
+    return {
+        "--out": model,
+        "--checkpoint": checkpoint,
+        "the checkpoint before": None if checkpoint is None else previous(checkpoint),
+        "--log": options["log"],
+        "--plot-every": None if options["plot_every"] is None else picture_path(model),
+    }
+
+
+def picture_path(model: Path) -> Path:
+    """Return the name of the picture that is redrawn while a fit runs."""
+    return model.with_name(f"{model.stem}-features.png")
+
+
+def fit_arguments(options: Mapping[str, Any], *, model: Path, dataset: Dataset, n_hidden: int) -> dict[str, Any]:
+    """Return the arguments of `sparsae.train` that these options make.
 
     Raises
     ------
     SparsaeError
         When an option cannot be used; nothing has been computed then.
     """
+    from sparsae.cli.model_input import load_model
     from sparsae.errors import ParameterError
     from sparsae.optimize import get_method
     from sparsae.training.checkpoint import Checkpoint
     from sparsae.training.json_log import JsonLog
-    from sparsae.training.model_file import load
     from sparsae.training.stopping import Stop
 
-    taken = {name: options.pop(name) for name in list(options) if name in _NAMES}
-    settings = {name: taken[name] for name in SETTINGS if taken[name] is not None}
+    settings = {name: options[name] for name in METHOD_SETTINGS if options[name] is not None}
     rules = {
-        "gradient": taken["gradient_tolerance"],
-        "seconds": taken["max_seconds"],
-        "evaluations": taken["max_evaluations"],
+        "gradient": options["gradient_tolerance"],
+        "seconds": options["max_seconds"],
+        "evaluations": options["max_evaluations"],
     }
-    path = taken["checkpoint"]
-    if path is None and (taken["resume"] or taken["checkpoint_every"] is not None):
+    checkpoint = options["checkpoint"]
+    if checkpoint is None and (options["resume"] or options["checkpoint_every"] is not None):
         raise ParameterError("--resume and --checkpoint-every need --checkpoint FILE.")
-    observers: list[Any] = [] if taken["log"] is None else [JsonLog(taken["log"])]
-    if taken["plot_every"] is not None:
+    observers: list[Any] = [] if options["log"] is None else [JsonLog(options["log"])]
+    if options["plot_every"] is not None:
         shape = (n_hidden, dataset.X.shape[1])
-        picture = goal.with_name(f"{goal.stem}-features.png")
-        observers.append(LivePicture(picture, taken["plot_every"], shape, dataset.image_shape))
+        observers.append(FeaturePicture(picture_path(model), options["plot_every"], shape, dataset.image_shape))
     return {
-        "method": get_method(taken["method"], **settings),
+        "method": get_method(options["method"], **settings),
         "stop": Stop(**{name: value for name, value in rules.items() if value is not None}),
-        "initial": None if taken["initial"] is None else load(taken["initial"]),
-        "checkpoint": None if path is None else Checkpoint(path, every=taken["checkpoint_every"]),
-        "resume": taken["resume"],
+        "initial": None if options["initial"] is None else load_model(options["initial"]),
+        "checkpoint": None if checkpoint is None else Checkpoint(checkpoint, every=options["checkpoint_every"]),
+        "resume": options["resume"],
         "observers": observers,
     }
 
 
-_NAMES = {
-    *SETTINGS,
-    "method",
-    "gradient_tolerance",
-    "max_seconds",
-    "max_evaluations",
-    "initial",
-    "checkpoint",
-    "checkpoint_every",
-    "resume",
-    "log",
-    "plot_every",
-}
-
-
-class LivePicture:
+class FeaturePicture:
     """An observer that draws the features every few iterations, always into the same file.
 
     Parameters
@@ -100,7 +108,7 @@ class LivePicture:
     path : Path
     every : int
     shape : (int, int)
-        Of W1; an empty picture is drawn at once, so that what is missing is said before training.
+        Of W1; an empty picture is drawn at once, so that a missing library is reported before training.
     image_shape : (int, int) or None
     """
 
@@ -115,7 +123,7 @@ class LivePicture:
         self._draw = plot_features
         self._draw(path, np.zeros(shape), image_shape=self._shape)
 
-    def __call__(self, progress: Any) -> None:
+    def __call__(self, progress: Progress) -> None:
         """Draw when it is due."""
         if progress.iteration % self._every == 0:
             title = f"iteration {progress.iteration}, cost {progress.cost:.6g}"

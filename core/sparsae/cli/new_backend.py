@@ -1,0 +1,37 @@
+"""`sparsae new-backend`."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+
+import click
+
+from sparsae.cli.command import Command
+from sparsae.cli.report import say
+
+
+@click.command(cls=Command, examples=("sparsae new-backend mine", "sparsae new-backend mine --dir ~/projects"))
+@click.argument("name")
+@click.option(
+    "--dir", "parent", type=click.Path(path_type=Path), default=Path(), help="Folder in which sparsae-NAME is made."
+)
+def new_backend(*, name: str, parent: Path) -> None:
+    """Write a new backend called NAME: a distribution that installs and passes the kit as it is."""
+    from sparsae.errors import ParameterError
+    from sparsae.plugins.registry import registry
+    from sparsae.testing.template import write
+
+    if name in registry().names():
+        raise ParameterError(
+            f"A backend named {name!r} is registered already, and of two with one name neither can be chosen; "
+            f"take another name."
+        )
+    folder = parent / f"sparsae-{name}"
+    for path in write(name, folder):
+        say(path)
+    quoted = shlex.quote(str(folder))
+    say()
+    say("Next:")
+    for line in (f"pip install -e {quoted}", f"sparsae check {name} --quick", f"python -m pytest {quoted}"):
+        say(line, indent=2)

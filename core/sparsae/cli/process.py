@@ -1,0 +1,120 @@
+"""The command as a process: every way in which it can end becomes an exit code and at most one line."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Any, TextIO
+
+import click
+
+from sparsae._text import printable
+from sparsae.cli.command import FAILED
+
+BROKEN_PIPE, INTERRUPTED = 141, 130
+
+
+class OutputLostError(Exception):
+    """Standard output cannot be written; not an OSError, which click and rich would take for their own affair."""
+
+    def __init__(self, error: OSError) -> None:
+        super().__init__(error.strerror)
+        self.broken_pipe = error.errno == errno.EPIPE
+
+
+def run(command: click.Command, args: list[str] | None) -> int:
+    """Run the command and return its exit code; what is wrong is said in one line on standard error."""
+    with _guarded_streams():
+        try:
+            code = _call(command, args)
+            if sys.stdout is not None:
+                sys.stdout.flush()  # while a failure can still be reported
+        except OutputLostError as error:  # in silence where the reader went away, as `head` does
+            return BROKEN_PIPE if error.broken_pipe else _complain(f"The output cannot be written: {error}.", FAILED)
+        return code
+
+
+def _call(command: click.Command, args: list[str] | None) -> int:
+    """Call the command; exceptions become exit codes.  A mistake in sparsae itself keeps its traceback."""
+    try:
+        code: Any = command.main(args=args, prog_name="sparsae", standalone_mode=False)
+    except click.exceptions.Abort as error:
+        if isinstance(error.__cause__, EOFError):  # click takes it for the end of an answer typed; none is asked here
+            raise error.__cause__ from None
+        return _complain("Interrupted.", INTERRUPTED, prefix="")
+    except click.ClickException as error:
+        context = getattr(error, "ctx", None)
+        hint = f" (see {context.command_path} --help)" if context is not None else ""
+        return _complain(error.format_message() + hint, error.exit_code)
+    except OSError as error:
+        path = f"{error.filename}: " if error.filename else ""
+        return _complain(f"{path}{error.strerror or error}.", FAILED)
+    except MemoryError as error:
+        return _complain(f"There is not enough memory{f': {error}' if str(error) else ''}.", FAILED)
+    except (SystemExit, KeyboardInterrupt, GeneratorExit) as error:
+        call = f"sys.exit({error.code!r})" if isinstance(error, SystemExit) else type(error).__name__
+        return _complain(f"The command was ended by {call} in a backend or another library.", FAILED)
+    return code if isinstance(code, int) else 0
+
+
+def _complain(message: str, code: int, *, prefix: str = "Error: ") -> int:
+    click.echo(prefix + printable(message), err=True)
+    return code
+
+
+@contextmanager
+def _guarded_streams() -> Iterator[None]:
+    """Within the block, failures of standard output are `OutputLostError`, and those of standard error nothing."""
+    out, err = sys.stdout, sys.stderr
+    if out is not None:
+        sys.stdout = _GuardedStream(out, fails=True)
+    if err is not None:
+        sys.stderr = _GuardedStream(err, fails=False)
+    try:
+        yield
+    finally:
+        sys.stdout, sys.stderr = out, err
+
+
+class _GuardedStream:
+    """A text stream that the null device takes the place of, once it cannot be written.
+
+    Parameters
+    ----------
+    stream : text stream
+    fails : bool
+        Whether the first failure is raised, or what is written is lost without a word.
+    """
+
+    def __init__(self, stream: TextIO, *, fails: bool) -> None:
+        self._stream, self._fails = stream, fails
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        """Write, if possible."""
+        try:
+            return self._stream.write(text)
+        except OSError as error:
+            self._give_up(error)
+        return len(text)
+
+    def flush(self) -> None:
+        """Flush, if possible."""
+        try:
+            self._stream.flush()
+        except OSError as error:
+            self._give_up(error)
+
+    def _give_up(self, error: OSError) -> None:
+        """Discard what is held back, which Python would try to write once more when it ends."""
+        with suppress(OSError, ValueError):
+            null = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(null, self._stream.fileno())
+            os.close(null)
+        if self._fails:
+            raise OutputLostError(error) from error

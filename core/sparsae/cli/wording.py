@@ -1,0 +1,46 @@
+"""Names of the Python interface in messages become the options that the command line has for them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+import click
+
+# What the library calls by one name and the command line by another.
+_EXPRESSIONS = {"initial=result": "--initial MODEL", "sparsae.save(path, result)": "-o FILE"}
+
+
+def in_option_words(message: str, params: Iterable[click.Parameter]) -> str:
+    """Return a message in which arguments of the Python interface are the options of a command.
+
+    ``max_iter=5`` becomes ``--max-iter 5`` and ``resume=True`` becomes ``--resume``.
+    A name that stands alone is replaced where it cannot be a word of the language: where it has an underscore.
+    File names and what stands in quotes are left as they are.
+
+    Parameters
+    ----------
+    message : str
+    params : iterable of click.Parameter
+        Of the command.
+    """
+    options = {param.name: param for param in params if isinstance(param, click.Option) and param.name}
+    for expression, words in _EXPRESSIONS.items():
+        message = message.replace(expression, words)
+    if not options:
+        return message
+    names = "|".join(sorted(map(re.escape, options), key=len, reverse=True))
+    pattern = re.compile(
+        rf"(?<![\w.'\"/-])(?P<name>{names})"  # not a part of a file name, not in quotes
+        rf"(?:(?P<set>=)(?:(?P<true>True\b)|(?=[^\s=]))|(?![\w'\"/=-]|\.\w))"
+    )
+
+    def option_word(found: re.Match[str]) -> str:
+        name = found["name"]
+        option = max(options[name].opts, key=len)
+        if not found["set"]:
+            return option if "_" in name else name
+        return option if found["true"] else f"{option} "
+
+    worded = pattern.sub(option_word, message)
+    return re.sub(r"(--[\w-]+) \(\1\)", r"\1", worded)  # where the message gives both names
