@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 import sparsae
-from sparsae.engine import cpu_balance as spread
+from sparsae.engine import cpu_balance
 from sparsae.engine.cpu_balance import CpuBalancer
 
-pytestmark = pytest.mark.skipif(spread._CURRENT_CPU is None, reason="no sched_getcpu or no affinity on this system")
+pytestmark = pytest.mark.skipif(cpu_balance._CURRENT_CPU is None, reason="no sched_getcpu or no affinity on this system")
 ALLOWED = {0, 1, 2, 3}
 
 
@@ -31,7 +31,7 @@ def system(monkeypatch):
             raise OSError("not allowed")
 
     System.calls = []
-    monkeypatch.setattr(spread, "_CURRENT_CPU", lambda: System.cpu)
+    monkeypatch.setattr(cpu_balance, "_CURRENT_CPU", lambda: System.cpu)
     monkeypatch.setattr(os, "sched_getaffinity", lambda thread: set(System.allowed))
     monkeypatch.setattr(os, "sched_setaffinity", change)
     return System
@@ -41,11 +41,11 @@ def test_a_worker_last_seen_on_my_cpu_is_sent_to_a_free_one_and_given_its_affini
     """Both calls in this order, for that thread alone."""
     workers = CpuBalancer([10, 11, 12])
     system.cpu = 2
-    workers.look(2)
+    workers.update(2)
     system.cpu = 0
-    workers.look(0)
+    workers.update(0)
     assert system.calls == []
-    workers.look(1)
+    workers.update(1)
     assert system.calls == [(10, {1, 3}), (10, ALLOWED)]
 
 
@@ -55,24 +55,24 @@ def test_workers_on_cpus_of_their_own_and_those_that_left_are_let_be(system):
     for _ in range(5):
         for worker in (0, 1):
             system.cpu = worker
-            workers.look(worker)
-    workers.leave(0)
+            workers.update(worker)
+    workers.finish(0)
     for _ in range(5):
         system.cpu = 0
-        workers.look(1)
+        workers.update(1)
     assert system.calls == []
 
 
 def test_a_worker_that_does_not_go_on_is_sent_away_every_second_time(system):
     """It may wait on another CPU than where it was last seen, or not have come yet."""
     workers = CpuBalancer([10, 11])
-    workers.look(0)
+    workers.update(0)
     assert system.calls == []
-    workers.look(0)
+    workers.update(0)
     assert system.calls == [(11, {1, 2, 3}), (11, ALLOWED)]
-    workers.look(0)
+    workers.update(0)
     assert len(system.calls) == 2
-    workers.look(0)
+    workers.update(0)
     assert len(system.calls) == 4
 
 
@@ -80,8 +80,8 @@ def test_affinity_is_given_back_when_narrowing_it_fails(system):
     """And the run goes on."""
     system.fails = True
     workers = CpuBalancer([10, 11])
-    workers.look(0)
-    workers.look(1)
+    workers.update(0)
+    workers.update(1)
     assert system.calls == [(10, {1, 2, 3}), (10, ALLOWED)]
 
 
@@ -91,14 +91,14 @@ def test_a_thread_is_never_moved_by_two_at_once(system, monkeypatch):
     inner = os.sched_setaffinity
 
     def busy(thread, cpus):
-        workers._send_away(0, 3)
+        workers._move_away(0, 3)
         inner(thread, cpus)
 
     monkeypatch.setattr(os, "sched_setaffinity", busy)
-    workers._send_away(0, 0)
+    workers._move_away(0, 0)
     assert system.calls == [(10, {1, 2, 3}), (10, ALLOWED)]
     system.calls.clear()
-    workers._send_away(0, 1)  # and the way is free again
+    workers._move_away(0, 1)  # and the way is free again
     assert system.calls == [(10, {0, 2, 3}), (10, ALLOWED)]
 
 
@@ -108,14 +108,14 @@ def test_nobody_is_moved_where_there_are_fewer_cpus_than_workers(system, allowed
     system.allowed = allowed
     workers = CpuBalancer([10, 11, 12])
     for worker in range(3):
-        workers.look(worker)
+        workers.update(worker)
     assert system.calls == []
 
 
 def test_one_worker_asks_nothing(system, monkeypatch):
     """A run without row workers costs nothing."""
-    monkeypatch.setattr(spread, "_CURRENT_CPU", lambda: pytest.fail("asked"))
-    CpuBalancer([10]).look(0)
+    monkeypatch.setattr(cpu_balance, "_CURRENT_CPU", lambda: pytest.fail("asked"))
+    CpuBalancer([10]).update(0)
 
 
 @pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="needs two CPUs")
@@ -136,7 +136,7 @@ def test_a_thread_that_waits_for_this_cpu_runs_on_another_one(monkeypatch):
         os.sched_setaffinity(0, {mine})
         for cpus in ({mine}, {mine, other}):
             os.sched_setaffinity(thread.native_id, cpus)
-        CpuBalancer([threading.get_native_id(), thread.native_id])._send_away(1, mine)
+        CpuBalancer([threading.get_native_id(), thread.native_id])._move_away(1, mine)
         facts = Path(f"/proc/self/task/{thread.native_id}/stat").read_text(encoding="ascii")
         assert int(facts.rsplit(")", 1)[1].split()[36]) == other
         assert os.sched_getaffinity(thread.native_id) == {mine, other}

@@ -1,10 +1,10 @@
-"""Row workers on CPUs of their own.
+"""Keeps row workers on CPUs of their own.
 
-Linux likes to wake a thread on the CPU of the thread that woke it, and puts such pairs asunder only when its load
-balancer next looks: after a pause, two row workers were seen to take turns on one CPU for 45 ms while the other idled.
-(A virtual CPU that halts looks taken to its guest, so that waking up there is avoided.)
-Whoever runs can tell, since the other then does not go on, and sends it away:
-its affinity is narrowed to the other CPUs, which moves it if it waits to run, and given back at once.
+Linux often wakes a thread on the CPU of the thread that woke it, and separates the two only when its load balancer
+next runs: after a pause, two row workers shared one CPU for 45 ms while the other was idle.
+(A virtual CPU that halts looks busy to its guest, so that the scheduler avoids it.)
+A worker that runs can tell, since the other makes no progress then.  It narrows the affinity of the other thread to
+the other CPUs, which moves a thread that waits to run, and restores it at once.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from contextlib import suppress
 from typing import final
 
 UNSEEN, GONE = -1, -2
-PATIENCE = 2  # how often a worker goes on before it moves another that does not
+PATIENCE = 2  # segments that a worker starts before it moves another that started none meanwhile
 
 
 def _find_current_cpu() -> Callable[[], int] | None:
-    """The system's way to ask which CPU this thread is on; None where that, or affinity, is unknown."""
+    """Return the system's function for the CPU of this thread; None where there is none, or no affinity."""
     if not sys.platform.startswith("linux") or not hasattr(os, "sched_setaffinity"):
         return None
     try:
-        ask = ctypes.PyDLL(None).sched_getcpu  # keeps the GIL: the answer takes less time than handing it over
-        return ask if ask() >= 0 else None
+        current_cpu = ctypes.PyDLL(None).sched_getcpu  # keeps the GIL: the call takes less time than releasing it
+        return current_cpu if current_cpu() >= 0 else None
     except (OSError, AttributeError):
         return None
 
@@ -37,7 +37,7 @@ _CURRENT_CPU = _find_current_cpu()
 
 @final
 class CpuBalancer:
-    """What the workers of one run know of each other.
+    """Where the workers of one run are and how far they have come.
 
     Parameters
     ----------
@@ -48,18 +48,19 @@ class CpuBalancer:
     def __init__(self, threads: list[int]) -> None:
         n = len(threads)
         self._threads = threads
-        self._cpu = [UNSEEN] * n  # where each was last
-        self._done = [0] * n  # how often each went on
-        self._known = [[0] * n for _ in threads]  # what each last knew of the others' `_done`
-        self._waited = [[0] * n for _ in threads]  # how often each went on since another did
+        self._cpu = [UNSEEN] * n  # CPU of each when it last called `update`
+        self._done = [0] * n  # calls of `update` of each
+        self._known = [[0] * n for _ in threads]  # the others' `_done` at the last call of each
+        self._waited = [[0] * n for _ in threads]  # calls of each since another one's last call
         self._moving = threading.Lock()
         self.active = n > 1 and _CURRENT_CPU is not None
 
-    def look(self, worker: int) -> None:
-        """Say that `worker`, the caller, goes on; sends those away that seem to wait for its CPU.
+    def update(self, worker: int) -> None:
+        """Record that `worker`, the caller, starts a segment; moves the workers that seem to wait for its CPU.
 
-        They do when they were last seen here, or did not go on while the caller did twice: a thread that was woken may
-        wait on another CPU than where it was.  For one that runs elsewhere it costs microseconds and changes nothing.
+        They do when they were last on this CPU, or started no segment while the caller started two: a thread that was
+        woken may wait on another CPU than where it was.  For one that runs elsewhere it costs microseconds and
+        changes nothing.
         """
         if not self.active:
             return
@@ -75,16 +76,16 @@ class CpuBalancer:
             known[other] = done
             if cpu == here or waited[other] == PATIENCE:
                 waited[other] = 0
-                self._send_away(other, here)
+                self._move_away(other, here)
 
-    def leave(self, worker: int) -> None:
-        """Say that `worker` has no more to do."""
+    def finish(self, worker: int) -> None:
+        """Record that `worker` has no more to do."""
         self._cpu[worker] = GONE
 
-    def _send_away(self, worker: int, cpu: int) -> None:
-        """Move a thread that waits for this CPU to another that it may use; one that runs elsewhere stays."""
+    def _move_away(self, worker: int, cpu: int) -> None:
+        """Move a thread that waits for this CPU to another one that it may use; one that runs elsewhere stays."""
         if not self._moving.acquire(blocking=False):
-            return  # somebody is at it; two at once could take a narrowed affinity for the thread's own
+            return  # another worker moves one: a second could take the narrowed affinity for the thread's own
         thread = self._threads[worker]
         try:
             with suppress(OSError):  # the thread may have ended, or affinity may be forbidden

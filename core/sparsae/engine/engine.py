@@ -1,67 +1,38 @@
-"""How segments become Sums: passes, workers, storage.  The same fold serves one block and a file larger than memory.
+"""From parameters to `Sums`: passes over blocks, on row workers.
 
-Two passes (data in memory): encode every block and keep a2; the mean activations give the sparsity vector;
+Two passes (data in memory): encode every block and keep its activations; their mean gives the sparsity vector;
 then accumulate.  One pass (files, clusters): accumulate with the q-sums, and apply the sparsity vector afterwards,
-since delta2 is affine in it.
+since delta2 is affine in it.  The same fold serves all data, a file larger than memory, and a mini-batch.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal, final
+from collections.abc import Callable
+from typing import Any, final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from sparsae._text import plural
 from sparsae._types import Array
-from sparsae.engine.kernel_calls import call_kernel, make_kernel
+from sparsae.engine.blocks import BatchBlocks, KeptBlocks, StreamedBlocks
+from sparsae.engine.fold import Blocks, for_each_block, sum_blocks
+from sparsae.engine.kernel_calls import make_kernel, call_kernel
 from sparsae.engine.partition import Partition, TreeSum, tree_sum
 from sparsae.engine.sources import DataSource
-from sparsae.engine.workers import Run, Stopped, WorkerPool
+from sparsae.engine.storage import Storage
+from sparsae.engine.workers import WorkerPool
 from sparsae.errors import ParameterError
-from sparsae.machine.resources import memory_limit
 from sparsae.model import Parameters
 from sparsae.plugins.contract import AnyKernel, Backend, Problem
 from sparsae.plugins.sums import Sums
 
-Passes = Literal["auto", 1, 2]
-SHARE = 4  # prepared copies and kept activations may take one part in this many of the memory limit
-
-
-@final
-@dataclass(frozen=True)
-class Storage:
-    """Whether blocks are kept for the whole fit, and how often an evaluation reads them."""
-
-    kept: bool
-    passes: int
-
-
-def choose_storage(
-    sources: Sequence[DataSource], n_hidden: int, dtype: np.dtype[Any], passes: object, *, share: int | None = None
-) -> Storage:
-    """Keep blocks while they and their activations fit the memory share; then two passes, else one, unless asked.
-
-    Raises
-    ------
-    ParameterError
-        When `passes` is not "auto", 1 or 2.
-    """
-    if passes not in ("auto", 1, 2) or isinstance(passes, bool):
-        raise ParameterError(f'passes must be "auto", 1 or 2; given {passes!r}.')
-    m = sources[0].shape[0]
-    columns = sum(source.shape[1] for source in sources) + n_hidden
-    fits = m * columns * dtype.itemsize <= (memory_limit() // SHARE if share is None else share)
-    kept = fits and not any(source.streamed for source in sources)
-    if passes == "auto":
-        return Storage(kept, 2 if kept else 1)
-    return Storage(kept, 2 if passes == 2 else 1)
+SparsityOf = Callable[[NDArray[np.float64]], NDArray[np.float64]]
 
 
 @final
 class Engine:
-    """Evaluates the sums of one kernel over all rows.
+    """Evaluates the sums of one backend over all rows, or over some of them.
 
     Parameters
     ----------
@@ -69,7 +40,8 @@ class Engine:
         The same object when there is no separate target.
     backend : Backend
     problem : Problem
-    plan : Partition
+    partition : Partition
+        Of all rows.
     storage : Storage
     workers : int
         Row workers; each gets a kernel of its own.
@@ -86,30 +58,28 @@ class Engine:
         *,
         backend: Backend,
         problem: Problem,
-        plan: Partition,
+        partition: Partition,
         storage: Storage,
         workers: int,
     ) -> None:
-        self.plan, self.storage, self.problem = plan, storage, problem
+        self.partition, self.storage, self.problem = partition, storage, problem
         self._x, self._target = x, target
         self._name = backend.name
-        self.kernels: list[AnyKernel] = [make_kernel(backend, problem) for _ in range(min(workers, plan.n_segments))]
+        self.kernels: list[AnyKernel] = [make_kernel(backend, problem) for _ in range(min(workers, partition.n_segments))]
         self._pool = WorkerPool(self.kernels)
-        n, p = problem.n_visible, problem.n_hidden
-        self._tree = TreeSum(n, p, plan.n_segments, with_sparsity=storage.passes == 1)
-        self._hidden = np.zeros((plan.n_segments, p))
-        self._a2: list[Any] = [None] * plan.n_blocks
-        self._blocks: list[Any] | None = None
-        self._checked = x.checked and target.checked
-        self._weights: Any = None
+        self._trees: dict[tuple[int, bool], TreeSum] = {}
+        self._streamed = StreamedBlocks(x, target, partition, problem)
+        self._kept: KeptBlocks | None = None
 
     def close(self) -> None:
         """End the worker threads; the engine can be used again."""
         self._pool.close()
 
-    def evaluate(
-        self, parameters: Parameters, sparsity_of: Callable[[NDArray[np.float64]], NDArray[np.float64]]
-    ) -> Sums:
+    def renew_after_fork(self) -> None:
+        """In the child after a fork: what another thread of the parent may have held is made anew."""
+        self._trees.clear()
+
+    def evaluate(self, parameters: Parameters, sparsity_of: SparsityOf) -> Sums:
         """Return the sums over all rows at `parameters`, sparsity included; valid until the next call.
 
         Parameters
@@ -126,100 +96,78 @@ class Engine:
         BackendError
             When the kernel raised; names the segment.
         """
-        if self._blocks is None:
-            self._x.check_file()
-            self._target.check_file()
-        if self.storage.kept and self._blocks is None:
-            self._prepare_all()
-        self._tree.restart()
-        self._weights = call_kernel(self._name, self.kernels[0], "begin", parameters)
-        m = self.plan.n_samples
-        if self.storage.passes == 2:
-            self._run(self._encode_segment)
-            rho_hat = tree_sum(self._hidden) / m
-            self._sparsity: Array | None = sparsity_of(rho_hat).astype(self.problem.dtype)
-        else:
-            self._sparsity = None
-        self._run(self._accumulate_segment)
-        self._checked = True
-        sums = self._tree.total()
-        call_kernel(self._name, self.kernels[0], "finish", self._weights, sums)
-        if self.storage.passes == 1:
-            s = sparsity_of(sums.hidden / m)
-            sums.W1 += s[:, None] * sums.W1_sparsity
-            sums.b1 += s * sums.b1_sparsity
+        self._x.check_file()
+        self._target.check_file()
+        if self.storage.kept and self._kept is None:
+            self._kept = KeptBlocks(self._streamed, self._pool, self._name)
+        blocks: Blocks = self._streamed if self._kept is None else self._kept
+        sums = self._evaluate(blocks, parameters, sparsity_of, self.storage.passes)
+        self._streamed.checked = True
         if not np.isfinite(sums.squared_error):
-            self._blame_data()
+            self._check_data_again()
         return sums
 
-    def _run(self, task: Callable[[AnyKernel, int, Run], None]) -> None:
-        """Run a task over the segments."""
-        pool = self._pool
+    def evaluate_rows(self, parameters: Parameters, sparsity_of: SparsityOf, rows: NDArray[np.intp]) -> Sums:
+        """Return the sums over a mini-batch, in two passes, as `evaluate` does; the kernels are used again.
 
-        def one(kernel: AnyKernel, segment: int) -> None:
-            assert pool.current is not None
-            task(kernel, segment, pool.current)
+        Parameters
+        ----------
+        rows : ndarray (k,) of int
+            Row numbers in ascending order.
+        """
+        dtype = self.problem.dtype
+        x = self._x.take(rows, dtype)
+        target = x if self._target is self._x else self._target.take(rows, dtype)
+        return self._evaluate(BatchBlocks(x, target, self.problem.block_rows), parameters, sparsity_of, 2)
 
-        pool.run(one, self.plan.n_segments, self._describe)
+    def _evaluate(self, blocks: Blocks, parameters: Parameters, sparsity_of: SparsityOf, passes: int) -> Sums:
+        partition, name, pool = blocks.partition, self._name, self._pool
+        weights = call_kernel(name, self.kernels[0], "begin", parameters)
+        hidden: list[Any] = [None] * partition.n_blocks
+        sparsity: Array | None = None
+        if passes == 2:
+            totals = np.zeros((partition.n_segments, self.problem.n_hidden))
 
-    def _describe(self, segment: int) -> str:
-        start, stop = self.plan.segment_rows(segment)
-        return f"Backend {self._name!r} failed in segment {segment} (rows {start} to {stop - 1})"
+            def encode(kernel: AnyKernel, segment: int, index: int) -> None:
+                hidden[index], total = kernel.encode(weights, blocks.block(kernel, index))
+                totals[segment] += total
 
-    def _encode_segment(self, kernel: AnyKernel, segment: int, run: Run) -> None:
-        """First of two passes over a segment."""
-        total = self._hidden[segment]
-        total.fill(0)
-        for index in self.plan.blocks(segment):
-            if run.stop:
-                raise Stopped
-            self._a2[index], hidden = kernel.encode(self._weights, self._block(kernel, index))
-            total += hidden
+            for_each_block(pool, partition, name, encode)
+            sparsity = self._cast(sparsity_of(tree_sum(totals) / partition.n_samples))
 
-    def _accumulate_segment(self, kernel: AnyKernel, segment: int, run: Run) -> None:
-        """Second of two passes over a segment, or the only one."""
-        sums = self._tree.take()
-        for index in self.plan.blocks(segment):
-            if run.stop:
-                raise Stopped
-            block = self._block(kernel, index)
-            kernel.accumulate(self._weights, block, self._a2[index], self._sparsity, sums)
-        self._tree.give(segment, sums)
+        def accumulate(kernel: AnyKernel, index: int, sums: Sums) -> None:
+            kernel.accumulate(weights, blocks.block(kernel, index), hidden[index], sparsity, sums)
 
-    def _block(self, kernel: AnyKernel, index: int) -> Any:
-        """Return the kept block, or read and prepare it."""
-        if self._blocks is not None:
-            return self._blocks[index]
-        return kernel.prepare(*self._read(index), False)
+        sums = sum_blocks(pool, partition, name, self._tree(partition.n_segments, passes == 1), accumulate)
+        call_kernel(name, self.kernels[0], "finish", weights, sums)
+        if passes == 1:
+            s = sparsity_of(sums.hidden / partition.n_samples)
+            sums.W1 += s[:, None] * sums.W1_sparsity
+            sums.b1 += s * sums.b1_sparsity
+        return sums
 
-    def _read(self, index: int) -> tuple[Array, Array]:
-        """Return x and target of a block; streamed rows are checked when they are read first."""
-        where, dtype = self.plan.rows(index), self.problem.dtype
-        x = self._x.rows(where, dtype)
-        target = x if self._target is self._x else self._target.rows(where, dtype)
-        if not self._checked:
-            unit = self.problem.output == "sigmoid"
-            self._x.check_block(x, where.start, unit_range=unit and target is x)
-            if target is not x:
-                self._target.check_block(target, where.start, unit_range=unit)
-        return x, target
+    def _tree(self, n_segments: int, with_sparsity: bool) -> TreeSum:
+        key = n_segments, with_sparsity
+        if key not in self._trees:
+            n, p = self.problem.n_visible, self.problem.n_hidden
+            self._trees[key] = TreeSum(n, p, n_segments, with_sparsity=with_sparsity)
+        return self._trees[key]
 
-    def _prepare_all(self) -> None:
-        """Prepare every block once, in the workers."""
-        blocks: list[Any] = [None] * self.plan.n_blocks
+    def _cast(self, sparsity: NDArray[np.float64]) -> Array:
+        """Return the sparsity vector in the problem's dtype; one that is infinite in it is the setting's fault."""
+        with np.errstate(over="ignore"):
+            cast: Array = sparsity.astype(self.problem.dtype)
+        bad = int(np.count_nonzero(np.isfinite(sparsity) & ~np.isfinite(cast)))
+        if bad:
+            raise ParameterError(
+                f"The sparsity vector is too large for {self.problem.dtype} in {plural(bad, 'hidden unit')}: "
+                f"up to {np.abs(sparsity).max():.3g}. Use a smaller beta, or dtype=numpy.float64."
+            )
+        return cast
 
-        def prepare_segment(kernel: AnyKernel, segment: int, run: Run) -> None:
-            for index in self.plan.blocks(segment):
-                if run.stop:
-                    raise Stopped
-                blocks[index] = kernel.prepare(*self._read(index), True)
-
-        self._run(prepare_segment)
-        self._blocks = blocks
-
-    def _blame_data(self) -> None:
+    def _check_data_again(self) -> None:
         """Raise `DataError` if values that are not finite came from the data, which was finite before."""
-        if self._blocks is None:
+        if self._kept is None:
             unit = self.problem.output == "sigmoid"
             for source in {self._x, self._target}:
-                source.check(unit_range=unit and source is self._target)
+                source.check(dtype=self.problem.dtype, unit_range=unit and source is self._target)

@@ -1,4 +1,8 @@
-"""The file behind a memory map: whether it is still whole, and which part of it is needed next."""
+"""The file behind a memory map: whether it is still whole, and which part of it is needed next.
+
+A memory map of a file that another process truncates ends this process with SIGBUS when it reads past the new end.
+The checks here make that unlikely, not impossible; `NpyFile` reads without a map.
+"""
 
 from __future__ import annotations
 
@@ -17,14 +21,14 @@ except ImportError:  # not on Windows, which takes no advice on maps either
     getrusage = None  # type: ignore[assignment]
 
 AHEAD_BYTES = 1 << 24  # a file is asked for this far ahead; took a fifth off a cold pass over 768 MB
-CHECK_SECONDS = 0.001  # a look at the file costs 2 us and the GIL: before each block it took 5 % of two workers' time
+CHECK_SECONDS = 0.001  # a check costs 2 us and the GIL: before each block it took 5 % of two workers' time
 
 
 @final
 class MappedFile:
-    """Looks after the file of a `numpy.memmap` while its rows are read.
+    """The file of a `numpy.memmap` whose rows are read.
 
-    Nothing of the map, or of the file, is changed by it: the system is only told what will be needed.
+    Neither the map nor the file is changed: the system is only told what will be needed.
 
     Parameters
     ----------
@@ -51,7 +55,7 @@ class MappedFile:
         self._seen: tuple[int, int] | None = None
 
     def check(self) -> None:
-        """Refuse to touch a file that has vanished or become shorter: reading it would kill the process.
+        """Raise an error for a file that has vanished or become shorter: reading it would end the process.
 
         Raises
         ------
@@ -69,11 +73,11 @@ class MappedFile:
                 f"{self._name}: the file {self._path} shrank from {self._bytes} to {size} bytes while it was used."
             )
 
-    def reached(self, where: slice) -> None:
+    def before_read(self, where: slice) -> None:
         """Before these rows are read: check the file again when that is due, and ask for the rows that follow.
 
-        Two windows are asked for when the first is entered, unless nothing had to be read from the disk since the last
-        one was: rows that the system has in memory already are asked for in vain, for 0.3 ms.
+        Two windows are asked for when the first is entered, unless nothing was read from the disk since the last one:
+        asking for rows that are in memory already costs 0.3 ms.
         """
         if time.monotonic() >= self._due:
             self.check()

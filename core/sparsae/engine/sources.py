@@ -1,21 +1,44 @@
-"""Where rows come from: an array in memory, or rows read block by block from something larger.
+"""Rows of one matrix of data, from memory or from something larger: reading, checking, summarising.
 
-Data is checked once: at the door when it is in memory, on the first pass when it is streamed.
+Data in memory is checked when it is handed in; data that is streamed is checked block by block on the first pass.
 It is never written to and, when streamed, never copied whole.
 """
 
 from __future__ import annotations
 
-from typing import Any, final
+import hashlib
+import threading
+from collections.abc import Iterator
+from typing import Any, NamedTuple, final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sparsae._types import FLOATS, Array
+from sparsae.engine.containers import as_matrix
 from sparsae.engine.memmap import MappedFile
+from sparsae.engine.npy_file import NpyFile
+from sparsae.engine.value_check import ValueCheck
 from sparsae.errors import DataError
 
-CHECK_BYTES = 1 << 22  # checked in pieces of this size, so that no temporary grows with the data
+PIECE_BYTES = 1 << 22  # data is read through in pieces of this size, so that no temporary grows with it
+_READ_ERRORS = (OSError, ValueError, RuntimeError, TypeError, IndexError)
+
+
+@final
+class DataSummary(NamedTuple):
+    """What one pass over all values gives.
+
+    Attributes
+    ----------
+    digest : str
+        SHA-256 of shape, dtype and values, whatever the memory order.
+    variance_sum : float
+        sum |t - mean t|^2 over all rows, the mean being that of each column.
+    """
+
+    digest: str
+    variance_sum: float
 
 
 @final
@@ -25,8 +48,7 @@ class DataSource:
     Parameters
     ----------
     data : array_like (n_samples, n_visible)
-        A NumPy array or what `numpy.asarray` makes one of is used in memory;
-        a `numpy.memmap`, or anything else with shape, dtype and row slicing (HDF5, Zarr), is streamed.
+        As `Objective` takes it; see `as_matrix`.
     name : str
         How messages call it: "X" or "target".
 
@@ -34,7 +56,11 @@ class DataSource:
     ----------
     shape : tuple of int
     dtype : numpy.dtype
-    streamed : bool
+        Of the data.
+    in_memory : bool
+        Whether it is an array in memory; a memory map is, once `load` was called.
+    checked : bool
+        Whether every value has been checked.
 
     Raises
     ------
@@ -44,45 +70,50 @@ class DataSource:
 
     def __init__(self, data: Any, name: str) -> None:
         self.name = name
-        self.streamed = _is_streamed(data)
-        if not self.streamed and not isinstance(data, np.ndarray):
-            if hasattr(data, "toarray"):
-                raise DataError(
-                    f"{name} is a sparse matrix ({type(data).__name__}); "
-                    f"only dense data is supported: pass {name}.toarray()."
-                )
-            try:
-                data = np.asarray(data)
-            except ValueError as error:
-                raise DataError(f"{name} cannot be made an array: {error}") from error
-        self.data = np.asarray(data) if isinstance(data, np.memmap) else data  # a memmap's slices take 1 us longer
-        self.dtype = np.dtype(data.dtype)
-        self.shape: tuple[int, ...] = tuple(data.shape)
+        matrix = as_matrix(data, name)
+        self.dtype = np.dtype(matrix.dtype)
+        self.shape: tuple[int, ...] = tuple(matrix.shape)
         self.checked = False
-        if self.dtype.kind not in "fiub":
-            raise DataError(
-                f"{name} has dtype {self.dtype}; expected real numbers. "
-                f"Convert it first, for example with numpy.asarray({name}, dtype=float)."
-            )
-        if len(self.shape) != 2:
-            raise DataError(
-                f"{name} has shape {self.shape}; expected a matrix (n_samples, n_visible), one sample a row."
-                + (f" For one sample use {name}.reshape(1, -1)." if len(self.shape) == 1 else "")
-            )
-        if 0 in self.shape:
-            raise DataError(
-                f"{name} is empty: its shape is {self.shape}; at least one sample and one input are needed."
-            )
-        named = isinstance(data, np.memmap) and data.filename is not None
-        self._file = MappedFile(data, name) if named else None
+        mapped = isinstance(matrix, np.memmap)
+        self._map = MappedFile(matrix, name) if mapped and matrix.filename is not None else None
+        self._file = matrix if isinstance(matrix, NpyFile) else None
+        self._data = np.asarray(matrix) if mapped else matrix  # a slice of a memmap object takes 1 us longer
+        self.in_memory = isinstance(matrix, np.ndarray) and not mapped
+        self._scratch = threading.local()
+        self._summary: DataSummary | None = None
 
-    def rows(self, where: slice, dtype: np.dtype[Any]) -> Array:
-        """Return those rows in that dtype: a view where possible."""
+    def load(self) -> None:
+        """Have all rows in memory from now on; an array, and a memory map, are used as they are."""
+        if not isinstance(self._data, np.ndarray):
+            try:
+                data = np.empty(self.shape, self.dtype)
+            except MemoryError as error:
+                raise DataError(f"{self.name}: {self.shape} values of {self.dtype} do not fit into memory.") from error
+            for start, rows in self.pieces():
+                data[start : start + len(rows)] = rows
+            self._data, self._file = data, None
+        self.in_memory = True
+
+    def rows(self, where: slice, dtype: np.dtype[Any], *, scratch: bool = False) -> Array:
+        """Return those rows in that dtype, C-contiguous and aligned: a view where possible.
+
+        With `scratch` they may be overwritten by the next call with `scratch` in the same thread.
+
+        Raises
+        ------
+        DataError
+            When they cannot be read, or the data changed its shape.
+        """
+        if self._map is not None:
+            self._map.before_read(where)
         if self._file is not None:
-            self._file.reached(where)
+            return self._file_rows(self._file, where, dtype, scratch=scratch)
         try:
-            rows = np.asarray(self.data[where], dtype=dtype)
-        except (OSError, ValueError, RuntimeError) as error:
+            with np.errstate(over="ignore"):  # found by the check of the values
+                rows = np.asarray(self._data[where], dtype=dtype)
+        except DataError:
+            raise
+        except _READ_ERRORS as error:
             raise DataError(f"{self.name}: rows {where.start} to {where.stop} cannot be read: {error}") from error
         expected = (where.stop - where.start, self.shape[1])
         if rows.shape != expected:
@@ -90,82 +121,109 @@ class DataSource:
                 f"{self.name} changed while it was read: rows {where.start} to {where.stop} came with shape "
                 f"{rows.shape} instead of {expected}."
             )
+        flags = rows.flags
+        return rows if flags.c_contiguous and flags.aligned else np.array(rows, order="C")
+
+    def _file_rows(self, file: NpyFile, where: slice, dtype: np.dtype[Any], *, scratch: bool) -> Array:
+        shape = (where.stop - where.start, self.shape[1])
+        raw = self._buffer(shape, self.dtype) if scratch or dtype != self.dtype else np.empty(shape, self.dtype)
+        file.will_need(where.start, where.stop)
+        file.read_into(where.start, where.stop, raw)
+        if dtype == self.dtype:
+            return raw
+        rows = self._buffer(shape, dtype) if scratch else np.empty(shape, dtype)
+        with np.errstate(over="ignore"):
+            np.copyto(rows, raw, casting="unsafe")
         return rows
+
+    def _buffer(self, shape: tuple[int, int], dtype: np.dtype[Any]) -> NDArray[Any]:
+        """Return this thread's buffer of that dtype, cut to the shape."""
+        buffer = getattr(self._scratch, dtype.str, None)
+        if buffer is None or len(buffer) < shape[0]:
+            buffer = np.empty(shape, dtype)
+            setattr(self._scratch, dtype.str, buffer)
+        part: NDArray[Any] = buffer[: shape[0]]
+        return part
 
     def take(self, which: NDArray[np.intp], dtype: np.dtype[Any]) -> Array:
         """Return those rows, given in ascending order, in that dtype: a copy."""
         self.check_file()
         try:
-            return np.asarray(self.data[which], dtype=dtype)
-        except (OSError, ValueError, RuntimeError, TypeError, IndexError) as error:
+            with np.errstate(over="ignore"):
+                return np.asarray(self._data[which], dtype=dtype, order="C")
+        except DataError:
+            raise
+        except _READ_ERRORS as error:
             raise DataError(f"{self.name}: {len(which)} chosen rows cannot be read: {error}") from error
 
     def check_file(self) -> None:
         """Raise `DataError` when the rows are those of a mapped file and it has vanished or become shorter."""
-        if self._file is not None:
-            self._file.check()
+        if self._map is not None:
+            self._map.check()
 
-    def check(self, *, unit_range: bool) -> None:
-        """Check that every value is finite and, for a sigmoid output, within [0, 1].
+    def pieces(self, dtype: np.dtype[Any] | None = None) -> Iterator[tuple[int, NDArray[Any]]]:
+        """Read all rows in order: the first row of each piece, and its rows, valid until the next piece."""
+        m, n = self.shape
+        step = max(1, PIECE_BYTES // (8 * n))
+        for start in range(0, m, step):
+            yield start, self.rows(slice(start, min(start + step, m)), dtype or self.dtype, scratch=True)
+
+    def check(self, *, dtype: np.dtype[Any], unit_range: bool) -> None:
+        """Check all values: finite, also in the dtype that they are computed in, and for a sigmoid within [0, 1].
 
         Raises
         ------
         DataError
             With the number of bad values and the first position, or the range found.
         """
-        if self.dtype.kind == "b":
-            return
-        step = max(1, CHECK_BYTES // (self.shape[1] * 8))
-        pieces = (slice(i, min(i + step, self.shape[0])) for i in range(0, self.shape[0], step))
-        bad, first = 0, None
-        low, high = np.inf, -np.inf
-        for where in pieces:
-            piece = self.rows(where, self.dtype)
-            least, most = piece.min(), piece.max()
-            if not (np.isfinite(least) and np.isfinite(most)):  # min and max carry NaN
-                wrong = ~np.isfinite(piece)
-                bad += int(np.count_nonzero(wrong))
-                row, column = np.argwhere(wrong)[0]
-                first = first or (int(row) + where.start, int(column), piece[row, column])
-            low, high = min(low, float(least)), max(high, float(most))
-        if first is not None:
-            row, column, value = first
-            raise DataError(
-                f"{self.name} contains {bad} {'values that are' if bad > 1 else 'value that is'} not finite; "
-                f"the first is {value} in row {row}, column {column} (counted from 0). "
-                f"Remove or fill them before training."
-            )
-        if unit_range:
-            self.check_range(low, high)
+        values = ValueCheck(self.name, self.dtype, dtype, unit_range=unit_range)
+        for start, rows in self.pieces():
+            values.add(rows, start)
+        values.finish()
         self.checked = True
 
-    def check_block(self, rows: Array, start: int, *, unit_range: bool) -> None:
-        """Check the rows of one block on the first pass over streamed data."""
+    def check_block(self, rows: Array, where: slice, *, unit_range: bool) -> None:
+        """Check the rows of one block, in the dtype that they are computed in, on the first pass over streamed data."""
         low, high = float(rows.min()), float(rows.max())
-        if not (np.isfinite(low) and np.isfinite(high)):
-            row, column = (int(i) for i in np.argwhere(~np.isfinite(rows))[0])
-            raise DataError(
-                f"{self.name} contains values that are not finite; "
-                f"the first found is {rows[row, column]} in row {row + start}, column {column} (counted from 0). "
-                f"Remove or fill them before training."
-            )
-        if unit_range:
-            self.check_range(low, high)
+        values = ValueCheck(self.name, self.dtype, rows.dtype, unit_range=unit_range)
+        if np.isfinite(low) and np.isfinite(high) and values.in_range(low, high):
+            return
+        values.add(self.rows(where, self.dtype), where.start)
+        values.finish()
 
-    def check_range(self, low: float, high: float) -> None:
-        """Raise `DataError` unless the range lies in what a sigmoid output can reproduce."""
-        if low < 0 or high > 1:
-            raise DataError(
-                f"{self.name} has values from {low:.6g} to {high:.6g}; a sigmoid output reproduces values in [0, 1]. "
-                f'Scale the data, for example (X - X.min()) / (X.max() - X.min()), or use output="linear" '
-                f"(at the command line: --scale, or --output linear)."
-            )
+    def summary(self) -> DataSummary:
+        """Read the data through once, the first time, for its digest and its variance.
+
+        Source of the variance: Chan, Golub, LeVeque (1979), pairwise update of sums of squares.
+        """
+        if self._summary is None:
+            sha = hashlib.sha256(f"{self.shape} {self.dtype.str}".encode())
+            count, mean, squares = 0, np.zeros(self.shape[1]), np.zeros(self.shape[1])
+            for _, rows in self.pieces():
+                sha.update(rows.data)
+                piece = rows.astype(np.float64)
+                k = len(piece)
+                center = piece.mean(axis=0)
+                shift = center - mean
+                piece -= center
+                squares += np.square(piece, out=piece).sum(axis=0) + np.square(shift) * (count * k / (count + k))
+                mean += shift * (k / (count + k))
+                count += k
+            self._summary = DataSummary(sha.hexdigest(), float(squares.sum()))
+        return self._summary
+
+
+def data_digest(x: DataSource, target: DataSource) -> str:
+    """SHA-256 of the data: that of x, or that of both digests where there is a separate target."""
+    if target is x:
+        return x.summary().digest
+    return hashlib.sha256(f"{x.summary().digest} {target.summary().digest}".encode()).hexdigest()
 
 
 def common_dtype(source: DataSource, dtype: Any) -> np.dtype[Any]:
-    """Return the dtype to compute in: the one asked for, else the data's own float32 or float64, else float64."""
+    """Return the dtype to compute in: the one asked for, else float32 for float32 and float16 data, else float64."""
     if dtype is None:
-        dtype = source.dtype if source.dtype in FLOATS else np.float64
+        dtype = np.float32 if source.dtype.kind == "f" and source.dtype.itemsize <= 4 else np.float64
     try:
         wanted: np.dtype[Any] = np.dtype(dtype)
     except TypeError as error:
@@ -175,12 +233,8 @@ def common_dtype(source: DataSource, dtype: Any) -> np.dtype[Any]:
     return wanted
 
 
-def _is_streamed(data: Any) -> bool:
-    """Whether rows should be read block by block."""
-    if isinstance(data, np.memmap):
-        return True
-    if isinstance(data, np.ndarray) or not all(hasattr(data, a) for a in ("shape", "dtype", "__getitem__")):
-        return False
-    if hasattr(data, "toarray"):  # a SciPy sparse matrix
-        return False
-    return isinstance(data.dtype, np.dtype)
+def dtype_note(source: DataSource, dtype: np.dtype[Any]) -> tuple[str, ...]:
+    """Say in a receipt that half precision was computed in another dtype."""
+    if source.dtype.kind == "f" and source.dtype.itemsize == 2:
+        return (f"{source.name} is float16; it is computed in {dtype}.",)
+    return ()

@@ -1,4 +1,4 @@
-"""A few statements that Ctrl-C does not cut in two: SIGINT and SIGTERM are delivered when they are done."""
+"""A few statements that Ctrl-C does not cut in two: what a signal handler raises is held back until they are done."""
 
 from __future__ import annotations
 
@@ -13,19 +13,27 @@ _SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM") if hasa
 
 @final
 class DeferredSignals:
-    """Context manager: signals with a Python handler are noted inside the block and delivered after it.
+    """Context manager: handlers of signals run at once, and what they raise is raised at the end of the block.
 
     For changes of global state that must be whole or not there at all: thread limits, worker threads.
     Python runs its handlers in the main thread, between two instructions; in other threads there is nothing to defer.
-    Keep the block short: nobody can interrupt it.
+    Keep the block short, or look at `pending`: nobody can interrupt it.
+
+    Attributes
+    ----------
+    pending : BaseException or None
+        What will be raised: the last exception of a handler, usually a KeyboardInterrupt.
     """
 
     def __init__(self) -> None:
         self._handlers: dict[int, Callable[[int, FrameType | None], Any]] = {}
-        self._noted: list[tuple[int, FrameType | None]] = []
+        self.pending: BaseException | None = None
 
-    def _note(self, number: int, frame: FrameType | None) -> None:
-        self._noted.append((number, frame))
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        try:
+            self._handlers[number](number, frame)
+        except BaseException as error:  # noqa: BLE001 (raised at the end of the block)
+            self.pending = error
 
     def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():
@@ -33,12 +41,13 @@ class DeferredSignals:
                 handler = signal.getsignal(number)
                 if callable(handler):  # SIG_DFL, SIG_IGN and handlers in C raise nothing in Python
                     self._handlers[number] = handler
-                    signal.signal(number, self._note)
+                    signal.signal(number, self._handle)
         return self
 
     def __exit__(self, *_: object) -> None:
         for number, handler in self._handlers.items():
-            signal.signal(number, handler)
-        noted, self._noted = self._noted, []
-        for number, frame in noted:
-            self._handlers[number](number, frame)
+            if signal.getsignal(number) == self._handle:  # else the block has set one that is to stay
+                signal.signal(number, handler)
+        pending, self.pending = self.pending, None
+        if pending is not None:
+            raise pending

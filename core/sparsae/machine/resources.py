@@ -54,6 +54,11 @@ def memory_limit() -> int:
     return max(total, 1)
 
 
+def gibibytes(count: int) -> str:
+    """Return a number of bytes in GiB, or in MiB where it is less than one."""
+    return f"{count / 2**30:,.1f} GiB" if count >= 2**30 else f"{count / 2**20:,.1f} MiB"
+
+
 @cache
 def l2_bytes() -> int:
     """Size of the second-level cache of one core; 1 MiB where the system does not tell."""

@@ -1,0 +1,130 @@
+"""What a user hands in as data, made an array or something that gives rows; what hides values is refused.
+
+A list, a frame or a masked array becomes a NumPy array.  What has shape, dtype and row slicing (a NumPy array, a memory
+map, `NpyFile`, HDF5, Zarr) stays what it is.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from sparsae._text import plural, printable
+from sparsae.engine.npy_file import NpyFile
+from sparsae.errors import DataError
+
+LISTED = 5  # column names in a message, at most
+
+
+def as_matrix(data: Any, name: str) -> Any:
+    """Return an array, or an object with shape, dtype and row slicing: a non-empty matrix of real numbers.
+
+    Parameters
+    ----------
+    data : array_like
+    name : str
+        How messages call it: "X" or "target".
+
+    Raises
+    ------
+    DataError
+        Says what it is and what to do.
+    """
+    if isinstance(data, np.ma.MaskedArray):
+        data = _without_mask(data, name)
+    elif hasattr(data, "toarray"):
+        raise DataError(
+            f"{name} is a sparse matrix ({type(data).__name__}); only dense data is supported: pass {name}.toarray()."
+        )
+    elif hasattr(data, "isna") and hasattr(data, "dtypes") and hasattr(data, "to_numpy"):
+        data = _frame_values(data, name)
+    elif not _gives_rows(data):
+        try:
+            data = np.asarray(data)
+        except (ValueError, TypeError, OverflowError) as error:
+            raise DataError(f"{name} cannot be made an array: {error}") from error
+    _check_matrix(data, name)
+    return data
+
+
+def _gives_rows(data: Any) -> bool:
+    """Whether it has what is needed to read its rows block by block."""
+    if isinstance(data, (np.ndarray, NpyFile)):
+        return True
+    return all(hasattr(data, a) for a in ("shape", "dtype", "__getitem__")) and isinstance(data.dtype, np.dtype)
+
+
+def _without_mask(data: Any, name: str) -> Any:
+    """Return the values of a masked array in which nothing is masked."""
+    masked = int(np.ma.count_masked(data))
+    if masked:
+        raise DataError(
+            f"{name} is a masked array with {plural(masked, 'masked value')} of {data.size:,}; a mask is not supported. "
+            f"Fill them, for example {name}.filled({name}.mean()), or drop the rows: numpy.ma.compress_rows({name})."
+        )
+    return np.ma.getdata(data)
+
+
+def _frame_values(frame: Any, name: str) -> Any:
+    """Return the values of a frame or series whose columns are numbers without missing ones."""
+    columns = [(None, frame)] if not hasattr(frame, "columns") else [(c, frame[c]) for c in frame.columns]
+    if len({label for label, _ in columns}) != len(columns):  # a label that occurs twice gives a frame
+        columns = [(label, frame.iloc[:, i]) for i, label in enumerate(frame.columns)]
+    text, missing, dtypes = [], [], []
+    for label, column in columns:
+        dtype = getattr(column.dtype, "numpy_dtype", column.dtype)  # what a nullable or Arrow dtype holds
+        if not isinstance(dtype, np.dtype) or dtype.kind not in "fiub":
+            text.append(f"{printable(label)} ({column.dtype})")
+        elif dtype is not column.dtype and (count := int(column.isna().sum())):
+            missing.append(f"{count:,} in {printable(label)}")
+        dtypes.append(dtype)
+    if text:
+        raise DataError(
+            f"{name} has {plural(len(text), 'column')} that {'is' if len(text) == 1 else 'are'} not of numbers: "
+            f"{_listed(text)}. Drop or convert them, for example with pandas.to_numeric."
+        )
+    if missing:
+        raise DataError(
+            f"{name} has missing values (NA): {_listed(missing)}. "
+            f"Fill or drop them, for example {name}.fillna({name}.mean()) or {name}.dropna()."
+        )
+    if not dtypes:
+        return np.empty(frame.shape)
+    return frame.to_numpy(dtype=np.result_type(*dtypes))
+
+
+def _listed(words: list[str]) -> str:
+    """Return the first words, and how many more there are."""
+    rest = len(words) - LISTED
+    return ", ".join(words[:LISTED]) + (f" and {rest:,} more" if rest > 0 else "")
+
+
+def _check_matrix(data: Any, name: str) -> None:
+    """Raise `DataError` unless it is a non-empty matrix of real numbers."""
+    dtype, shape = np.dtype(data.dtype), tuple(data.shape)
+    if dtype.kind == "O":
+        raise DataError(f"{name} has dtype object{_first_object(data)}. {_ADVICE.format(name=name)}")
+    if dtype.kind not in "fiub":
+        raise DataError(f"{name} has dtype {dtype}; expected real numbers. {_ADVICE.format(name=name)}")
+    if len(shape) != 2:
+        raise DataError(
+            f"{name} has shape {shape}; expected a matrix (n_samples, n_visible), one sample a row."
+            + (f" For one sample use {name}.reshape(1, -1)." if len(shape) == 1 else "")
+        )
+    if 0 in shape:
+        raise DataError(f"{name} is empty: its shape is {shape}; at least one sample and one input are needed.")
+
+
+_ADVICE = "Convert it first, for example with numpy.asarray({name}, dtype=float)."
+
+
+def _first_object(data: Any) -> str:
+    """Say which value of an object array is not a number, and where."""
+    if not isinstance(data, np.ndarray):
+        return "; expected real numbers"
+    for place, value in np.ndenumerate(data):
+        if value is None or not isinstance(value, (int, float, np.number, np.bool_)):
+            where = ", ".join(f"{axis} {i}" for axis, i in zip(("row", "column"), place, strict=False))
+            return f": it holds {printable(repr(value))[:40]} in {where} (counted from 0), which is not a number"
+    return " although it holds numbers alone"

@@ -1,0 +1,84 @@
+"""Whether the values of the data can be used: finite in the dtype computed in, and in [0, 1] for a sigmoid output."""
+
+from __future__ import annotations
+
+from typing import Any, final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sparsae._text import plural
+from sparsae.errors import DataError
+
+ULPS = 8  # units in the last place that a value may lie outside [0, 1]: what scaling to that range leaves
+
+
+@final
+class ValueCheck:
+    """Minimum, maximum and the values that are not finite, piece by piece.
+
+    Parameters
+    ----------
+    name : str
+        How messages call the data.
+    dtype : numpy.dtype
+        Of the data.
+    computed : numpy.dtype
+        Of the computation; finite values may be infinite in it.
+    unit_range : bool
+        Whether values must lie in [0, 1], within `ULPS` units in the last place at 1 of the coarser of both dtypes.
+    """
+
+    def __init__(self, name: str, dtype: np.dtype[Any], computed: np.dtype[Any], *, unit_range: bool) -> None:
+        self._name, self._computed, self._unit_range = name, computed, unit_range
+        eps = max(float(np.finfo(kind).eps) for kind in (dtype, computed) if kind.kind == "f")
+        self._slack = ULPS * eps
+        self._largest = np.finfo(computed).max
+        self._low: Any = np.inf
+        self._high: Any = -np.inf
+        self._bad = 0
+        self._first: tuple[int, int, Any] | None = None
+
+    def in_range(self, low: Any, high: Any) -> bool:
+        """Whether values from `low` to `high` can be used."""
+        return not self._unit_range or (low >= -self._slack and high <= 1 + self._slack)
+
+    def add(self, rows: NDArray[Any], start: int) -> None:
+        """Take in the rows that begin with number `start`, in the data's dtype."""
+        low, high = rows.min(), rows.max()
+        if not (low >= -self._largest and high <= self._largest):  # NaN compares false
+            bad = ~(np.abs(rows) <= self._largest)
+            self._bad += int(np.count_nonzero(bad))
+            if self._first is None:
+                row, column = (int(i) for i in np.argwhere(bad)[0])
+                self._first = row + start, column, rows[row, column]
+        self._low, self._high = min(self._low, low), max(self._high, high)
+
+    def finish(self) -> None:
+        """Raise `DataError` when a value cannot be used."""
+        if self._first is not None:
+            row, column, value = self._first
+            where = f"row {row}, column {column} (counted from 0)"
+            if np.isfinite(value):
+                raise DataError(
+                    f"{self._name} has {plural(self._bad, 'value')} too large for {self._computed}, in which it is "
+                    f"computed (at most {float(self._largest):.3g}); the first is {value} in {where}. "
+                    f"Scale the data" + (", or use dtype=numpy.float64." if self._computed.itemsize < 8 else ".")
+                )
+            raise DataError(
+                f"{self._name} contains {self._bad:,} {'values that are' if self._bad > 1 else 'value that is'} "
+                f"not finite; the first is {value} in {where}. Remove or fill them before training."
+            )
+        if not self.in_range(self._low, self._high):
+            raise DataError(
+                f"{self._name} has values from {_digits(self._low)} to {_digits(self._high)}; a sigmoid output "
+                f"reproduces values in [0, 1] (within {self._slack:.2g}). Scale the data, for example "
+                f'(X - X.min()) / (X.max() - X.min()), or use output="linear" '
+                f"(at the command line: --scale, or --output linear)."
+            )
+
+
+def _digits(value: Any) -> str:
+    """Return a number with six digits, or with as many as it takes to tell it from others of its dtype."""
+    short = f"{float(value):.6g}"
+    return short if float(short) == value else str(value)
