@@ -5,7 +5,7 @@ import pytest
 
 import sparsae
 from sparsae import Backend, DataError, Parameters, SimpleKernel
-from sparsae.backpropagation import _pieces
+from sparsae.backpropagation import _calls
 
 
 def activations(m, n, p, dtype=np.float64):
@@ -112,9 +112,9 @@ def test_long_arrays_give_the_same_bits_with_any_number_of_workers():
                 assert all(np.array_equal(a, b) for a, b in zip(one, other, strict=True)), (name, dtype)
 
 
-def test_pieces_are_few_for_few_rows_and_divide_among_workers():
+def test_calls_are_few_for_few_rows_and_divide_among_workers():
     """A call costs what some hundred rows do."""
-    assert [_pieces(m) for m in (1, 2999, 3000, 4500, 6000, 10_000, 17_999, 18_000, 10**7)] == [
+    assert [_calls(m) for m in (1, 2999, 3000, 4500, 6000, 10_000, 17_999, 18_000, 10**7)] == [
         1,
         1,
         2,

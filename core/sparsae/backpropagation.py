@@ -1,17 +1,21 @@
-"""`backprop`: a backend's kernel on given activations, as in the question that started this project."""
+"""`backprop`: the gradient sums of a backend's kernel from given activations."""
 
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from sparsae._types import Array, Output
+from sparsae.engine.containers import without_mask
+from sparsae.engine.fold import sum_blocks
 from sparsae.engine.kernel_calls import make_kernel
 from sparsae.engine.partition import SEGMENTS, Partition, TreeSum
-from sparsae.engine.setup import hold, resolve_problem
+from sparsae.engine.setup import limit_all_threads, resolve_problem
 from sparsae.engine.sources import DataSource, common_dtype
 from sparsae.engine.workers import WorkerPool
 from sparsae.errors import BackendDeclinedError, DataError, ParameterError
@@ -19,9 +23,10 @@ from sparsae.model import Parameters, check_output
 from sparsae.plugins.contract import AnyKernel, Backend, Problem
 from sparsae.plugins.kernel import check_gradient_sums
 from sparsae.plugins.selection import AUTO, requested_backend, select
+from sparsae.plugins.sums import Sums
 
-LEAST_PIECE = 1500  # rows that make a call worth its 20 microseconds
-_LOCAL = threading.local()  # the kernels of the last call in this thread: making them costs more than small calls do
+LEAST_ROWS = 1500  # of a call, whose fixed cost is 20 microseconds
+_LOCAL = threading.local()  # kernels of the last call in this thread: making them costs more than a small call
 
 
 def backprop(
@@ -75,15 +80,38 @@ def backprop(
 
     Notes
     -----
-    Computed in the dtype of `a1`, float32 or float64, else float64.  Values are not checked: NaN in gives NaN out.
+    Computed in float32 where `a1` is float32 or float16, else in float64.
+    Values are not checked: NaN in gives NaN out.
     """
-    check_output(output)
-    source = DataSource(np.asarray(a1), "a1")
+    arrays = _checked_arrays(a1, a2, a3, W2, sparsity, target, check_output(output))
+    (m, n), p, dtype = arrays["a1"].shape, arrays["sparsity"].size, arrays["a1"].dtype
+    if requested_backend(backend)[1] == AUTO:
+        raise ParameterError("auto times whole evaluations; for backprop name a backend, such as 'fused'.")
+    chosen = select(backend).backend
+    draft = Problem(n_visible=n, n_hidden=p, dtype=dtype, output=output)
+    granted, problem = resolve_problem(chosen, draft, n_samples=m, threads=threads, block_rows=None)
+    workers = min(granted.workers, -(-m // problem.block_rows))
+    with limit_all_threads(chosen, granted), _kept_kernels(chosen, problem, workers) as kernels:
+        if not kernels[0].has_backprop:
+            raise BackendDeclinedError(
+                f"Backend {chosen.name!r} computes whole evaluations only: its kernel defines no backprop. "
+                f"Name another backend, such as 'numpy', or define backprop in {type(kernels[0]).__name__}."
+            )
+        rows = problem.block_rows
+        if all(kernel.splits_rows for kernel in kernels):
+            rows = max(rows, -(-m // _calls(m)))
+        return _sum_rows(chosen.name, kernels, Partition(m, rows), arrays)
+
+
+def _checked_arrays(a1: Any, a2: Any, a3: Any, W2: Any, sparsity: Any, target: Any, output: Output) -> dict[str, Array]:
+    """Return the arrays by name, in the dtype of a1 if that is float32 or float64, else float64."""
+    source = DataSource(a1, "a1")
     dtype = common_dtype(source, None)
-    given = {"a1": a1, "a2": a2, "a3": a3, "W2": W2, "sparsity": sparsity}
+    given = {"a2": a2, "a3": a3, "W2": W2, "sparsity": sparsity}
     if target is not None and target is not a1:
         given["target"] = target
-    arrays = {name: _as_float(name, value, dtype) for name, value in given.items()}
+    arrays = {"a1": source.values(dtype)}
+    arrays |= {name: _as_float(name, value, dtype) for name, value in given.items()}
     arrays.setdefault("target", arrays["a1"])
     (m, n), p = arrays["a1"].shape, arrays["sparsity"].size
     expected = {"a1": (m, n), "a2": (m, p), "a3": (m, n), "W2": (n, p), "sparsity": (p,), "target": (m, n)}
@@ -93,76 +121,58 @@ def backprop(
             f"Shapes do not fit together: given {shapes}; expected a1, a3 and target (n_samples, n_visible), "
             f"a2 (n_samples, n_hidden), W2 (n_visible, n_hidden), sparsity (n_hidden,)."
         )
-
-    if requested_backend(backend)[1] == AUTO:
-        raise ParameterError("auto times whole evaluations; for backprop name a backend, such as 'fused'.")
-    chosen = select(backend).backend
-    draft = Problem(n_visible=n, n_hidden=p, dtype=dtype, output=output)
-    share, problem = resolve_problem(chosen, draft, n_samples=m, threads=threads, block_rows=None)
-    kernels = _kernels(chosen, problem, min(share.workers, -(-m // problem.block_rows)))
-    if not kernels[0].has_backprop:
-        raise BackendDeclinedError(
-            f"Backend {chosen.name!r} computes whole evaluations only: its kernel defines no backprop. "
-            f"Name another backend, such as 'numpy', or define backprop in {type(kernels[0]).__name__}."
-        )
-    rows = problem.block_rows
-    if all(kernel.splits_rows for kernel in kernels):
-        rows = max(rows, -(-m // _pieces(m)))
-    plan = Partition(m, rows)
-    with hold(chosen, share):
-        return _fold(chosen, kernels, plan, arrays)
+    return arrays
 
 
-def _fold(backend: Backend, kernels: list[AnyKernel], plan: Partition, arrays: dict[str, Array]) -> Parameters:
+def _sum_rows(backend: str, kernels: list[AnyKernel], partition: Partition, arrays: dict[str, Array]) -> Parameters:
     """Add the sums of all blocks in the engine's order, so that workers change no bit."""
     n, p = arrays["W2"].shape
-    tree = TreeSum(n, p, plan.n_segments, with_sparsity=False)
     a1, a2, a3, W2, sparsity = (arrays[name] for name in ("a1", "a2", "a3", "W2", "sparsity"))
     target = arrays["target"]
 
-    def segment_sums(kernel: AnyKernel, segment: int) -> None:
-        sums = tree.take()
-        for index in plan.blocks(segment):
-            r = plan.rows(index)
-            x = a1[r]
-            part = kernel.backprop(x, a2[r], a3[r], W2, sparsity, x if target is a1 else target[r])
-            part = check_gradient_sums(kernel, part)
-            for view, addend in zip((sums.W1, sums.b1, sums.W2, sums.b2), part, strict=True):
-                view += addend
-        tree.give(segment, sums)
-
-    def describe(segment: int) -> str:
-        start, stop = plan.segment_rows(segment)
-        return f"Backend {backend.name!r} failed on rows {start} to {stop - 1}"
+    def add(kernel: AnyKernel, index: int, sums: Sums) -> None:
+        r = partition.rows(index)
+        x = a1[r]
+        part = kernel.backprop(x, a2[r], a3[r], W2, sparsity, x if target is a1 else target[r])
+        part = check_gradient_sums(kernel, part)
+        for view, addend in zip((sums.W1, sums.b1, sums.W2, sums.b2), part, strict=True):
+            view += addend
 
     pool = WorkerPool(kernels)
     try:
-        pool.run(segment_sums, plan.n_segments, describe)
+        tree = TreeSum(n, p, partition.n_segments, with_sparsity=False)
+        total = sum_blocks(pool, partition, backend, tree, add)
     finally:
         pool.close()
-    total = tree.total()
     return Parameters(total.W1, total.b1, total.W2, total.b2)
 
 
-def _kernels(backend: Backend, problem: Problem, workers: int) -> list[AnyKernel]:
-    """Return this thread's kernels for the problem, kept from the last call where they fit."""
-    key = (backend, problem)
-    if getattr(_LOCAL, "key", None) != key:
-        _LOCAL.key, _LOCAL.kernels = key, []
-    kernels: list[AnyKernel] = _LOCAL.kernels
+@contextmanager
+def _kept_kernels(backend: Backend, problem: Problem, workers: int) -> Iterator[list[AnyKernel]]:
+    """Give kernels for the problem: those of the last call in this thread where they fit.
+
+    They are taken out while they are used, so that a call within a call has its own, and kept after a success alone:
+    a kernel that was interrupted may still run.
+    """
+    kernels: list[AnyKernel]
+    key, kernels = getattr(_LOCAL, "kept", (None, []))
+    _LOCAL.kept = None, []
+    if key != (backend, problem):
+        kernels = []
     while len(kernels) < workers:
         kernels.append(make_kernel(backend, problem))
-    return kernels[:workers]
+    yield kernels[:workers]
+    _LOCAL.kept = (backend, problem), kernels
 
 
-def _pieces(m: int) -> int:
-    """Into how many calls to cut `m` rows for a kernel that cuts them further itself; by their number alone."""
-    return next((pieces for pieces in (SEGMENTS, 6, 4, 3, 2) if m >= pieces * LEAST_PIECE), 1)
+def _calls(m: int) -> int:
+    """Return in how many calls `m` rows are given to a kernel that splits them itself; depends on `m` alone."""
+    return next((calls for calls in (SEGMENTS, 6, 4, 3, 2) if m >= calls * LEAST_ROWS), 1)
 
 
 def _as_float(name: str, value: Any, dtype: np.dtype[Any]) -> Array:
     """Return the array in that dtype, or raise `DataError`."""
-    a = np.asarray(value)
+    a = np.asarray(without_mask(value, name))
     if a.dtype.kind not in "fiub":
         raise DataError(f"{name} has dtype {a.dtype}; expected real numbers.")
     return a if a.dtype == dtype else a.astype(dtype)

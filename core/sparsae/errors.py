@@ -22,6 +22,10 @@ class ParameterError(SparsaeError, ValueError):
     """A setting or model parameter that cannot be used, such as ``rho=2`` or a W2 of the wrong shape."""
 
 
+class UsageError(SparsaeError, RuntimeError):
+    """An object that is used in a way that it does not allow, such as an open `Objective` that is opened again."""
+
+
 class OptimizationError(SparsaeError, ArithmeticError):
     """An optimisation that cannot go on, such as a cost that is not finite at the starting point."""
 

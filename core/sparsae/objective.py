@@ -5,7 +5,6 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from contextlib import ExitStack
-from types import TracebackType
 from typing import Any, NamedTuple, Self, final
 
 import numpy as np
@@ -13,19 +12,20 @@ from numpy.typing import ArrayLike, NDArray
 
 from sparsae._types import Output
 from sparsae.cost import Terms, check_settings, sparsity_terms
-from sparsae.engine.engine import Engine, Passes, choose_storage
+from sparsae.engine.engine import Engine
 from sparsae.engine.guard import ROWS as GUARD_ROWS
 from sparsae.engine.guard import check_kernel
 from sparsae.engine.partition import Partition
-from sparsae.engine.setup import hold, resolve_problem
-from sparsae.engine.sources import DataSource, common_dtype
+from sparsae.engine.session import Session
+from sparsae.engine.setup import resolve_problem
+from sparsae.engine.sources import DataSource, common_dtype, data_digest, dtype_note
+from sparsae.engine.storage import Passes, check_model_memory, choose_storage
 from sparsae.errors import DataError, ThreadsWarning
-from sparsae.machine.limits import pools
 from sparsae.model import Parameters, check_output, check_parameters, check_size
 from sparsae.plugins.autoselect import fastest
 from sparsae.plugins.contract import Backend, Problem
 from sparsae.plugins.selection import AUTO, Selected, list_backends, requested_backend, select
-from sparsae.receipt import Receipt, digest, versions
+from sparsae.receipt import Receipt, versions
 
 AUTO_ROWS = 20_000  # `auto` times candidates on no more rows than these
 
@@ -124,12 +124,20 @@ class Objective:
         self.n_hidden = check_size("n_hidden", n_hidden)
         self.rho, self.beta, self.weight_decay = check_settings(rho, beta, weight_decay)
         self.output = check_output(output)
-        x, y = _check_data(X, target, self.output)
+        x, y = _sources(X, target)
         self._x, self._target = x, y
         self.n_samples, self.n_visible = x.shape
+        check_model_memory(self.n_visible, self.n_hidden)
         self.size = 2 * self.n_visible * self.n_hidden + self.n_hidden + self.n_visible
         self.dtype = common_dtype(x, dtype)
         self.evaluations = 0
+        sources = [x] if y is x else [x, y]
+        storage = choose_storage(sources, self.n_hidden, self.dtype, passes)
+        for source in sources:
+            if storage.kept:
+                source.load()
+            if source.in_memory:  # else on the first pass
+                source.check(dtype=self.dtype, unit_range=self.output == "sigmoid" and source is y)
 
         how, wanted = requested_backend(backend)
         if wanted == AUTO:
@@ -145,22 +153,18 @@ class Objective:
             threads=threads,
             block_rows=block_rows,
         )
-        sources = [x] if y is x else [x, y]
-        storage = choose_storage(sources, self.n_hidden, self.dtype, passes)
         self.engine = Engine(
             x,
             y,
             backend=self.backend,
             problem=self.problem,
-            plan=Partition(self.n_samples, self.problem.block_rows),
+            partition=Partition(self.n_samples, self.problem.block_rows),
             storage=storage,
             workers=self.grant.workers,
         )
         record = self.selected.record  # a Backend that was given as an object is its author's own business
         self._unproved = bool(record.distribution) and not record.bundled
-        self._held: ExitStack | None = None
-        self._pools: tuple[dict[str, Any], ...] | None = None
-        self._missed: tuple[str, ...] = ()
+        self._session = Session(self.engine, self.backend, self.grant)
         self._receipt: Receipt | None = None
 
     def _pick(self, how: str, options: dict[str, Any]) -> Selected:
@@ -202,10 +206,8 @@ class Objective:
         """
         flat = np.asarray(theta, dtype=np.float64)
         parameters = Parameters.from_flat(flat, self.n_visible, self.n_hidden).astype(self.dtype)
-        if self._held is None:
-            with self:
-                return self._evaluate(flat, parameters)
-        return self._evaluate(flat, parameters)
+        with self._session.evaluation():
+            return self._evaluate(flat, parameters)
 
     def _evaluate(self, flat: NDArray[np.float64], parameters: Parameters) -> Evaluation:
         if self._unproved:
@@ -246,34 +248,29 @@ class Objective:
         self._unproved = False
 
     def __enter__(self) -> Self:
-        """Hold the thread limits until the end of the block, in this thread."""
-        if self._held is not None:
-            raise RuntimeError("This Objective is in use already; one thread at a time, and not nested.")
-        with ExitStack() as stack:
-            stack.callback(self.engine.close)
-            self._missed = stack.enter_context(hold(self.backend, self.grant))
-            if self._pools is None:
-                self._pools = pools()
-            self._held = stack.pop_all()
+        """Limit the threads of all pools until the end of the block, and keep the worker threads."""
+        self._session.open()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Give the thread limits back and end the worker threads."""
-        held, self._held = self._held, None
-        if held is not None:
-            held.__exit__(kind, error, trace)
+    def __exit__(self, *_: object) -> None:
+        """Restore the thread limits and end the worker threads."""
+        self._session.close()
 
     @property
     def receipt(self) -> Receipt:
         """What runs, with what, where; reads the data once for its digest when it is first asked for."""
         if self._receipt is None:
-            if self._pools is None:
+            if not self._session.pools:
                 with self:
                     pass
-            plan, storage, record = self.engine.plan, self.engine.storage, self.selected.record
-            notes = [*self.selected.notes, *self.grant.notes, *self._missed, *self.engine.kernels[0].notes]
+            partition, storage, record = self.engine.partition, self.engine.storage, self.selected.record
+            notes = [
+                *self.selected.notes,
+                *self.grant.notes,
+                *self._session.missed,
+                *dtype_note(self._x, self.dtype),
+                *self.engine.kernels[0].notes,
+            ]
             if self.backend.threading in ("blas", "own") and self.grant.pool > 1:
                 notes.append("The last bits may depend on the number of threads with this backend.")
             self._receipt = Receipt(
@@ -285,17 +282,17 @@ class Objective:
                 threads_requested=self.grant.requested,
                 threads_granted=self.grant.granted,
                 workers=len(self.engine.kernels),
-                pools=self._pools or (),
+                pools=self._session.pools,
                 passes=storage.passes,
-                block_rows=plan.block_rows,
-                n_blocks=plan.n_blocks,
-                n_segments=plan.n_segments,
+                block_rows=partition.block_rows,
+                n_blocks=partition.n_blocks,
+                n_segments=partition.n_segments,
                 storage="kept" if storage.kept else "streamed",
                 dtype=str(self.dtype),
                 n_samples=self.n_samples,
                 n_visible=self.n_visible,
                 n_hidden=self.n_hidden,
-                data_digest=digest([self._x] if self._target is self._x else [self._x, self._target]),
+                data_digest=data_digest(self._x, self._target),
                 versions=versions(self.backend.requires),
                 notes=tuple(notes),
             )
@@ -360,13 +357,10 @@ def cost_and_gradient(
     return cost, Parameters.from_flat(gradient, objective.n_visible, objective.n_hidden)
 
 
-def _check_data(X: Any, target: Any, output: Output) -> tuple[DataSource, DataSource]:
-    """Return checked sources of x and target: the same object when there is no separate target."""
+def _sources(X: Any, target: Any) -> tuple[DataSource, DataSource]:
+    """Return sources of x and target: the same object when there is no separate target."""
     x = DataSource(X, "X")
     y = x if target is None or target is X else DataSource(target, "target")
     if y.shape != x.shape:
         raise DataError(f"target has shape {y.shape} and X has {x.shape}; they must be the same.")
-    for source in {x, y}:
-        if not source.streamed:
-            source.check(unit_range=output == "sigmoid" and source is y)
     return x, y

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import platform
 import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any, Protocol, Self, final
+from typing import Any, Self, final
 
 import numpy as np
 
@@ -91,27 +90,6 @@ class Receipt:
         for name in ("pools", "notes"):
             taken[name] = tuple(taken.get(name, ()))
         return cls(**taken)
-
-
-class _Rows(Protocol):
-    """What `digest` reads: rows of a matrix."""
-
-    shape: tuple[int, ...]
-    dtype: np.dtype[Any]
-
-    def rows(self, where: slice, dtype: np.dtype[Any]) -> np.ndarray[Any, Any]: ...
-
-
-def digest(sources: Iterable[_Rows]) -> str:
-    """SHA-256 of shape, dtype and values, whatever the memory order; reads in pieces."""
-    sha = hashlib.sha256()
-    for source in sources:
-        sha.update(f"{source.shape} {source.dtype.str}".encode())
-        step = max(1, (1 << 22) // (source.shape[1] * source.dtype.itemsize))
-        for start in range(0, source.shape[0], step):
-            rows = source.rows(slice(start, min(start + step, source.shape[0])), source.dtype)
-            sha.update(np.ascontiguousarray(rows).data)
-    return sha.hexdigest()
 
 
 def versions(libraries: Iterable[str]) -> dict[str, str]:

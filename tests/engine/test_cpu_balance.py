@@ -11,7 +11,9 @@ import sparsae
 from sparsae.engine import cpu_balance
 from sparsae.engine.cpu_balance import CpuBalancer
 
-pytestmark = pytest.mark.skipif(cpu_balance._CURRENT_CPU is None, reason="no sched_getcpu or no affinity on this system")
+pytestmark = pytest.mark.skipif(
+    cpu_balance._CURRENT_CPU is None, reason="no sched_getcpu or no affinity on this system"
+)
 ALLOWED = {0, 1, 2, 3}
 
 

@@ -19,6 +19,7 @@ class StreamedBlocks:
     def __init__(self, x: DataSource, target: DataSource, partition: Partition, problem: Problem) -> None:
         self.partition = partition
         self._x, self._target, self._problem = x, target, problem
+        self.hidden: list[Any] = [None] * partition.n_blocks
         self.checked = x.checked and target.checked
 
     def block(self, kernel: AnyKernel, index: int) -> Any:
@@ -45,6 +46,7 @@ class KeptBlocks:
 
     def __init__(self, source: StreamedBlocks, pool: WorkerPool, backend: str) -> None:
         self.partition = source.partition
+        self.hidden: list[Any] = source.hidden
         self._blocks: list[Any] = [None] * self.partition.n_blocks
 
         def prepare(kernel: AnyKernel, segment: int, index: int) -> None:
@@ -71,6 +73,7 @@ class BatchBlocks:
 
     def __init__(self, x: Array, target: Array, block_rows: int) -> None:
         self.partition = Partition(len(x), min(block_rows, len(x)))
+        self.hidden: list[Any] = [None] * self.partition.n_blocks
         self._x, self._target = x, target
         self._blocks: list[Any] = [None] * self.partition.n_blocks
 

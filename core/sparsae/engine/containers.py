@@ -31,13 +31,12 @@ def as_matrix(data: Any, name: str) -> Any:
     DataError
         Says what it is and what to do.
     """
-    if isinstance(data, np.ma.MaskedArray):
-        data = _without_mask(data, name)
-    elif hasattr(data, "toarray"):
+    data = without_mask(data, name)
+    if hasattr(data, "toarray"):
         raise DataError(
             f"{name} is a sparse matrix ({type(data).__name__}); only dense data is supported: pass {name}.toarray()."
         )
-    elif hasattr(data, "isna") and hasattr(data, "dtypes") and hasattr(data, "to_numpy"):
+    if hasattr(data, "isna") and hasattr(data, "dtypes") and hasattr(data, "to_numpy"):
         data = _frame_values(data, name)
     elif not _gives_rows(data):
         try:
@@ -55,12 +54,14 @@ def _gives_rows(data: Any) -> bool:
     return all(hasattr(data, a) for a in ("shape", "dtype", "__getitem__")) and isinstance(data.dtype, np.dtype)
 
 
-def _without_mask(data: Any, name: str) -> Any:
-    """Return the values of a masked array in which nothing is masked."""
-    masked = int(np.ma.count_masked(data))
+def without_mask(data: Any, name: str) -> Any:
+    """Return the data; the values of a masked array, in which nothing may be masked."""
+    if not isinstance(data, np.ma.MaskedArray):
+        return data
+    masked = int(np.count_nonzero(np.ma.getmaskarray(data)))
     if masked:
         raise DataError(
-            f"{name} is a masked array with {plural(masked, 'masked value')} of {data.size:,}; a mask is not supported. "
+            f"{name} is a masked array with {plural(masked, 'masked value')} of {data.size:,}; a mask is not used. "
             f"Fill them, for example {name}.filled({name}.mean()), or drop the rows: numpy.ma.compress_rows({name})."
         )
     return np.ma.getdata(data)

@@ -8,7 +8,7 @@ since delta2 is affine in it.  The same fold serves all data, a file larger than
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, final
+from typing import final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +17,7 @@ from sparsae._text import plural
 from sparsae._types import Array
 from sparsae.engine.blocks import BatchBlocks, KeptBlocks, StreamedBlocks
 from sparsae.engine.fold import Blocks, for_each_block, sum_blocks
-from sparsae.engine.kernel_calls import make_kernel, call_kernel
+from sparsae.engine.kernel_calls import call_kernel, make_kernel
 from sparsae.engine.partition import Partition, TreeSum, tree_sum
 from sparsae.engine.sources import DataSource
 from sparsae.engine.storage import Storage
@@ -65,7 +65,9 @@ class Engine:
         self.partition, self.storage, self.problem = partition, storage, problem
         self._x, self._target = x, target
         self._name = backend.name
-        self.kernels: list[AnyKernel] = [make_kernel(backend, problem) for _ in range(min(workers, partition.n_segments))]
+        self.kernels: list[AnyKernel] = [
+            make_kernel(backend, problem) for _ in range(min(workers, partition.n_segments))
+        ]
         self._pool = WorkerPool(self.kernels)
         self._trees: dict[tuple[int, bool], TreeSum] = {}
         self._streamed = StreamedBlocks(x, target, partition, problem)
@@ -123,7 +125,7 @@ class Engine:
     def _evaluate(self, blocks: Blocks, parameters: Parameters, sparsity_of: SparsityOf, passes: int) -> Sums:
         partition, name, pool = blocks.partition, self._name, self._pool
         weights = call_kernel(name, self.kernels[0], "begin", parameters)
-        hidden: list[Any] = [None] * partition.n_blocks
+        hidden = blocks.hidden
         sparsity: Array | None = None
         if passes == 2:
             totals = np.zeros((partition.n_segments, self.problem.n_hidden))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any, Protocol
 
 from sparsae.engine.partition import Partition, TreeSum
 from sparsae.engine.workers import SegmentRun, WorkerPool
@@ -17,6 +17,11 @@ class Blocks(Protocol):
     @property
     def partition(self) -> Partition:
         """How the rows are cut."""
+        ...
+
+    @property
+    def hidden(self) -> list[Any]:
+        """Hidden activations of each block between the two passes; replaced one by one in the next evaluation."""
         ...
 
     def block(self, kernel: AnyKernel, index: int) -> Any:

@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sparsae._types import Array
-from sparsae.engine.engine import Engine, Storage
+from sparsae.engine.engine import Engine
 from sparsae.engine.partition import Partition
 from sparsae.engine.sources import DataSource
+from sparsae.engine.storage import Storage
 from sparsae.errors import BackendWrongError
 from sparsae.model import Parameters
 from sparsae.plugins.contract import Backend, Problem
@@ -65,7 +66,7 @@ def check_kernel(
             source if target is x else DataSource(target, "target"),
             backend=backend,
             problem=small,
-            plan=Partition(m, block_rows),
+            partition=Partition(m, block_rows),
             storage=Storage(kept=passes == 2, passes=passes),
             workers=1,
         )

@@ -117,6 +117,9 @@ class NpyFile:
             self.read_into(first, first + count, out[run[0] : run[0] + count])
         return out
 
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
+        return self[:] if dtype is None else self[:].astype(dtype)
+
     def _read_bytes(self, out: NDArray[np.uint8], offset: int) -> None:
         done = 0
         while done < len(out):

@@ -1,13 +1,15 @@
-"""From what a user asks to the `Problem` that kernels are built for: threads granted, rows in a block, limits held."""
+"""From what a user asks to the `Problem` that kernels are built for: threads granted, rows of a block, limits."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import replace
+from typing import Any, final
 
-from sparsae.engine.engine import SHARE
+from sparsae.engine.kernel_calls import backend_error
 from sparsae.engine.partition import ALIGN, cache_rows
+from sparsae.engine.storage import SHARE
 from sparsae.errors import BackendDeclinedError, ParameterError
 from sparsae.machine.limits import limit
 from sparsae.machine.resources import memory_limit
@@ -49,13 +51,51 @@ def resolve_problem(
 
 
 @contextmanager
-def hold(backend: Backend, granted: ThreadGrant) -> Iterator[tuple[str, ...]]:
-    """Hold BLAS and OpenMP pools, and the backend's own, at what was granted; yields what `limit` yields."""
-    with ExitStack() as stack:
-        missed = stack.enter_context(limit(granted.pool))
-        if backend.limit_threads is not None:
-            stack.enter_context(backend.limit_threads(granted.pool))
-        yield missed
+def limit_backend_threads(backend: Backend, n: int) -> Iterator[None]:
+    """Limit the backend's own pool, where it has one.
+
+    Raises
+    ------
+    BackendError
+        When its `limit_threads` raises.
+    """
+    if backend.limit_threads is None:
+        yield
+        return
+    context = _BackendLimit(backend, n)
+    context.call("__enter__")
+    try:
+        yield
+    finally:
+        context.call("__exit__", None, None, None)
+
+
+@final
+class _BackendLimit:
+    """The context manager of a backend's `limit_threads`; what it raises becomes a `BackendError`."""
+
+    def __init__(self, backend: Backend, n: int) -> None:
+        self._name, self._make = backend.name, backend.limit_threads
+        self._n = n
+        self._context: Any = None
+
+    def call(self, method: str, *arguments: object) -> None:
+        raised: BaseException | None = None
+        try:
+            if self._context is None and self._make is not None:
+                self._context = self._make(self._n)
+            getattr(self._context, method)(*arguments)
+        except BaseException as error:  # noqa: BLE001 (plugin code may raise anything)
+            raised = backend_error(error, f"Backend {self._name!r} failed in limit_threads")
+        if raised is not None:
+            raise raised
+
+
+@contextmanager
+def limit_all_threads(backend: Backend, granted: ThreadGrant) -> Iterator[None]:
+    """Limit BLAS and OpenMP pools, and the backend's own, to what was granted."""
+    with limit(granted.pool), limit_backend_threads(backend, granted.pool):
+        yield
 
 
 def choose_block_rows(asked: object, backend: Backend, problem: Problem, n_samples: int) -> int:

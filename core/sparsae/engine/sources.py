@@ -94,6 +94,12 @@ class DataSource:
             self._data, self._file = data, None
         self.in_memory = True
 
+    def values(self, dtype: np.dtype[Any]) -> Array:
+        """Return all rows in that dtype, in any memory order: the array itself where possible."""
+        if isinstance(self._data, np.ndarray):
+            return np.asarray(self._data, dtype=dtype)
+        return self.rows(slice(0, self.shape[0]), dtype)
+
     def rows(self, where: slice, dtype: np.dtype[Any], *, scratch: bool = False) -> Array:
         """Return those rows in that dtype, C-contiguous and aligned: a view where possible.
 

@@ -196,9 +196,7 @@ def _end_threads(jobs: Jobs) -> None:
         jobs.pop().put(None)
 
 
-def _serve(
-    kernel: AnyKernel, worker: int, job: SimpleQueue[SegmentRun | None], done: SimpleQueue[None]
-) -> None:
+def _serve(kernel: AnyKernel, worker: int, job: SimpleQueue[SegmentRun | None], done: SimpleQueue[None]) -> None:
     """Work on runs until told to end."""
     with suppress(Exception):
         limit_this_worker(1)

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from sparsae._types import Array
-from sparsae.engine.engine import Passes
+from sparsae.engine.storage import Passes
 from sparsae.errors import BackendError, ThreadsWarning
 from sparsae.machine.limits import pools
 from sparsae.model import Parameters

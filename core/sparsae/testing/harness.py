@@ -123,7 +123,7 @@ class Subject:
         objective = Objective(X, parameters.n_hidden, backend=self.backend, dtype=self.dtype, **options)
         before = self.calls["accumulate"]
         found = objective.evaluate(parameters.flatten())
-        calls, expected = self.calls["accumulate"] - before, objective.engine.plan.n_blocks
+        calls, expected = self.calls["accumulate"] - before, objective.engine.partition.n_blocks
         if calls != expected:
             self.fail(f"the kernel was called for {calls} of {expected} blocks")
         return found

@@ -7,29 +7,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sparsae.engine.sources import CHECK_BYTES, DataSource
+from sparsae.engine.sources import DataSource
 
 DEAD = 0.1  # a unit whose mean activation is below this share of rho: practically never on
 SATURATED = 0.9  # a unit whose mean activation is above this: practically always on
 
 
 def variance_sum(target: DataSource) -> float:
-    """Return sum |t - mean t|^2 over all rows, the mean being that of each column; reads the data once, in pieces.
-
-    Source: Chan, Golub, LeVeque (1979), pairwise update of sums of squares.
-    """
-    m, n = target.shape
-    step = max(1, CHECK_BYTES // (8 * n))
-    count, mean, squares = 0, np.zeros(n), np.zeros(n)
-    for start in range(0, m, step):
-        piece = target.rows(slice(start, min(start + step, m)), np.dtype(np.float64))
-        k = len(piece)
-        center = piece.mean(axis=0)
-        shift = center - mean
-        squares += np.square(piece - center).sum(axis=0) + np.square(shift) * (count * k / (count + k))
-        mean += shift * (k / (count + k))
-        count += k
-    return float(squares.sum())
+    """Return sum |t - mean t|^2 over all rows, the mean being that of each column."""
+    return target.summary().variance_sum
 
 
 def metrics(squared_error: float, variance: float, rho_hat: NDArray[np.floating[Any]], rho: float) -> dict[str, float]:

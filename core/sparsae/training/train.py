@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from sparsae._types import Output
-from sparsae.engine.engine import Passes
+from sparsae.engine.storage import Passes
 from sparsae.errors import CheckpointWarning, ConvergenceWarning
 from sparsae.model import Parameters
 from sparsae.objective import Objective
