@@ -76,6 +76,7 @@ _ERRORS = (
     "SparsaeError",
     "DataError",
     "ParameterError",
+    "UsageError",
     "OptimizationError",
     "FileFormatError",
     "FileMissingError",
