@@ -59,7 +59,7 @@ def test_parameters_that_do_not_fit_together_are_named():
         check_parameters(Parameters(b1, b1, W2, b2))
     with pytest.raises(ParameterError, match=r"Expected sparsae.Parameters\(W1, b1, W2, b2\), not int"):
         check_parameters(3)
-    with pytest.raises(ParameterError, match="b1 contains 1 values that are not finite"):
+    with pytest.raises(ParameterError, match="b1 contains 1 value that is not finite"):
         check_parameters(Parameters(W1, np.array([0, np.nan]), W2, b2))
     with pytest.raises(ParameterError, match="b2 has dtype <U1"):
         check_parameters(Parameters(W1, b1, W2, np.array(["a", "b", "c"])))
@@ -98,7 +98,7 @@ def test_encode_and_decode_name_what_is_wrong():
         sparsae.decode(made, np.zeros(4))
     with pytest.raises(DataError, match="X has dtype object"):
         sparsae.encode(made, np.zeros((5, 4), dtype=object))
-    with pytest.raises(DataError, match="X contains 1 values that are not finite"):
+    with pytest.raises(DataError, match="X contains 1 value that is not finite"):
         sparsae.encode(made, [[0, 0, np.inf, 0]])
     with pytest.raises(ParameterError, match="output must be one of sigmoid, linear; given 'relu'"):
         sparsae.decode(made, np.zeros((1, 2)), output="relu")

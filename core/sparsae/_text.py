@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Iterable
 
 # A whole terminal escape sequence: a string command such as a window title, a control sequence such as a colour,
 # or ESC and one character.
@@ -36,3 +37,11 @@ def _printable_character(character: str) -> str:
 def plural(count: int, noun: str) -> str:
     """Return "1 thread" or "2 threads": the number with the noun in the right form."""
     return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
+def suggest(name: object, known: Iterable[str]) -> str:
+    """Return "; did you mean 'train'?" for a name that is like a known one, else "."."""
+    from difflib import get_close_matches
+
+    near = get_close_matches(str(name), list(known), n=1)
+    return f"; did you mean {near[0]!r}?" if near else "."

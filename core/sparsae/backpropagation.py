@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike
 from sparsae._types import Array, Output
 from sparsae.engine.containers import without_mask
 from sparsae.engine.fold import sum_blocks
+from sparsae.engine.guard import check_backprop, is_third_party
 from sparsae.engine.kernel_calls import make_kernel
 from sparsae.engine.partition import SEGMENTS, Partition, TreeSum
 from sparsae.engine.setup import limit_all_threads, resolve_problem
@@ -87,7 +88,8 @@ def backprop(
     (m, n), p, dtype = arrays["a1"].shape, arrays["sparsity"].size, arrays["a1"].dtype
     if requested_backend(backend)[1] == AUTO:
         raise ParameterError("auto times whole evaluations; for backprop name a backend, such as 'fused'.")
-    chosen = select(backend).backend
+    selected = select(backend)
+    chosen = selected.backend
     draft = Problem(n_visible=n, n_hidden=p, dtype=dtype, output=output)
     granted, problem = resolve_problem(chosen, draft, n_samples=m, threads=threads, block_rows=None)
     workers = min(granted.workers, -(-m // problem.block_rows))
@@ -97,6 +99,8 @@ def backprop(
                 f"Backend {chosen.name!r} computes whole evaluations only: its kernel defines no backprop. "
                 f"Name another backend, such as 'numpy', or define backprop in {type(kernels[0]).__name__}."
             )
+        if is_third_party(selected.record) and getattr(_LOCAL, "compared", None) != (chosen, problem):
+            _LOCAL.compared = (chosen, problem) if check_backprop(chosen, kernels[0], **arrays) else None
         rows = problem.block_rows
         if all(kernel.splits_rows for kernel in kernels):
             rows = max(rows, -(-m // _calls(m)))

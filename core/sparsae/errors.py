@@ -26,6 +26,10 @@ class UsageError(SparsaeError, RuntimeError):
     """An object that is used in a way that it does not allow, such as an open `Objective` that is opened again."""
 
 
+class UnknownOptionError(SparsaeError, TypeError):
+    """A keyword that a function does not have; the message names the nearest one."""
+
+
 class OptimizationError(SparsaeError, ArithmeticError):
     """An optimisation that cannot go on, such as a cost that is not finite at the starting point."""
 

@@ -6,12 +6,13 @@ Samples are rows: ``X`` is (n_samples, n_visible), abbreviated (m, n); there are
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from sparsae._text import plural
 from sparsae._types import FLOATS, OUTPUTS, Array, Output
 from sparsae.errors import DataError, ParameterError
 
@@ -144,10 +145,33 @@ def check_parameters(parameters: object) -> Parameters:
     for name, part in zip(Parameters._fields, (W1, b1, W2, b2), strict=True):
         if part.dtype.kind not in "fiu":
             raise ParameterError(f"{name} has dtype {part.dtype}; expected an array of real numbers.")
-        if not np.isfinite(part).all():
-            raise ParameterError(f"{name} contains {np.count_nonzero(~np.isfinite(part))} values that are not finite.")
-    floats = [part if part.dtype in FLOATS else part.astype(np.float64) for part in (W1, b1, W2, b2)]
+    floats = [part if part.dtype in FLOATS else _cast(part, np.dtype(np.float64)) for part in (W1, b1, W2, b2)]
+    _check_finite(floats, "")
     return Parameters(*floats)
+
+
+def cast_parameters(parameters: Parameters, dtype: np.dtype[Any]) -> Parameters:
+    """Return finite parameters in another dtype, or raise `ParameterError` where they overflow in it."""
+    cast = Parameters(*(_cast(part, dtype) for part in parameters))
+    _check_finite(cast, f" in {dtype}")
+    return cast
+
+
+def _cast(a: Array, dtype: np.dtype[Any]) -> Array:
+    """Cast without a warning: what overflows becomes infinite."""
+    with np.errstate(over="ignore"):
+        return a.astype(dtype, copy=False)
+
+
+def _check_finite(parts: Iterable[Array], where: str) -> None:
+    for name, part in zip(Parameters._fields, parts, strict=True):
+        if not np.isfinite(part).all():
+            raise ParameterError(f"{name} contains {_count_not_finite(part)}{where}.")
+
+
+def _count_not_finite(a: Array) -> str:
+    count = int(np.count_nonzero(~np.isfinite(a)))
+    return f"{plural(count, 'value')} that {'is' if count == 1 else 'are'} not finite"
 
 
 def sigmoid(z: Array, *, out: Array | None = None) -> Array:
@@ -218,7 +242,7 @@ def encode(parameters: Parameters, X: ArrayLike) -> Array:
     """
     parameters = check_parameters(parameters)
     x = _check_matrix("X", X, parameters.n_visible, "n_visible")
-    W1, b1, _, _ = parameters.astype(x.dtype)
+    W1, b1, _, _ = cast_parameters(parameters, x.dtype)
     return sigmoid(x @ W1.T + b1)
 
 
@@ -245,7 +269,7 @@ def decode(parameters: Parameters, A: ArrayLike, *, output: Output = "sigmoid") 
     parameters = check_parameters(parameters)
     check_output(output)
     a2 = _check_matrix("A", A, parameters.n_hidden, "n_hidden")
-    _, _, W2, b2 = parameters.astype(a2.dtype)
+    _, _, W2, b2 = cast_parameters(parameters, a2.dtype)
     return OUTPUT_UNITS[output].function(a2 @ W2.T + b2)
 
 
@@ -263,7 +287,7 @@ def _check_matrix(name: str, value: ArrayLike, columns: int, meaning: str) -> Ar
         raise DataError(f"{name} has dtype {a.dtype}; expected an array of real numbers.")
     if a.ndim != 2 or a.shape[1] != columns:
         raise DataError(f"{name} has shape {a.shape}; expected (n_samples, {columns}): {meaning} is {columns}.")
-    a = a if a.dtype in FLOATS else a.astype(np.float64)
+    a = a if a.dtype in FLOATS else _cast(a, np.dtype(np.float64))
     if not np.isfinite(a).all():
-        raise DataError(f"{name} contains {np.count_nonzero(~np.isfinite(a))} values that are not finite.")
+        raise DataError(f"{name} contains {_count_not_finite(a)}.")
     return a

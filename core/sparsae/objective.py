@@ -5,51 +5,32 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from contextlib import ExitStack
-from typing import Any, NamedTuple, Self, final
+from typing import Any, Self, Unpack, final
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from sparsae._types import Output
-from sparsae.cost import Terms, check_settings, sparsity_terms
+from sparsae.cost import Cost
+from sparsae.cost import Evaluation as Evaluation
 from sparsae.engine.engine import Engine
 from sparsae.engine.guard import ROWS as GUARD_ROWS
-from sparsae.engine.guard import check_kernel
+from sparsae.engine.guard import check_kernel, is_third_party
+from sparsae.engine.options import ObjectiveOptions as ObjectiveOptions
+from sparsae.engine.options import check_option_names
 from sparsae.engine.partition import Partition
 from sparsae.engine.session import Session
 from sparsae.engine.setup import resolve_problem
 from sparsae.engine.sources import DataSource, common_dtype, data_digest, dtype_note
 from sparsae.engine.storage import Passes, check_model_memory, choose_storage
-from sparsae.errors import DataError, ThreadsWarning
-from sparsae.model import Parameters, check_output, check_parameters, check_size
+from sparsae.errors import DataError, OptimizationError, ThreadsWarning
+from sparsae.model import Parameters, cast_parameters, check_output, check_parameters, check_size
 from sparsae.plugins.autoselect import fastest
 from sparsae.plugins.contract import Backend, Problem
 from sparsae.plugins.selection import AUTO, Selected, list_backends, requested_backend, select
 from sparsae.receipt import Receipt, versions
 
 AUTO_ROWS = 20_000  # `auto` times candidates on no more rows than these
-
-
-class Evaluation(NamedTuple):
-    """Cost and gradient at one point, with what they are made of.
-
-    Attributes
-    ----------
-    cost : float
-    gradient : ndarray (size,) float64
-        Flat, in the order of `Parameters.flatten`; a new array.
-    terms : Terms
-    rho_hat : ndarray (n_hidden,) float64
-        Mean activation of each hidden unit.
-    squared_error_sum : float
-        sum |a3 - target|^2 over all rows.
-    """
-
-    cost: float
-    gradient: NDArray[np.float64]
-    terms: Terms
-    rho_hat: NDArray[np.float64]
-    squared_error_sum: float
 
 
 @final
@@ -122,7 +103,8 @@ class Objective:
         passes: Passes = "auto",
     ) -> None:
         self.n_hidden = check_size("n_hidden", n_hidden)
-        self.rho, self.beta, self.weight_decay = check_settings(rho, beta, weight_decay)
+        self.cost = Cost(rho=rho, beta=beta, weight_decay=weight_decay)
+        self.rho, self.beta, self.weight_decay = self.cost.rho, self.cost.beta, self.cost.weight_decay
         self.output = check_output(output)
         x, y = _sources(X, target)
         self._x, self._target = x, y
@@ -130,6 +112,7 @@ class Objective:
         check_model_memory(self.n_visible, self.n_hidden)
         self.size = 2 * self.n_visible * self.n_hidden + self.n_hidden + self.n_visible
         self.dtype = common_dtype(x, dtype)
+        self.cost.check_dtype(self.dtype)
         self.evaluations = 0
         sources = [x] if y is x else [x, y]
         storage = choose_storage(sources, self.n_hidden, self.dtype, passes)
@@ -162,8 +145,7 @@ class Objective:
             storage=storage,
             workers=self.grant.workers,
         )
-        record = self.selected.record  # a Backend that was given as an object is its author's own business
-        self._unproved = bool(record.distribution) and not record.bundled
+        self._kernel_checked = not is_third_party(self.selected.record)
         self._session = Session(self.engine, self.backend, self.grant)
         self._receipt: Receipt | None = None
 
@@ -210,42 +192,36 @@ class Objective:
             return self._evaluate(flat, parameters)
 
     def _evaluate(self, flat: NDArray[np.float64], parameters: Parameters) -> Evaluation:
-        if self._unproved:
-            self._prove(parameters)
-        sums = self.engine.evaluate(parameters, lambda rho_hat: sparsity_terms(rho_hat, self.rho, self.beta)[1])
+        self.check_kernel(parameters)
+        sums = self.engine.evaluate(parameters, self.cost.sparsity)
         self.evaluations += 1
-        m, w = self.n_samples, self.n_visible * self.n_hidden
-        gradient = np.concatenate([part.ravel() for part in (sums.W1, sums.W2, sums.b1, sums.b2)])
-        gradient /= m
-        weights = flat[: 2 * w]
-        gradient[: 2 * w] += self.weight_decay * weights
-        rho_hat = sums.hidden / m
-        terms = Terms(
-            squared_error=sums.squared_error / (2 * m),
-            weight_decay=self.weight_decay / 2 * float(weights @ weights),
-            sparsity=sparsity_terms(rho_hat, self.rho, self.beta)[0],
-        )
-        return Evaluation(sum(terms), gradient, terms, rho_hat, sums.squared_error)
+        return self.cost.evaluate(sums, flat)
 
     @property
     def sources(self) -> tuple[DataSource, DataSource]:
         """Input and target rows: the same object when there is no separate target."""
         return self._x, self._target
 
-    def _prove(self, parameters: Parameters) -> None:
-        """Compare a third-party kernel with the reference on the first rows, before it is trusted with the fit."""
-        some = slice(0, min(GUARD_ROWS, self.n_samples))
-        x = self._x.rows(some, self.dtype)
-        check_kernel(
-            self.backend,
-            self.problem,
-            parameters,
-            x,
-            x if self._target is self._x else self._target.rows(some, self.dtype),
-            settings={"rho": self.rho, "beta": self.beta, "weight_decay": self.weight_decay},
-            sparsity_of=lambda rho_hat: sparsity_terms(rho_hat, self.rho, self.beta)[1],
-        )
-        self._unproved = False
+    def check_kernel(self, parameters: Parameters) -> None:
+        """Compare a third-party kernel with the reference on the first rows, before it is used; once per objective.
+
+        Parameters
+        ----------
+        parameters : Parameters
+            Where to compare, in the objective's dtype.
+
+        Raises
+        ------
+        BackendWrongError
+            When they disagree by more than rounding explains.
+        """
+        if self._kernel_checked:
+            return
+        rows = slice(0, min(GUARD_ROWS, self.n_samples))
+        x = self._x.rows(rows, self.dtype)
+        target = x if self._target is self._x else self._target.rows(rows, self.dtype)
+        check_kernel(self.backend, self.problem, self.cost, parameters, x, target)
+        self._kernel_checked = True
 
     def __enter__(self) -> Self:
         """Limit the threads of all pools until the end of the block, and keep the worker threads."""
@@ -300,19 +276,7 @@ class Objective:
 
 
 def cost_and_gradient(
-    parameters: Parameters,
-    X: ArrayLike,
-    *,
-    target: ArrayLike | None = None,
-    rho: float = 0.01,
-    beta: float = 3.0,
-    weight_decay: float = 1e-4,
-    output: Output = "sigmoid",
-    dtype: Any = None,
-    backend: str | Backend | None = None,
-    threads: int | None = None,
-    block_rows: int | None = None,
-    passes: Passes = "auto",
+    parameters: Parameters, X: ArrayLike, **options: Unpack[ObjectiveOptions]
 ) -> tuple[float, Parameters]:
     """Cost of the sparse autoencoder and its gradient, once; for many evaluations prepare an `Objective`.
 
@@ -320,8 +284,10 @@ def cost_and_gradient(
     ----------
     parameters : Parameters
         Where to evaluate.
-    X, target, rho, beta, weight_decay, output, dtype, backend, threads, block_rows, passes
-        As in `Objective`.
+    X : array_like (n_samples, n_visible)
+        Samples are rows.
+    **options
+        target, rho, beta, weight_decay, output, dtype, backend, threads, block_rows, passes: as in `Objective`.
 
     Returns
     -------
@@ -333,27 +299,25 @@ def cost_and_gradient(
     ------
     DataError, ParameterError, BackendError
         When data, parameters, settings or backend cannot be used.
+    UnknownOptionError
+        A TypeError: a keyword that `Objective` does not have.
+    OptimizationError
+        When cost or gradient overflow.
     """
+    check_option_names("cost_and_gradient", options)
     parameters = check_parameters(parameters)
-    objective = Objective(
-        X,
-        parameters.n_hidden,
-        target=target,
-        rho=rho,
-        beta=beta,
-        weight_decay=weight_decay,
-        output=output,
-        dtype=dtype,
-        backend=backend,
-        threads=threads,
-        block_rows=block_rows,
-        passes=passes,
-    )
+    objective = Objective(X, parameters.n_hidden, **options)
     if objective.n_visible != parameters.n_visible:
         raise DataError(
             f"X has {objective.n_visible} columns and the parameters are for n_visible={parameters.n_visible}."
         )
+    cast_parameters(parameters, objective.dtype)
     cost, gradient = objective(parameters.flatten())
+    if not (np.isfinite(cost) and np.isfinite(gradient).all()):
+        raise OptimizationError(
+            f"The cost is {cost:g}, or its gradient is not finite, in {objective.dtype}; "
+            f"scale the data, or use smaller parameters."
+        )
     return cost, Parameters.from_flat(gradient, objective.n_visible, objective.n_hidden)
 
 

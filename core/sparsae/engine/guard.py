@@ -1,118 +1,129 @@
-"""The guard: a named third-party kernel is compared with the reference before the first evaluation of a fit."""
+"""The guard: a third-party kernel is compared with the reference before it is used for a fit or for `backprop`."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterable
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from sparsae._types import Array
+from sparsae.cost import Cost
 from sparsae.engine.engine import Engine
+from sparsae.engine.kernel_calls import call_kernel
 from sparsae.engine.partition import Partition
 from sparsae.engine.sources import DataSource
 from sparsae.engine.storage import Storage
 from sparsae.errors import BackendWrongError
 from sparsae.model import Parameters
-from sparsae.plugins.contract import Backend, Problem
-from sparsae.reference import ERROR_CONSTANT, Reference, evaluate_reference
+from sparsae.plugins.contract import AnyKernel, Backend, Problem
+from sparsae.plugins.kernel import check_gradient_sums
+from sparsae.plugins.registry import BackendRecord
+from sparsae.reference import Comparison, compare, compare_gradient_sums, evaluate_reference, gradient_sums
 
 ROWS = 64
-FIRST_BLOCK = 41  # the rest are 23: a kernel that relies on full blocks is found out
+FIRST_BLOCK = 41  # the other block has 23 rows: a kernel that relies on full blocks is found out
+
+
+def is_third_party(record: BackendRecord) -> bool:
+    """Whether a backend is guarded: it is registered, and not bundled.  A `Backend` given as an object is not."""
+    return bool(record.distribution) and not record.bundled
 
 
 def check_kernel(
-    backend: Backend,
-    problem: Problem,
-    parameters: Parameters,
-    x: Array,
-    target: Array,
-    *,
-    settings: dict[str, float],
-    sparsity_of: Callable[[NDArray[np.float64]], NDArray[np.float64]],
+    backend: Backend, problem: Problem, cost: Cost, parameters: Parameters, x: Array, target: Array
 ) -> None:
-    """Compare the gradient sums of a kernel with `reference.py` on at most 64 rows, cut unevenly in two blocks.
+    """Compare an evaluation with `reference.py` on at most 64 rows, cut unevenly in two blocks, in one pass and in two.
 
     Parameters
     ----------
     backend : Backend
     problem : Problem
         Of the fit; its block size is not used.
+    cost : Cost
     parameters : Parameters
         Where the fit starts, in the problem's dtype.
     x, target : ndarray (at most 64, n_visible)
         The same object when there is no separate target.
-    settings : dict
-        rho, beta, weight_decay.
-    sparsity_of : callable
-        As in `Engine.evaluate`.
 
     Raises
     ------
     BackendWrongError
         When they disagree by more than rounding explains; names the quantity and the error.
     """
-    m = len(x)
-    block_rows = min(FIRST_BLOCK, m)
-    small = replace(problem, block_rows=block_rows)
-    judgement = evaluate_reference(parameters, x, target=target, output=problem.output, **settings)
-    plain = evaluate_reference(parameters, x, target=target, output=problem.output, beta=0, weight_decay=0)
+    block_rows = min(FIRST_BLOCK, len(x))
+    settings = {"rho": cost.rho, "beta": cost.beta, "weight_decay": cost.weight_decay}
+    reference = evaluate_reference(parameters, x, target=target, output=problem.output, **settings)
+    source = DataSource(x, "X")
     for passes in (2, 1):
-        source = DataSource(x, "X")
         engine = Engine(
             source,
             source if target is x else DataSource(target, "target"),
             backend=backend,
-            problem=small,
-            partition=Partition(m, block_rows),
+            problem=replace(problem, block_rows=block_rows),
+            partition=Partition(len(x), block_rows),
             storage=Storage(kept=passes == 2, passes=passes),
             workers=1,
         )
-        sums = engine.evaluate(parameters, sparsity_of)
-        engine.close()
-        found: dict[str, tuple[Any, Any, Any]] = {
-            "rows": (sums.rows, m, 0.0),
-            "hidden": (sums.hidden / m, judgement.rho_hat, _bound(judgement.rho_hat_scale, problem)),
-            "squared_error": (sums.squared_error / (2 * m), plain.cost, plain.bound(problem.dtype, FIRST_BLOCK)[0]),
-        }
-        found |= _gradients(sums, parameters, judgement, problem.dtype, settings["weight_decay"], m)
-        for name, (got, true, bound) in found.items():
-            _compare(backend.name, name, got, true, bound, passes)
-
-
-def _gradients(
-    sums: Any, parameters: Parameters, judgement: Reference, dtype: np.dtype[Any], weight_decay: float, m: int
-) -> dict[str, tuple[Any, Any, Any]]:
-    """Name, value, truth and bound of each part of the gradient."""
-    _, bounds = judgement.bound(dtype, FIRST_BLOCK)
-    decays = Parameters(W1=weight_decay, b1=0, W2=weight_decay, b2=0)  # type: ignore[arg-type]
-    return {
-        name: (
-            getattr(sums, name) / m + getattr(decays, name) * getattr(parameters, name),
-            getattr(judgement.gradient, name),
-            getattr(bounds, name),
+        try:
+            sums = engine.evaluate(parameters, cost.sparsity)
+        finally:
+            engine.close()
+        _refuse(backend.name, [compare("rows", sums.rows, float(len(x)), 0.0)], passes)
+        found = cost.evaluate(sums, parameters.flatten())
+        comparisons = reference.errors(
+            problem.dtype,
+            block_rows=FIRST_BLOCK,
+            gradient=Parameters.from_flat(found.gradient, problem.n_visible, problem.n_hidden),
+            rho_hat=found.rho_hat,
+            squared_error=found.terms.squared_error,
         )
-        for name in Parameters._fields
-    }
+        _refuse(backend.name, comparisons, passes)
 
 
-def _bound(scale: NDArray[np.float64], problem: Problem) -> NDArray[np.float64]:
-    """Return what rounding explains of an error in the mean activations, as in `Reference.bound`."""
-    info = np.finfo(problem.dtype)
-    factor = ERROR_CONSTANT * (np.sqrt(problem.n_visible) + np.sqrt(problem.n_hidden) + np.sqrt(FIRST_BLOCK))
-    bound: NDArray[np.float64] = float(info.eps) * factor * scale + 4 * float(info.tiny)
-    return bound
+def check_backprop(
+    backend: Backend,
+    kernel: AnyKernel,
+    *,
+    a1: Array,
+    a2: Array,
+    a3: Array,
+    W2: Array,
+    sparsity: Array,
+    target: Array,
+) -> bool:
+    """Compare a kernel's `backprop` with the formulas on the first rows of the arrays given.
+
+    Returns
+    -------
+    bool
+        False where the formulas give nothing finite there, so that nothing was compared.
+
+    Raises
+    ------
+    BackendWrongError
+        As in `check_kernel`.
+    """
+    problem = kernel.problem
+    rows = slice(0, min(FIRST_BLOCK, problem.block_rows))
+    x, h, o = a1[rows], a2[rows], a3[rows]
+    y = x if target is a1 else target[rows]
+    with np.errstate(all="ignore"):
+        expected, _ = gradient_sums(x, h, o, W2, sparsity, y, problem.output)
+        if not all(np.isfinite(part.astype(problem.dtype)).all() for part in expected):
+            return False
+    sums = check_gradient_sums(kernel, call_kernel(backend.name, kernel, "backprop", x, h, o, W2, sparsity, y))
+    comparisons = compare_gradient_sums(sums, x, h, o, W2, sparsity, y, output=problem.output, dtype=problem.dtype)
+    _refuse(backend.name, comparisons, None)
+    return True
 
 
-def _compare(backend: str, name: str, got: Any, true: Any, bound: Any, passes: int) -> None:
-    error = np.abs(got - true)
-    if np.all(error <= bound):  # NaN compares false
-        return
-    worst = float(np.max(np.where(np.isfinite(error), error, np.inf)))
-    raise BackendWrongError(
-        f"Backend {backend!r} is wrong on the first rows of this problem: {name} differs from the reference by "
-        f"{worst:.3g} where rounding explains {float(np.max(bound)):.3g} ({passes} pass{'es' if passes > 1 else ''}). "
-        f"See what else is wrong with: sparsae check {backend}."
-    )
+def _refuse(backend: str, comparisons: Iterable[Comparison], passes: int | None) -> None:
+    """Raise for the first quantity that does not agree."""
+    for comparison in comparisons:
+        if not comparison.agrees:
+            how = {None: "backprop", 1: "1 pass", 2: "2 passes"}[passes]
+            raise BackendWrongError(
+                f"Backend {backend!r} is wrong on the first rows of this problem ({how}): {comparison}. "
+                f"See what else is wrong with: sparsae check {backend}."
+            )

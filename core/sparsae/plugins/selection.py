@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import final
 
+from sparsae._text import suggest
 from sparsae.errors import BackendNotFoundError, ParameterError
 from sparsae.model import check_size
 from sparsae.plugins.contract import Backend
@@ -151,9 +151,8 @@ def use_backend(backend: str | Backend | None = None, *, threads: int | None = N
 def _not_found(name: str, how: str) -> str:
     """Say what was asked for, what there is, and which is nearest."""
     names = [known for known in registry().names() if known not in disabled()]
-    near = get_close_matches(name, [*names, AUTO], n=1)
     asked = {"environment": " (from SPARSAE_BACKEND)", "context": " (from use_backend)"}.get(how, "")
     return (
-        f"No backend named {name!r}{asked}{f'; did you mean {near[0]!r}?' if near else '.'} "
+        f"No backend named {name!r}{asked}{suggest(name, [*names, AUTO])} "
         f"Available: {', '.join(names)}. Third-party backends appear once their package is installed."
     )

@@ -1,0 +1,80 @@
+"""The options of `sparsae.Objective`, for the functions that pass them on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, TypedDict
+
+from numpy.typing import ArrayLike
+
+from sparsae._text import suggest
+from sparsae._types import Output
+from sparsae.engine.storage import Passes
+from sparsae.errors import UnknownOptionError
+from sparsae.plugins.contract import Backend
+
+
+class ObjectiveOptions(TypedDict, total=False):
+    """Keyword options of `sparsae.Objective`, which `sparsae.train` and `sparsae.cost_and_gradient` take too.
+
+    Attributes
+    ----------
+    target : array_like (n_samples, n_visible), optional
+        What the output should equal; X itself when left out.
+    rho : float
+        Sparsity target, in (0, 1).  Default 0.01.
+    beta : float
+        Weight of the sparsity term, at least 0.  Default 3.
+    weight_decay : float
+        Weight of the weight decay, at least 0.  Default 1e-4.
+    output : {"sigmoid", "linear"}
+        Output unit; a sigmoid needs targets in [0, 1].  Default "sigmoid".
+    dtype : float32 or float64, optional
+        What the kernel computes in; the data's own when left out, else float64.
+        Sums across blocks are float64.
+    backend : str or Backend, optional
+        Name of the backend; else `use_backend`, ``SPARSAE_BACKEND``, the default.
+    threads : int, optional
+        Thread budget; else `use_backend`, ``SPARSAE_THREADS``, the CPU budget.
+    block_rows : int, optional
+        Rows in a block; chosen by the backend, cache size or memory when left out.
+    passes : {"auto", 1, 2}
+        Passes over the data in an evaluation.
+        "auto", the default: two while activations fit the memory share, else one.
+    """
+
+    target: ArrayLike | None
+    rho: float
+    beta: float
+    weight_decay: float
+    output: Output
+    dtype: Any
+    backend: str | Backend | None
+    threads: int | None
+    block_rows: int | None
+    passes: Passes
+
+
+def check_option_names(function: str, options: Iterable[str], *own: str) -> None:
+    """Refuse keywords that are neither options of `Objective` nor the function's own.
+
+    Parameters
+    ----------
+    function : str
+        For the message.
+    options : iterable of str
+        The keywords given.
+    *own : str
+        Further keywords of the function, for the suggestion.
+
+    Raises
+    ------
+    UnknownOptionError
+        A TypeError; names the nearest keyword.
+    """
+    for name in options:
+        if name not in ObjectiveOptions.__annotations__:
+            known = sorted([*ObjectiveOptions.__annotations__, *own])
+            raise UnknownOptionError(
+                f"{function}() has no keyword {name!r}{suggest(name, known)} It takes {', '.join(known)}."
+            )

@@ -1,0 +1,65 @@
+"""A third-party kernel is compared with the reference before its first use, on every path."""
+
+from __future__ import annotations
+
+import pytest
+from tests.plugins.test_registry import good, install, run
+
+WRONG = good("wrong").replace("delta2.T @ a1", "delta2.T @ a1 / 2")
+REFUSED = "Backend 'wrong' is wrong on the first rows of this problem"
+USES = {
+    "cost_and_gradient": "sparsae.cost_and_gradient(parameters, X, backend='wrong')",
+    "objective": "sparsae.Objective(X, 3, backend='wrong')(parameters.flatten())",
+    "full batch": "sparsae.train(X, 3, backend='wrong', max_iter=2)",
+    "mini-batch": "sparsae.train(X, 3, backend='wrong', method='adam', max_iter=1)",
+    "resumed": "sparsae.train(X, 3, backend='wrong', max_iter=4, checkpoint='c', resume=True)",
+    "resumed mini-batch": (
+        "sparsae.train(X, 3, backend='wrong', method='adam', max_iter=4, checkpoint='a', resume=True)"
+    ),
+    "backprop": "sparsae.backprop(X, X[:, :3], X, parameters.W2, np.ones(3), backend='wrong')",
+}
+
+
+@pytest.mark.parametrize("use", USES)
+def test_a_wrong_plugin_is_refused_on_every_path(tmp_path, use):
+    """A registered backend whose kernel became wrong, after checkpoints were written with a correct one."""
+    setup = """
+    import warnings, numpy as np, sparsae
+    warnings.simplefilter("ignore")
+    X = np.random.default_rng(0).random((40, 5))
+    parameters = sparsae.Parameters.random(5, 3)
+    """
+    install(tmp_path, "strange", {"wrong": good("wrong")})
+    if use.startswith("resumed"):
+        run(tmp_path, setup + "sparsae.train(X, 3, backend='wrong', max_iter=2, checkpoint='c')")
+        run(tmp_path, setup + "sparsae.train(X, 3, backend='wrong', max_iter=2, method='adam', checkpoint='a')")
+    call = f"""
+    try:
+        {USES[use]}
+        print("accepted")
+    except sparsae.BackendError as error:
+        print(type(error).__name__, error)
+    """
+    assert "accepted" in run(tmp_path, setup + call)
+    (tmp_path / "mod_strange_0.py").write_text(WRONG)
+    assert f"BackendWrongError {REFUSED}" in run(tmp_path, setup + call)
+
+
+def test_backprop_compares_once_and_not_what_is_not_finite(tmp_path):
+    """NaN in gives NaN out, as for a bundled backend; the comparison is made with the first finite arrays."""
+    install(tmp_path, "strange", {"wrong": WRONG})
+    said = run(
+        tmp_path,
+        """
+        import numpy as np, sparsae
+        X = np.random.default_rng(0).random((40, 5))
+        W2 = np.ones((5, 3))
+        print(np.isnan(sparsae.backprop(X * np.nan, X[:, :3], X, W2, np.ones(3), backend="wrong").W1).all())
+        try:
+            sparsae.backprop(X, X[:, :3], X, W2, np.ones(3), backend="wrong")
+        except sparsae.BackendError as error:
+            print(error)
+        """,
+    )
+    assert said.startswith("True")
+    assert "(backprop): the sum W1 is" in said
