@@ -78,6 +78,7 @@ _ERRORS = (
     "ParameterError",
     "UsageError",
     "OptimizationError",
+    "UnknownOptionError",
     "FileFormatError",
     "FileMissingError",
     "FileAccessError",
