@@ -17,7 +17,7 @@ from sparsae.engine.engine import Engine
 from sparsae.engine.guard import ROWS as GUARD_ROWS
 from sparsae.engine.guard import check_kernel, is_third_party
 from sparsae.engine.options import ObjectiveOptions as ObjectiveOptions
-from sparsae.engine.options import check_option_names
+from sparsae.engine.options import check_option_names as check_option_names
 from sparsae.engine.partition import Partition
 from sparsae.engine.session import Session
 from sparsae.engine.setup import resolve_problem
@@ -304,7 +304,7 @@ def cost_and_gradient(
     OptimizationError
         When cost or gradient overflow.
     """
-    check_option_names("cost_and_gradient", options)
+    check_option_names(cost_and_gradient, options)
     parameters = check_parameters(parameters)
     objective = Objective(X, parameters.n_hidden, **options)
     if objective.n_visible != parameters.n_visible:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import inspect
+from collections.abc import Callable, Iterable
 from typing import Any, TypedDict
 
 from numpy.typing import ArrayLike
@@ -55,17 +56,15 @@ class ObjectiveOptions(TypedDict, total=False):
     passes: Passes
 
 
-def check_option_names(function: str, options: Iterable[str], *own: str) -> None:
+def check_option_names(function: Callable[..., object], options: Iterable[str]) -> None:
     """Refuse keywords that are neither options of `Objective` nor the function's own.
 
     Parameters
     ----------
-    function : str
-        For the message.
+    function : callable
+        Its keywords are suggested too.
     options : iterable of str
-        The keywords given.
-    *own : str
-        Further keywords of the function, for the suggestion.
+        The keywords that it was given beside them.
 
     Raises
     ------
@@ -74,7 +73,9 @@ def check_option_names(function: str, options: Iterable[str], *own: str) -> None
     """
     for name in options:
         if name not in ObjectiveOptions.__annotations__:
-            known = sorted([*ObjectiveOptions.__annotations__, *own])
+            own = inspect.signature(function).parameters.values()
+            keywords = [parameter.name for parameter in own if parameter.kind is inspect.Parameter.KEYWORD_ONLY]
+            known = sorted([*ObjectiveOptions.__annotations__, *keywords])
             raise UnknownOptionError(
-                f"{function}() has no keyword {name!r}{suggest(name, known)} It takes {', '.join(known)}."
+                f"{function.__name__}() has no keyword {name!r}{suggest(name, known)} It takes {', '.join(known)}."
             )

@@ -8,7 +8,6 @@ from typing import Any, final
 import numpy as np
 from numpy.typing import NDArray
 
-from sparsae.cost import sparsity_terms
 from sparsae.engine.kernel_calls import call_kernel, make_kernel
 from sparsae.model import Parameters
 from sparsae.objective import Objective
@@ -52,17 +51,12 @@ class MiniBatches:
         weights, block = self._prepare(theta, rows)
         hidden, total = self._call("encode", weights, block)
         running = rho_decay * rho_hat + (1 - rho_decay) / len(rows) * total
-        cost, s = sparsity_terms(running, o.rho, o.beta)
+        s = o.cost.sparsity(running).astype(o.dtype)
         sums.vector.fill(0)
-        self._call("accumulate", weights, block, hidden, s.astype(o.dtype), sums)
+        self._call("accumulate", weights, block, hidden, s, sums)
         self._call("finish", weights, sums)
-        gradient = np.concatenate([part.ravel() for part in (sums.W1, sums.W2, sums.b1, sums.b2)])
-        gradient /= len(rows)
-        decayed = theta[: 2 * o.n_visible * o.n_hidden]
-        gradient[: len(decayed)] += o.weight_decay * decayed
-        decay = o.weight_decay / 2 * float(decayed @ decayed)
-        terms = np.array([sums.squared_error / (2 * len(rows)), decay, cost])
-        return MiniBatchEvaluation(gradient, terms, running)
+        found = o.cost.evaluate(sums, theta, running)
+        return MiniBatchEvaluation(found.gradient, np.array(found.terms), running)
 
     def cost(self, theta: Vector, rows: NDArray[np.intp]) -> float:
         """Cost over those rows, with their own mean activation."""
@@ -72,14 +66,13 @@ class MiniBatches:
             weights, block = self._prepare(theta, rows[start : start + self.batch_rows])
             self._call("accumulate", weights, block, None, None, sums)
         self._call("finish", weights, sums)
-        decayed = theta[: 2 * o.n_visible * o.n_hidden]
-        sparsity, _ = sparsity_terms(sums.hidden / len(rows), o.rho, o.beta)
-        return sums.squared_error / (2 * len(rows)) + o.weight_decay / 2 * float(decayed @ decayed) + sparsity
+        return sum(o.cost.terms(sums, theta))
 
     def _prepare(self, theta: Vector, rows: NDArray[np.intp]) -> tuple[Any, Any]:
         """Return the kernel's weights and block."""
         o = self._objective
         parameters = Parameters.from_flat(theta, o.n_visible, o.n_hidden).astype(o.dtype)
+        o.check_kernel(parameters)
         x = self._x.take(rows, o.dtype)
         target = x if self._target is self._x else self._target.take(rows, o.dtype)
         return self._call("begin", parameters), self._call("prepare", x, target, False)

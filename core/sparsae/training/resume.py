@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from sparsae.errors import CheckpointError, CheckpointWarning, ParameterError
-from sparsae.objective import Objective
+from sparsae.objective import Objective, ObjectiveOptions
 from sparsae.optimize import Method, describe, get_method
 from sparsae.plugins.selection import AUTO, requested_backend
 from sparsae.receipt import Receipt
 from sparsae.training.notices import warn_caller
 
 
-def resumed_options(header: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str, Any]:
+def resumed_options(header: Mapping[str, Any], options: ObjectiveOptions) -> ObjectiveOptions:
     """Return options of the objective with block size and passes of the checkpoint, and its backend for "auto".
 
     Block size and passes decide the last bits.
@@ -24,12 +24,12 @@ def resumed_options(header: Mapping[str, Any], options: Mapping[str, Any]) -> di
     CheckpointWarning
         When others were given.
     """
-    receipt = header["receipt"]
+    receipt, given = header["receipt"], dict[str, Any](options)
     saved = {"block_rows": receipt["block_rows"], "passes": receipt["passes"]}
     ignored = [
-        f"{name}={options[name]}"
+        f"{name}={given[name]}"
         for name, value in saved.items()
-        if options.get(name) not in (None, "auto") and options[name] != value
+        if given.get(name) not in (None, "auto") and given[name] != value
     ]
     if ignored:
         warn_caller(
@@ -38,10 +38,10 @@ def resumed_options(header: Mapping[str, Any], options: Mapping[str, Any]) -> di
                 f"not {', '.join(ignored)}: they decide the last bits."
             )
         )
-    backend = options.get("backend")
+    backend = given.get("backend")
     if requested_backend(backend)[1] == AUTO:
         backend = receipt["backend"]
-    return {**options, **saved, "backend": backend}
+    return cast(ObjectiveOptions, {**given, **saved, "backend": backend})
 
 
 def fit_identity(objective: Objective, method: Method, seed: int | None) -> dict[str, Any]:

@@ -6,18 +6,15 @@ import os
 import signal
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from sparsae._types import Output
-from sparsae.engine.storage import Passes
 from sparsae.errors import CheckpointWarning, ConvergenceWarning
 from sparsae.model import Parameters
-from sparsae.objective import Objective
+from sparsae.objective import Objective, ObjectiveOptions, check_option_names
 from sparsae.optimize import Method
-from sparsae.plugins.contract import Backend
 from sparsae.training.checkpoint import Checkpoint, CheckpointSearch, check_place, find
 from sparsae.training.checkpoint_lock import lock_checkpoint
 from sparsae.training.fit import Fit
@@ -34,16 +31,6 @@ def train(
     X: ArrayLike,
     n_hidden: int,
     *,
-    target: ArrayLike | None = None,
-    rho: float = 0.01,
-    beta: float = 3.0,
-    weight_decay: float = 1e-4,
-    output: Output = "sigmoid",
-    dtype: Any = None,
-    backend: str | Backend | None = None,
-    threads: int | None = None,
-    block_rows: int | None = None,
-    passes: Passes = "auto",
     method: str | Method = "lbfgs",
     max_iter: int = 400,
     stop: Stop | None = None,
@@ -52,13 +39,16 @@ def train(
     checkpoint: str | os.PathLike[str] | Checkpoint | None = None,
     resume: bool = False,
     observers: Any = (),
+    **objective_options: Unpack[ObjectiveOptions],
 ) -> TrainResult:
     """Train a sparse autoencoder.
 
     Parameters
     ----------
-    X, n_hidden, target, rho, beta, weight_decay, output, dtype, backend, threads, block_rows, passes
-        As in `sparsae.Objective`.
+    X : array_like (n_samples, n_visible)
+        Samples are rows.
+    n_hidden : int
+        Number of hidden units.
     method : str or optimiser
         "lbfgs", "adam", "sgd", or a gradient method of SciPy such as "scipy:CG", with their default settings;
         or one of `sparsae.optimize` with settings of your own, such as ``LBFGS(memory=50)``.
@@ -78,6 +68,8 @@ def train(
     observers : sequence, or one observer alone
         Functions of a `sparsae.Progress`, called after each iteration; one that returns True ends training.
         Also plugins with the hook ``sparsae_iteration``, or names of installed ones.
+    **objective_options
+        target, rho, beta, weight_decay, output, dtype, backend, threads, block_rows, passes: as in `sparsae.Objective`.
 
     Returns
     -------
@@ -88,6 +80,8 @@ def train(
     ------
     DataError, ParameterError, BackendError
         When data, settings or backend cannot be used.
+    UnknownOptionError
+        A TypeError: a keyword that is none of these.
     OptimizationError
         When the cost at the starting point is not finite.
     CheckpointError
@@ -107,18 +101,7 @@ def train(
     While iterations run, Ctrl-C ends training after the present one and returns the model so far with the status
     "interrupted"; a second Ctrl-C raises KeyboardInterrupt at once.  Before the iterations the first one does.
     """
-    objective_options = {
-        "target": target,
-        "rho": rho,
-        "beta": beta,
-        "weight_decay": weight_decay,
-        "output": output,
-        "dtype": dtype,
-        "backend": backend,
-        "threads": threads,
-        "block_rows": block_rows,
-        "passes": passes,
-    }
+    check_option_names(train, objective_options)
     observer_set = ObserverSet(observers)
     options = FitOptions.checked(
         method=method, max_iter=max_iter, stop=stop, seed=seed, initial=initial, checkpoint=checkpoint, resume=resume
