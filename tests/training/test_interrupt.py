@@ -1,0 +1,113 @@
+"""Signals during a fit: deferred while iterations run, raised at once otherwise, and nothing is left changed."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from typing import Any
+
+import numpy as np
+import pytest
+
+import sparsae
+from sparsae.training.interrupt import Interrupt, SignalReceived, interruptible
+
+pytestmark = pytest.mark.filterwarnings("ignore::sparsae.ConvergenceWarning")
+X = np.random.default_rng(0).uniform(0.1, 0.9, (40, 6))
+
+
+def interrupt_now() -> None:
+    """Send SIGINT to this process; Python handles it before this returns."""
+    os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_a_signal_at_any_moment_leaves_nothing_changed() -> None:
+    """150 fits with one SIGINT each: a result or KeyboardInterrupt, and handlers, BLAS limits and threads as before."""
+    words = [sys.executable, "-m", "tests.support.interrupted_fits", "150", "0"]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=300, check=True)
+    seen = json.loads(done.stdout)
+    assert not [outcome for outcome in seen if outcome.startswith("LEAK")]
+    assert sum(seen.values()) == 150
+    assert not done.stderr
+
+
+def test_before_the_iterations_a_signal_is_raised_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """While the objective is prepared, the first Ctrl-C is a KeyboardInterrupt: there is no model to keep yet."""
+    made = sparsae.Objective
+
+    def slow(*arguments: Any, **options: Any) -> Any:
+        interrupt_now()
+        return made(*arguments, **options)
+
+    monkeypatch.setattr("sparsae.training.train.Objective", slow)
+    with pytest.raises(KeyboardInterrupt):
+        sparsae.train(X, 3, max_iter=2)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_a_signal_while_limits_are_set_waits_for_their_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The objective is entered whole and left whole; then KeyboardInterrupt comes."""
+    calls: list[str] = []
+    enter, leave = sparsae.Objective.__enter__, sparsae.Objective.__exit__
+
+    def entered(self: Any) -> Any:
+        interrupt_now()
+        value = enter(self)
+        calls.append("entered")
+        return value
+
+    def left(self: Any, *error: Any) -> None:
+        leave(self, *error)
+        calls.append("left")
+
+    monkeypatch.setattr(sparsae.Objective, "__enter__", entered)
+    monkeypatch.setattr(sparsae.Objective, "__exit__", left)
+    with pytest.raises(KeyboardInterrupt):
+        sparsae.train(X, 3, max_iter=2)
+    assert calls == ["entered", "left"]
+
+
+def test_after_the_iterations_the_result_is_not_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first Ctrl-C while the figures of merit are computed changes nothing: the result is nearly there."""
+    from sparsae.training import fit
+
+    describe = fit.describe_end
+
+    def interrupted(*arguments: Any) -> Any:
+        interrupt_now()
+        return describe(*arguments)
+
+    monkeypatch.setattr(fit, "describe_end", interrupted)
+    assert sparsae.train(X, 3, max_iter=2).n_iter == 2
+
+
+def test_a_critical_section_ends_after_the_third_signal() -> None:
+    """Whatever hangs in it can be broken off."""
+    interrupt = Interrupt()
+    interrupt.critical += 1
+    for _ in range(2):
+        interrupt.handle(signal.SIGINT, None)
+    with pytest.raises(SignalReceived):
+        interrupt.handle(signal.SIGINT, None)
+
+
+def test_the_exception_knows_its_signal() -> None:
+    """SIGTERM outside of iterations: a KeyboardInterrupt that a command can turn into exit code 143."""
+    with pytest.raises(KeyboardInterrupt, match="SIGTERM") as caught, interruptible(signal.SIGTERM):
+        os.kill(os.getpid(), signal.SIGTERM)
+    assert isinstance(caught.value, SignalReceived)
+    assert caught.value.signal is signal.SIGTERM
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
+def test_in_other_threads_a_fit_needs_no_signals() -> None:
+    """Python allows handlers in the main thread only."""
+    results: list[sparsae.TrainResult] = []
+    thread = threading.Thread(target=lambda: results.append(sparsae.train(X, 3, max_iter=2)))
+    thread.start()
+    thread.join()
+    assert results[0].n_iter == 2
