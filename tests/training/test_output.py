@@ -20,7 +20,7 @@ QUIET = "ignore::sparsae.ConvergenceWarning"
 X = np.random.default_rng(0).uniform(0.1, 0.9, (40, 6))
 
 
-class Unprintable(Exception):
+class UnprintableError(Exception):
     """Its text cannot be had."""
 
     def __str__(self) -> str:
@@ -47,7 +47,7 @@ class Hostile:
         raise self.error
 
 
-@pytest.mark.parametrize("error", [SystemExit, GeneratorExit, Unprintable, MemoryError, OSError])
+@pytest.mark.parametrize("error", [SystemExit, GeneratorExit, UnprintableError, MemoryError, OSError])
 @pytest.mark.parametrize("action", ["always", "error"])
 def test_no_observer_ends_a_fit(error: type[BaseException], action: Any) -> None:
     """It is dropped, said once as a warning where warnings are no errors, and noted in the receipt in any case."""
@@ -99,7 +99,8 @@ else:
     os.dup2(writer, 2)
 
 def progress(p):
-    print("line", file=sys.stderr, flush=True)
+    sys.stderr.write("line")
+    sys.stderr.flush()
 
 def show(message, *_, **__):
     os.write(2, str(message).encode())
