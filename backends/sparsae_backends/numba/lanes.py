@@ -1,4 +1,4 @@
-"""Elements for the `numba` backend: rows into lanes, powers, sums; `_emit.py` tells of panels."""
+"""Rows into lanes, powers of two; `__init__.py` has the picture."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from sparsae_backends._emit import INDEX, VECTORS, Emit
+from sparsae_backends.numba.emit import INDEX, Emit, bits_of, fields
 
 # 2^f on [-1/2, 1/2], minimax for the relative error (Remez): 1.9e-9 and 3.1e-18.
 EXP2 = {
@@ -23,49 +23,43 @@ SHAPE_OF_FLOAT = {32: (23, 126.0, 1.5 * 2.0**23), 64: (52, 1022.0, 1.5 * 2.0**52
 
 
 @intrinsic
-def turn(typing: Any, x: Any, row: Any, column: Any, out: Any, start: Any) -> Any:
+def turn(typing: Any, x: Any, out: Any) -> Any:
     """Put a square of a matrix, as many rows and columns as a register has lanes, in the lanes of a panel.
 
-    The columns must follow each other in memory.
+    `x` is the address of its first element and the bytes from row to row, `out` an address.
     """
-    signature = types.void(x, types.intp, types.intp, out, types.intp)
+    signature = types.void(x, out)
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        x, row, column, out, start = args
-        kinds = signature.args
-        emit = Emit(context, builder, kinds[3])
-        matrix = context.make_array(kinds[0])(context, builder, x)
-        rows = [emit.load(emit.row(matrix, builder.add(row, INDEX(i)), column)) for i in range(emit.lanes)]
-        place = emit.pointer(kinds[3], out, start)
+        first, row_bytes = fields(builder, args[0], 2)
+        emit = Emit(builder, bits_of(signature.args[1]))
+        rows = [emit.load(emit.row(first, INDEX(i), row_bytes)) for i in range(emit.lanes)]
         for i, turned in enumerate(emit.transposed(rows)):
-            emit.store(turned, emit.step(place, i * emit.lanes * VECTORS))
+            emit.store(turned, emit.step(args[1], i * emit.panel))
         return context.get_dummy_value()
 
     return signature, codegen
 
 
 @intrinsic
-def turn_error(typing: Any, a3: Any, target: Any, row: Any, column: Any, sigmoid: Any, out: Any, start: Any) -> Any:
+def turn_error(typing: Any, a3: Any, target: Any, sigmoid: Any, out: Any) -> Any:
     """As `turn`, for delta3 = (a3 - target) a3 (1 - a3), or a3 - target for a linear output."""
-    signature = types.void(a3, target, types.intp, types.intp, types.boolean, out, types.intp)
+    signature = types.void(a3, target, types.boolean, out)
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        a3, target, row, column, sigmoid, out, start = args
-        kinds = signature.args
-        emit = Emit(context, builder, kinds[5])
-        outputs = context.make_array(kinds[0])(context, builder, a3)
-        goals = context.make_array(kinds[1])(context, builder, target)
+        a3, a3_bytes = fields(builder, args[0], 2)
+        target, target_bytes = fields(builder, args[1], 2)
+        sigmoid, out = args[2:]
+        emit = Emit(builder, bits_of(signature.args[3]))
         ones = ir.Constant(emit.vector, [emit.number(1.0)] * emit.lanes)
         rows = []
         for i in range(emit.lanes):
-            number = builder.add(row, INDEX(i))
-            a = emit.load(emit.row(outputs, number, column))
-            error = builder.fsub(a, emit.load(emit.row(goals, number, column)))
+            a = emit.load(emit.row(a3, INDEX(i), a3_bytes))
+            error = builder.fsub(a, emit.load(emit.row(target, INDEX(i), target_bytes)))
             delta = builder.fmul(error, builder.fmul(a, builder.fsub(ones, a)))
             rows.append(builder.select(sigmoid, delta, error))
-        place = emit.pointer(kinds[5], out, start)
         for i, turned in enumerate(emit.transposed(rows)):
-            emit.store(turned, emit.step(place, i * emit.lanes * VECTORS))
+            emit.store(turned, emit.step(out, i * emit.panel))
         return context.get_dummy_value()
 
     return signature, codegen
@@ -82,9 +76,8 @@ def fetch(typing: Any, x: Any, row: Any) -> Any:
         byte, word = ir.IntType(8).as_pointer(), ir.IntType(32)
         offset = builder.mul(row, builder.extract_value(matrix.strides, 0))
         start = builder.gep(builder.bitcast(matrix.data, byte), [offset])
-        lines = builder.udiv(
-            builder.add(builder.mul(builder.extract_value(matrix.shape, 1), matrix.itemsize), INDEX(63)), INDEX(64)
-        )
+        length = builder.mul(builder.extract_value(matrix.shape, 1), matrix.itemsize)
+        lines = builder.udiv(builder.add(length, INDEX(63)), INDEX(64))
         kind = ir.FunctionType(ir.VoidType(), [byte, word, word, word])
         function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0i8")
         with cgutils.for_range(builder, lines) as loop:
@@ -102,7 +95,7 @@ def power_of_two(typing: Any, x: Any) -> Any:
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         kind = signature.args[0]
-        emit = Emit(context, builder, types.Array(kind, 1, "C"))
+        emit = Emit(builder, kind.bitwidth)
         mantissa, limit, rounding = SHAPE_OF_FLOAT[emit.bits]
         number, integer = emit.number, ir.IntType(emit.bits)
         x = args[0]
@@ -115,30 +108,6 @@ def power_of_two(typing: Any, x: Any) -> Any:
             value = emit.fma(value, f, number(coefficient))
         exponent = builder.shl(builder.bitcast(shifted, integer), integer(mantissa))
         return builder.bitcast(builder.add(builder.bitcast(value, integer), exponent), number)
-
-    return signature, codegen
-
-
-@intrinsic
-def column_sum(typing: Any, A: Any, a0: Any, a_step: Any, panels: Any) -> Any:
-    """Sum over all rows of one column of panels, as a double."""
-    signature = types.float64(A, types.intp, types.intp, types.intp)
-
-    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        A, a0, a_step, panels = args
-        emit = Emit(context, builder, signature.args[0])
-        pa = emit.pointer(signature.args[0], A, a0)
-        sums = emit.accumulators(1, VECTORS)[0]
-        for one in sums:
-            builder.store(ir.Constant(emit.vector, None), one)
-        with cgutils.for_range(builder, panels) as loop:
-            here = emit.step(pa, builder.mul(loop.index, a_step))
-            for v, one in enumerate(sums):
-                builder.store(builder.fadd(builder.load(one), emit.load(emit.step(here, v * emit.lanes))), one)
-        total = builder.load(sums[0])
-        for one in sums[1:]:
-            total = builder.fadd(total, builder.load(one))
-        return emit.total(total)
 
     return signature, codegen
 

@@ -1,0 +1,68 @@
+"""Compiling: options, the cache on disk, and compiling what a kernel needs before it is first called.
+
+Imported by the kernel's constructor, since it imports numba.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numba import njit, types
+
+OPTIONS = {"nogil": True, "error_model": "numpy", "fastmath": {"contract"}}  # without the GIL; NaN kept
+_LOCK = threading.Lock()  # two workers that are made at once compile once
+_UNCACHED: set[str] = set()
+
+
+def entry_point(function: Callable[..., Any]) -> Any:
+    """Compile when first asked for, and remember on disk where that can be written.
+
+    numba remembers beside this file or, where that is read-only, in the user's cache folder or ``NUMBA_CACHE_DIR``.
+    """
+    try:
+        return njit(cache=True, **OPTIONS)(function)
+    except RuntimeError:  # no folder can be written: compile anew in each process
+        _UNCACHED.add(function.__name__)
+        return njit(**OPTIONS)(function)
+
+
+def helper(function: Callable[..., Any]) -> Any:
+    """Inline the function in those that call it; called from Python it is compiled for itself, as tests do."""
+    return njit(inline="always", **OPTIONS)(function)
+
+
+def signature_of(name: str, dtype: np.dtype[Any]) -> tuple[Any, ...]:
+    """Return the numba types that an entry point is called with."""
+    number = types.float64 if dtype == np.float64 else types.float32
+    flat, totals, integer, truth = number[::1], types.float64[::1], types.intp, types.boolean
+    matrix = types.Array(number, 2, "A", readonly=True)
+    sizes = types.Tuple((integer, integer, truth))
+    weights = types.UniTuple(flat, 5)
+    hidden = types.Tuple((flat, totals)) if dtype != np.float64 else types.UniTuple(flat, 2)
+    sums = types.Tuple((totals, types.UniTuple(integer, 9)))
+    return {
+        "to_panels": (matrix, flat),
+        "encode": (sizes, flat, integer, weights, hidden),
+        "accumulate": (sizes, types.Tuple((flat, flat, integer)), weights, hidden, flat, truth, flat, sums),
+        "backprop": (sizes, types.UniTuple(matrix, 4), flat, flat, integer, flat, sums),
+    }[name]
+
+
+def compile_for(functions: tuple[Any, ...], dtype: np.dtype[Any]) -> float:
+    """Compile entry points for a dtype, or load them from the cache; returns the seconds that it took."""
+    started = time.perf_counter()
+    with _LOCK:
+        for function in functions:
+            signature = signature_of(function.py_func.__name__, dtype)
+            if signature not in function.signatures:
+                function.compile(signature)
+    return time.perf_counter() - started
+
+
+def is_cached() -> bool:
+    """Whether compiled code is remembered on disk."""
+    return not _UNCACHED

@@ -1,0 +1,115 @@
+"""What the compiled passes are made of; `passes.py` has the passes, `__init__.py` the picture of panels and tiles.
+
+Each helper is inlined by numba where it is used, so that a pass is one module for LLVM.  Compiled for themselves,
+linked and optimised again in each function above them, they took most of the time of compiling.
+
+Imported by the kernel's constructor, since it imports numba.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sparsae_backends.numba.compilation import helper
+from sparsae_backends.numba.emit import PANEL_BYTES, VECTORS, at, at_row
+from sparsae_backends.numba.lanes import add_in_any_order, fetch, power_of_two, turn, turn_error
+
+
+@helper
+def to_panel(x: Any, first: int, out: Any) -> None:
+    """Put the rows from `first` on in the lanes of the panel that `out` starts with."""
+    m, n = x.shape
+    width = PANEL_BYTES // out.itemsize
+    live, side, k0 = min(width, m - first), width // VECTORS, 0
+    if live == width and x.strides[1] == x.itemsize:
+        k0 = n // side * side
+        for k in range(0, k0, side):
+            for lane in range(0, width, side):
+                turn((at_row(x, first + lane, k), x.strides[0]), at(out, k * width + lane))
+    for k in range(k0, n):
+        for lane in range(live):
+            out[k * width + lane] = x[first + lane, k]
+        for lane in range(live, width):
+            out[k * width + lane] = 0
+
+
+@helper
+def error_to_panel(given: Any, rows: Any, sigmoid: bool, out: Any) -> None:
+    """Put delta3 of the rows from first to stop in the lanes of the panel that `out` starts with, as `to_panel` does.
+
+    Given are (a3, target) and (first, stop).
+    Rows two panels on are asked for meanwhile, one after the other: many requests at once would have to queue.
+    """
+    a3, target = given
+    first, stop = rows
+    m, n = a3.shape
+    one = out.dtype.type(1)
+    width = PANEL_BYTES // out.itemsize
+    live, side, k0 = min(width, stop - first), width // VECTORS, 0
+    if live == width and a3.strides[1] == a3.itemsize and target.strides[1] == target.itemsize:
+        k0 = n // side * side
+        for lane in range(0, width, side):
+            for step in range(max(side, n // side)):
+                row = first + 2 * width + lane + step
+                if step < side and row < m:
+                    fetch(a3, row)
+                    fetch(target, row)
+                if step < n // side:
+                    outputs = at_row(a3, first + lane, step * side), a3.strides[0]
+                    goals = at_row(target, first + lane, step * side), target.strides[0]
+                    turn_error(outputs, goals, sigmoid, at(out, step * side * width + lane))
+    for k in range(k0, n):
+        for lane in range(live):
+            a = a3[first + lane, k]
+            error = a - target[first + lane, k]
+            out[k * width + lane] = error * (a * (one - a)) if sigmoid else error
+        for lane in range(live, width):
+            out[k * width + lane] = 0
+
+
+@helper
+def clear_lanes(panel: Any, columns: int, live: int) -> None:
+    """Set the lanes of a panel that have no row to 0."""
+    width = PANEL_BYTES // panel.itemsize
+    for column in range(columns):
+        for lane in range(live, width):
+            panel[column * width + lane] = 0
+
+
+@helper
+def output_error(d: Any, target: Any, sigmoid: bool) -> Any:
+    """From z to delta3 in one panel; returns the squared error of all its lanes."""
+    one, squares = d.dtype.type(1), d.dtype.type(0)
+    if sigmoid:
+        for i in range(len(d)):
+            e = power_of_two(d[i])
+            a3 = one / (one + e)
+            error = a3 - target[i]
+            d[i] = error * (e * a3 * a3)
+            squares = add_in_any_order(squares, error * error)
+    else:
+        for i in range(len(d)):
+            error = d[i] - target[i]
+            d[i] = error
+            squares = add_in_any_order(squares, error * error)
+    return squares
+
+
+@helper
+def squares_alive(d: Any, target: Any, live: int, sigmoid: bool) -> float:
+    """Squared error of the lanes that have a row, from z in one panel."""
+    one, squares = d.dtype.type(1), 0.0
+    width = PANEL_BYTES // d.itemsize
+    for i in range(len(d)):
+        if i % width < live:
+            a3 = one / (one + power_of_two(d[i])) if sigmoid else d[i]
+            squares += (a3 - target[i]) ** 2
+    return squares
+
+
+@helper
+def hidden_error(delta2: Any, a2: Any) -> None:
+    """delta2 = (delta3 W2 + s) a2 (1 - a2) in one panel; the bracket is given."""
+    one = a2.dtype.type(1)
+    for i in range(len(a2)):
+        delta2[i] *= a2[i] * (one - a2[i])

@@ -1,0 +1,134 @@
+"""The compiled passes; `__init__.py` has the picture of panels and tiles.
+
+Four functions are called from Python and compiled for one dtype each, when they are first needed: `to_panels`,
+`encode`, `accumulate`, `backprop`.  `helpers.py` holds what they are made of.
+Arrays are flat and contiguous unless said otherwise; n and p are the numbers of inputs and of hidden units.
+
+Imported by the kernel's constructor, since it imports numba.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sparsae_backends.numba.compilation import entry_point
+from sparsae_backends.numba.emit import PANEL_BYTES, VECTORS, at, at_row
+from sparsae_backends.numba.helpers import (
+    clear_lanes,
+    error_to_panel,
+    hidden_error,
+    output_error,
+    squares_alive,
+    to_panel,
+)
+from sparsae_backends.numba.lanes import fetch, power_of_two
+from sparsae_backends.numba.tiles import add_gram, add_gram_of_rows, add_sums, multiply
+
+
+@entry_point
+def to_panels(x: Any, out: Any) -> None:
+    """Put the rows of a matrix in the lanes of panels; lanes without a row are 0."""
+    m, n = x.shape
+    width = PANEL_BYTES // out.itemsize
+    for panel in range((m + width - 1) // width):
+        to_panel(x, panel * width, out[panel * width * n :])
+
+
+@entry_point
+def encode(sizes: Any, x: Any, m: Any, weights: Any, hidden: Any) -> None:
+    """a2 = 1 / (1 + 2^z) with z folded, and its sum over the rows."""
+    n, p, _ = sizes
+    W1, b1, _, _, _ = weights
+    a2, total = hidden
+    one = a2.dtype.type(1)
+    width = PANEL_BYTES // a2.itemsize
+    panels, wide, narrow = (m + width - 1) // width, n * width, p * width
+    for panel in range(panels):
+        here = a2[panel * narrow : (panel + 1) * narrow]  # indices without an offset are what lets loops vectorise
+        multiply((at(W1, 0), at(b1, 0)), (at(x, panel * wide), n), (at(a2, panel * narrow), p))
+        for i in range(len(here)):
+            here[i] = one / (one + power_of_two(here[i]))
+    if m < panels * width:
+        clear_lanes(a2[(panels - 1) * narrow :], p, m - (panels - 1) * width)
+    total[:] = 0
+    add_sums((at(a2, 0), p), panels, at(total, 0))
+
+
+@entry_point
+def accumulate(
+    sizes: Any, block: Any, weights: Any, hidden: Any, s: Any, one_pass: Any, scratch: Any, sums: Any
+) -> None:
+    """Add a block's sums to a vector that `layout` describes: the offsets of its parts."""
+    n, p, sigmoid = sizes
+    x, target, m = block
+    _, _, W2, b2, W2_back = weights
+    a2, total = hidden
+    out, layout = sums
+    at_rows, at_squares, at_hidden, at_W1, at_b1, at_W2, at_b2, at_W1_sparsity, at_b1_sparsity = layout
+    one = a2.dtype.type(1)
+    width = PANEL_BYTES // a2.itemsize
+    panels, wide, narrow = (m + width - 1) // width, n * width, p * width
+    d, delta2 = scratch[: panels * wide], scratch[panels * wide : panels * (wide + narrow)]
+    for panel in range(panels):
+        here, goal = d[panel * wide : (panel + 1) * wide], target[panel * wide : (panel + 1) * wide]
+        h, back = a2[panel * narrow : (panel + 1) * narrow], delta2[panel * narrow : (panel + 1) * narrow]
+        multiply((at(W2, 0), at(b2, 0)), (at(h, 0), p), (at(here, 0), n))
+        live = m - panel * width
+        if live >= width:
+            out[at_squares] += output_error(here, goal, sigmoid)
+        else:
+            out[at_squares] += squares_alive(here, goal, live, sigmoid)
+            output_error(here, goal, sigmoid)
+            clear_lanes(here, n, live)
+        multiply((at(W2_back, 0), at(s, 0)), (at(here, 0), n), (at(back, 0), p))
+        hidden_error(back, h)
+    out[at_rows] += m
+    for j in range(p):
+        out[at_hidden + j] += total[j]
+    add_gram((at(delta2, 0), p), (at(x, 0), n), panels, (at(out, at_W1), n, 1))
+    add_gram((at(a2, 0), p), (at(d, 0), n), panels, (at(out, at_W2), 1, p))
+    add_sums((at(delta2, 0), p), panels, at(out, at_b1))
+    add_sums((at(d, 0), n), panels, at(out, at_b2))
+    if one_pass:
+        q = scratch[panels * (wide + narrow) : panels * (wide + 2 * narrow)]
+        for i in range(len(q)):
+            q[i] = a2[i] * (one - a2[i])
+        add_gram((at(q, 0), p), (at(x, 0), n), panels, (at(out, at_W1_sparsity), n, 1))
+        add_sums((at(q, 0), p), panels, at(out, at_b1_sparsity))
+
+
+@entry_point
+def backprop(sizes: Any, given: Any, W2_back: Any, s: Any, rows: Any, scratch: Any, sums: Any) -> None:
+    """Add the gradient sums for given activations, matrices of any strides, `rows` rows at a time."""
+    n, p, sigmoid = sizes
+    a1, a2, a3, target = given
+    out, layout = sums
+    _, _, _, at_W1, at_b1, at_W2, at_b2, _, _ = layout
+    width = PANEL_BYTES // a1.itemsize
+    wide, narrow = n * width, p * width
+    as_they_are = n % (width // VECTORS) == 0 and a1.strides[1] == a1.itemsize
+    for start in range(0, len(a1), rows):
+        stop = min(start + rows, len(a1))
+        panels = (stop - start + width - 1) // width
+        d, h, rest = scratch[: panels * wide], scratch[panels * wide :], scratch[panels * (wide + narrow) :]
+        delta2, x = rest[: panels * narrow], rest[panels * narrow :]
+        for panel in range(panels):
+            first = panel * width
+            for row in range(min(start + first + 2 * width, len(a1)), min(start + first + 3 * width, len(a1))):
+                fetch(a2, row)
+            here, back = h[panel * narrow : (panel + 1) * narrow], delta2[panel * narrow : (panel + 1) * narrow]
+            to_panel(a2[start:stop], first, here)
+            error_to_panel((a3, target), (start + first, stop), sigmoid, d[panel * wide :])
+            multiply((at(W2_back, 0), at(s, 0)), (at(d, panel * wide), n), (at(back, 0), p))
+            hidden_error(back, here)
+        if as_they_are:
+            add_gram_of_rows(
+                (at(delta2, 0), p), (at_row(a1, start, 0), stop - start, a1.strides[0], n), at(out, at_W1)
+            )
+        else:
+            for panel in range(panels):
+                to_panel(a1[start:stop], panel * width, x[panel * wide :])
+            add_gram((at(delta2, 0), p), (at(x, 0), n), panels, (at(out, at_W1), n, 1))
+        add_gram((at(h, 0), p), (at(d, 0), n), panels, (at(out, at_W2), 1, p))
+        add_sums((at(delta2, 0), p), panels, at(out, at_b1))
+        add_sums((at(d, 0), n), panels, at(out, at_b2))

@@ -1,0 +1,211 @@
+"""Products: loops of fused multiply-adds on a *tile* of accumulators that never leave the registers.
+
+No number of columns leaves a register part filled.  Columns are cut in equal parts of at most so many as the registers
+hold; a tile is emitted in all its sizes, and a switch chooses.  `__init__.py` has the picture.
+
+Operands are addresses (`at` in `emit.py`).  A pair (A, rows) is that of the first column of panels and the number of
+columns, a triple (C, row step, column step) that of the first of the doubles that sums are added to and the elements
+from row to row and from column to column.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+from sparsae_backends.numba.emit import INDEX, VECTORS, Emit, bits_of, call_shared, fields
+from sparsae_backends.numba.target import TARGET
+
+TALL = TARGET.product_columns
+SIDE = TARGET.gram_side
+HIGH, BROAD = TARGET.row_gram_shape
+CHUNK = 20 * SIDE  # columns of the right-hand side of `add_gram` that stay in cache
+
+
+@contextmanager
+def parts(emit: Emit, count: Any, most: int) -> Iterator[tuple[Any, Any]]:
+    """Loop over equal parts of `count` columns, of at most so many; gives the first column of a part and how many."""
+    builder = emit.builder
+    many = builder.udiv(builder.add(count, INDEX(most - 1)), INDEX(most))
+    with cgutils.for_range(builder, many) as loop:
+        start = builder.udiv(builder.mul(loop.index, count), many)
+        stop = builder.udiv(builder.mul(builder.add(loop.index, INDEX(1)), count), many)
+        yield start, builder.sub(stop, start)
+
+
+@intrinsic
+def multiply(typing: Any, weights: Any, inputs: Any, outputs: Any) -> Any:
+    """C = bias + A B for one panel: weights (A, bias), A packed; inputs (B, columns), outputs (C, columns) in panels."""
+    signature = types.void(weights, inputs, outputs)
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        operands = [value for pair in args for value in fields(builder, pair, 2)]
+        call_shared(builder, "multiply", bits_of(signature.args[0].types[0]), operands, _multiply)
+        return context.get_dummy_value()
+
+    return signature, codegen
+
+
+def _multiply(emit: Emit, A: Any, bias: Any, B: Any, depth: Any, C: Any, count: Any) -> None:
+    builder = emit.builder
+    with parts(emit, count, TALL) as (first, height):
+        packed, start = emit.step(A, builder.mul(first, depth)), emit.step(bias, first)
+        out = emit.step(C, builder.mul(first, INDEX(emit.panel)))
+
+        def tile(height: int) -> None:
+            starts = [emit.splat(builder.load(emit.step(start, i))) for i in range(height)]
+            sums = [emit.accumulators(1, VECTORS, one)[0] for one in starts]
+            with cgutils.for_range(builder, depth) as loop:
+                here = emit.step(B, builder.mul(loop.index, INDEX(emit.panel)))
+                weights = emit.step(packed, builder.mul(loop.index, INDEX(height)))
+                columns = [emit.load(emit.step(here, v * emit.lanes)) for v in range(VECTORS)]
+                for i in range(height):
+                    weight = emit.splat(builder.load(emit.step(weights, i)))
+                    for v in range(VECTORS):
+                        emit.add_product(sums[i][v], weight, columns[v])
+            for i in range(height):
+                for v in range(VECTORS):
+                    emit.store(builder.load(sums[i][v]), emit.step(out, i * emit.panel + v * emit.lanes))
+
+        emit.each_case(height, range(1, TALL + 1), tile)
+
+
+@intrinsic
+def add_gram(typing: Any, left: Any, right: Any, panels: Any, out: Any) -> Any:
+    """C[i, k] += sum over the rows of so many panels of A[i] B[k]: left (A, rows), right (B, columns), out a triple.
+
+    B is taken in chunks of columns that stay in cache.
+    """
+    signature = types.void(left, right, types.intp, out)
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        left, right, panels, out = args
+        operands = [*fields(builder, left, 2), *fields(builder, right, 2), panels, *fields(builder, out, 3)]
+        call_shared(builder, "add_gram", bits_of(signature.args[0].types[0]), operands, _add_gram)
+        return context.get_dummy_value()
+
+    return signature, codegen
+
+
+def _add_gram(emit: Emit, *operands: Any) -> None:
+    builder = emit.builder
+    A, rows, B, columns, panels, C, row_step, column_step = operands
+    panel = INDEX(emit.panel)
+    a_step, b_step = builder.mul(rows, panel), builder.mul(columns, panel)
+    with (
+        parts(emit, columns, CHUNK) as (chunk, chunk_columns),
+        parts(emit, rows, SIDE) as (row, height),
+        parts(emit, chunk_columns, SIDE) as (column_in_chunk, breadth),
+    ):
+        column = builder.add(chunk, column_in_chunk)
+        a_first, b_first = emit.step(A, builder.mul(row, panel)), emit.step(B, builder.mul(column, panel))
+        corner = emit.step(C, builder.add(builder.mul(row, row_step), builder.mul(column, column_step)))
+
+        def tile(shape: int) -> None:
+            height, breadth = divmod(shape, SIDE + 1)
+            sums = emit.accumulators(height, breadth)
+            with cgutils.for_range(builder, panels) as loop:
+                a_here = emit.step(a_first, builder.mul(loop.index, a_step))
+                b_here = emit.step(b_first, builder.mul(loop.index, b_step))
+                for v in range(VECTORS):
+                    right = [emit.load(emit.step(b_here, k * emit.panel + v * emit.lanes)) for k in range(breadth)]
+                    for i in range(height):
+                        left = emit.load(emit.step(a_here, i * emit.panel + v * emit.lanes))
+                        for k in range(breadth):
+                            emit.add_product(sums[i][k], left, right[k])
+            for i in range(height):
+                for k in range(breadth):
+                    place = builder.add(builder.mul(row_step, INDEX(i)), builder.mul(column_step, INDEX(k)))
+                    emit.add_to_double(emit.total(builder.load(sums[i][k])), emit.step(corner, place))
+
+        sides = range(1, SIDE + 1)
+        shape = builder.add(builder.mul(height, INDEX(SIDE + 1)), breadth)
+        emit.each_case(shape, [h * (SIDE + 1) + b for h in sides for b in sides], tile)
+
+
+@intrinsic
+def add_gram_of_rows(typing: Any, left: Any, right: Any, out: Any) -> Any:
+    """C[i, k] += sum over rows of A[i] x[:, k]: left (A, rows), right (x, rows, bytes of a row, columns), out C.
+
+    Rows of x are as a matrix has them; its columns follow each other and fill whole registers, as do those of C.
+    """
+    signature = types.void(left, right, out)
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        operands = [*fields(builder, args[0], 2), *fields(builder, args[1], 4), args[2]]
+        call_shared(builder, "add_gram_of_rows", bits_of(signature.args[0].types[0]), operands, _add_gram_of_rows)
+        return context.get_dummy_value()
+
+    return signature, codegen
+
+
+def _add_gram_of_rows(emit: Emit, *operands: Any) -> None:
+    builder = emit.builder
+    A, rows, x, live, row_bytes, columns, C = operands
+    panel, lanes = INDEX(emit.panel), INDEX(emit.lanes)
+    panels = builder.udiv(builder.add(live, builder.sub(panel, INDEX(1))), panel)
+    with (
+        parts(emit, rows, HIGH) as (row, height),
+        parts(emit, builder.udiv(columns, lanes), BROAD) as (vector, breadth),
+    ):
+        a_first, column = emit.step(A, builder.mul(row, panel)), builder.mul(vector, lanes)
+        x_first = emit.step(x, column)
+        corner = emit.step(C, builder.add(builder.mul(row, columns), column))
+
+        def tile(shape: int) -> None:
+            height, breadth = divmod(shape, BROAD + 1)
+            sums = emit.accumulators(height, breadth)
+            with cgutils.for_range(builder, panels) as outer:
+                before = builder.mul(outer.index, panel)
+                a_here = emit.step(a_first, builder.mul(before, rows))
+                left = builder.sub(live, before)
+                count = builder.select(builder.icmp_signed("<", left, panel), left, panel)
+                with cgutils.for_range(builder, count) as inner:
+                    here = emit.row(x_first, builder.add(before, inner.index), row_bytes)
+                    right = [emit.load(emit.step(here, v * emit.lanes)) for v in range(breadth)]
+                    for i in range(height):
+                        place = builder.add(inner.index, builder.mul(panel, INDEX(i)))
+                        left_side = emit.splat(builder.load(emit.step(a_here, place)))
+                        for v in range(breadth):
+                            emit.add_product(sums[i][v], left_side, right[v])
+            for i in range(height):
+                line = emit.step(corner, builder.mul(columns, INDEX(i)))
+                for v in range(breadth):
+                    emit.add_to_doubles(builder.load(sums[i][v]), emit.step(line, v * emit.lanes))
+
+        shape = builder.add(builder.mul(height, INDEX(BROAD + 1)), breadth)
+        cases = [h * (BROAD + 1) + b for h in range(1, HIGH + 1) for b in range(1, BROAD + 1)]
+        emit.each_case(shape, cases, tile)
+
+
+@intrinsic
+def add_sums(typing: Any, columns: Any, panels: Any, out: Any) -> Any:
+    """Add the sum of each column over the rows of so many panels to doubles: columns (A, how many)."""
+    signature = types.void(columns, types.intp, out)
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        operands = [*fields(builder, args[0], 2), args[1], args[2]]
+        call_shared(builder, "add_sums", bits_of(signature.args[0].types[0]), operands, _add_sums)
+        return context.get_dummy_value()
+
+    return signature, codegen
+
+
+def _add_sums(emit: Emit, A: Any, columns: Any, panels: Any, out: Any) -> None:
+    builder, panel = emit.builder, INDEX(emit.panel)
+    with cgutils.for_range(builder, columns) as column:
+        first = emit.step(A, builder.mul(column.index, panel))
+        sums = emit.accumulators(1, VECTORS)[0]
+        with cgutils.for_range(builder, panels) as loop:
+            here = emit.step(first, builder.mul(builder.mul(loop.index, columns), panel))
+            for v, one in enumerate(sums):
+                builder.store(builder.fadd(builder.load(one), emit.load(emit.step(here, v * emit.lanes))), one)
+        total = builder.load(sums[0])
+        for one in sums[1:]:
+            total = builder.fadd(total, builder.load(one))
+        emit.add_to_double(emit.total(total), emit.step(out, column.index))
