@@ -5,8 +5,10 @@ import pytest
 
 from sparsae import Objective, Parameters, Problem, Sums
 from sparsae.reference import evaluate_reference
-from sparsae_backends._blocks import aligned, block_rows, layers_of, padded, stacked
-from sparsae_backends.fused import EXPONENT, FusedKernel, Tile
+from sparsae_backends._memory import aligned
+from sparsae_backends.fused.blocks import block_rows, layers_of, padded, stacked
+from sparsae_backends.fused.kernel import EXPONENT, FusedKernel
+from sparsae_backends.fused.scratch import RepeatedVector
 
 DTYPES = [np.dtype(np.float64), np.dtype(np.float32)]
 
@@ -74,10 +76,10 @@ def test_short_blocks_share_scratch_and_forget_longer_ones():
 
 def test_the_sparsity_vector_is_read_anew_when_it_changes():
     """The copy that is written out for every row follows the vector, also one that was changed in place."""
-    tile, vector = Tile(3, 4, DTYPES[0]), np.array([1.0, 2.0])
-    np.testing.assert_array_equal(tile.of(vector, 3), [[1, 2, 0, 0]] * 3)
+    repeated, vector = RepeatedVector(3, 4, DTYPES[0]), np.array([1.0, 2.0])
+    np.testing.assert_array_equal(repeated.of(vector, 3), [[1, 2, 0, 0]] * 3)
     vector[0] = -5
-    np.testing.assert_array_equal(tile.of(vector, 2), [[-5, 2, 0, 0]] * 2)
+    np.testing.assert_array_equal(repeated.of(vector, 2), [[-5, 2, 0, 0]] * 2)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -11,23 +11,49 @@ import sparsae
 from sparsae import Objective, Parameters, Problem, Sums
 
 pytest.importorskip("numba")
-from sparsae_backends import _compiled, _emit
-from sparsae_backends.numba_ import NumbaKernel, block_rows, packing
+import numba
+
+from sparsae_backends.numba import compilation, emit, helpers, passes, tiles
+from sparsae_backends.numba.kernel import NumbaKernel, block_rows, packing
 
 DTYPES = [np.dtype(np.float64), np.dtype(np.float32)]
+at, at_row = emit.at, emit.at_row
+
+
+@numba.njit
+def multiply(A, bias, B, depth, C, count):
+    """The product of one panel, from arrays."""
+    tiles.multiply((at(A, 0), at(bias, 0)), (at(B, 0), depth), (at(C, 0), count))
+
+
+@numba.njit
+def add_gram(A, rows, B, columns, panels, C, row_step, column_step):
+    """The product over all rows, from arrays."""
+    tiles.add_gram((at(A, 0), rows), (at(B, 0), columns), panels, (at(C, 0), row_step, column_step))
+
+
+@numba.njit
+def add_gram_of_rows(A, rows, x, first, live, C):
+    """The product with rows as they are, from arrays."""
+    tiles.add_gram_of_rows((at(A, 0), rows), (at_row(x, first, 0), live, x.strides[0], x.shape[1]), at(C, 0))
+
+
+@numba.njit
+def add_sums(A, columns, panels, out):
+    """Sums of columns, from arrays."""
+    tiles.add_sums((at(A, 0), columns), panels, at(out, 0))
 
 
 @pytest.fixture(autouse=True, scope="module", params=DTYPES, ids=str)
 def dtype(request):
-    """Each dtype, compiled."""
-    _compiled.compile_for(request.param)
+    """Each dtype."""
     return request.param
 
 
 def panels(a):
     """A matrix in panels, by NumPy."""
     m, n = a.shape
-    width = _emit.width(a.dtype)
+    width = emit.width(a.dtype)
     whole = np.zeros((-(-m // width) * width, n), a.dtype)
     whole[:m] = a
     return np.ascontiguousarray(whole.reshape(-1, width, n).transpose(0, 2, 1)).ravel()
@@ -49,7 +75,8 @@ def test_rows_of_any_layout_go_to_the_lanes(dtype, m, n, layout):
     given.flags.writeable = layout != "read-only"
     expected = panels(a)
     out = np.full_like(expected, np.nan)
-    _compiled.to_panels(given, out, _emit.width(dtype))
+    compilation.compile_for((passes.to_panels,), dtype)
+    passes.to_panels(given, out)
     np.testing.assert_array_equal(out, expected)
 
 
@@ -57,11 +84,11 @@ def test_rows_of_any_layout_go_to_the_lanes(dtype, m, n, layout):
 @pytest.mark.parametrize("depth", [1, 2, 13])
 def test_products_of_any_height(dtype, rows, depth):
     """Every height of a tile: a panel of C = bias + A B."""
-    rng, width = np.random.default_rng(1), _emit.width(dtype)
+    rng, width = np.random.default_rng(1), emit.width(dtype)
     A, bias = rng.random((rows, depth)).astype(dtype), rng.random(rows).astype(dtype)
     B, C = rng.random((depth, width)).astype(dtype), np.full(rows * width, np.nan, dtype)
-    packed = A.ravel()[packing(rows, depth, _emit.TALL)]
-    _compiled.multiply(packed, B.ravel(), 0, depth, bias, C, 0, rows, width)
+    packed = A.ravel()[packing(rows, depth, tiles.TALL)]
+    multiply(packed, bias, B.ravel(), depth, C, rows)
     np.testing.assert_allclose(C.reshape(rows, width), A @ B + bias[:, None], rtol=8 * depth * np.finfo(dtype).eps)
 
 
@@ -71,11 +98,11 @@ def test_gram_matrices_of_any_shape(dtype, rows, columns):
     """Every shape of a tile: sums over all rows, added to what is there, in either order."""
     rng = np.random.default_rng(2)
     A, B = rng.random((150, rows)).astype(dtype), rng.random((150, columns)).astype(dtype)
-    many = -(-150 // _emit.width(dtype))
+    many = -(-150 // emit.width(dtype))
     expected = A.astype(np.float64).T @ B.astype(np.float64)
     for order, c_rows, c_columns in (("C", columns, 1), ("F", 1, rows)):
         out = np.ones(rows * columns)
-        _compiled.add_gram(panels(A), rows, panels(B), columns, many, out, 0, c_rows, c_columns, _emit.width(dtype))
+        add_gram(panels(A), rows, panels(B), columns, many, out, c_rows, c_columns)
         found = out.reshape((rows, columns), order=order)
         np.testing.assert_allclose(found, 1 + expected, rtol=150 * np.finfo(dtype).eps)
 
@@ -84,7 +111,7 @@ def test_gram_matrices_of_any_shape(dtype, rows, columns):
 @pytest.mark.parametrize("registers", [1, 2, 3, 4, 5, 9])
 def test_gram_matrices_of_rows_as_they_are(dtype, rows, registers):
     """Every shape of a tile, from a row in the middle on, the last panel part filled."""
-    rng, columns = np.random.default_rng(3), registers * _emit.lanes(dtype)
+    rng, columns = np.random.default_rng(3), registers * emit.lanes(dtype)
     x, padded = rng.random((200, columns)).astype(dtype), np.zeros((200, columns + 3), dtype)
     padded[:, :columns] = x
     for live in (1, 47, 150):
@@ -92,10 +119,19 @@ def test_gram_matrices_of_rows_as_they_are(dtype, rows, registers):
         expected = A.astype(np.float64).T @ x[10 : 10 + live].astype(np.float64)
         for given in (x, padded[:, :columns]):
             out = np.ones(3 + rows * columns)
-            _compiled.add_gram_of_rows(panels(A), rows, given, 10, live, out, 3, _emit.width(dtype))
+            add_gram_of_rows(panels(A), rows, given, 10, live, out[3:])
             found = out[3:].reshape(rows, columns)
             np.testing.assert_allclose(found, 1 + expected, rtol=150 * np.finfo(dtype).eps)
             np.testing.assert_array_equal(out[:3], 1)
+
+
+@pytest.mark.parametrize("columns", [1, 2, 7])
+def test_sums_of_columns_are_added(dtype, columns):
+    """The sum of each column over all rows is added to what is there."""
+    A = np.random.default_rng(5).random((150, columns)).astype(dtype)
+    out = np.ones(columns)
+    add_sums(panels(A), columns, -(-150 // emit.width(dtype)), out)
+    np.testing.assert_allclose(out, 1 + A.astype(np.float64).sum(axis=0), rtol=150 * np.finfo(dtype).eps)
 
 
 @pytest.mark.parametrize("n", [1, 5, 16, 37])
@@ -103,13 +139,13 @@ def test_gram_matrices_of_rows_as_they_are(dtype, rows, registers):
 @pytest.mark.parametrize("layout", ["C", "F"])
 def test_errors_go_to_the_lanes(dtype, n, sigmoid, layout):
     """Whole and part panels hold delta3, and 0 in the lanes that have no row."""
-    rng, width = np.random.default_rng(4), _emit.width(dtype)
+    rng, width = np.random.default_rng(4), emit.width(dtype)
     m = width + 7
     a3, target = (np.asarray(rng.random((m, n)), dtype, order=layout) for _ in range(2))
     expected = panels((a3 - target) * (a3 * (1 - a3) if sigmoid else 1))
     out = np.full_like(expected, np.nan)
     for panel in range(2):
-        _compiled.error_to_panel(a3, target, panel * width, m, sigmoid, out, panel * width * n, width)
+        helpers.error_to_panel((a3, target), (panel * width, m), sigmoid, out[panel * width * n :])
     np.testing.assert_allclose(out, expected, rtol=4 * np.finfo(dtype).eps)
 
 
@@ -135,7 +171,7 @@ def test_saturated_activations_are_0_or_1_and_nan_stays(dtype):
 
 def test_rows_that_are_not_there_add_nothing(dtype):
     """A block of one row more than a panel equals the panel and the row, and a block that was longer before."""
-    n, p, m = 6, 4, _emit.width(dtype) + 1
+    n, p, m = 6, 4, emit.width(dtype) + 1
     rng = np.random.default_rng(3)
     x, parameters = rng.random((3 * m, n)).astype(dtype), Parameters.random(n, p).astype(dtype)
     made = NumbaKernel(Problem(n_visible=n, n_hidden=p, dtype=dtype, block_rows=3 * m))
@@ -170,10 +206,9 @@ def test_compiled_code_is_remembered_and_a_read_only_home_is_no_obstacle(tmp_pat
         "        return real(**options)(function)\n"
         "    return decorate\n"
         "numba.njit = njit\n"
-        "from sparsae_backends import _compiled\n"
-        "out = numpy.empty(1000)\n"
-        "_compiled.clear_lanes(out, 0, 1, 0, 1000)\n"
-        "assert not out.any()\n"
+        "import sparsae\n"
+        "objective = sparsae.Objective(numpy.full((9, 3), 0.5), 2, backend='numba')\n"
+        "assert 'each process compiles' in ' '.join(objective.receipt.notes)\n"
     )
     subprocess.run([sys.executable, "-c", script], check=True, env=dict(os.environ, NUMBA_CACHE_DIR=str(tmp_path)))
 

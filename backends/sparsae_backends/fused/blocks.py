@@ -1,8 +1,7 @@
-"""How rows are cut so that scratch stays in cache and products take OpenBLAS's fast path; aligned scratch."""
+"""How rows are cut so that scratch stays in cache and products take OpenBLAS's fast path."""
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
@@ -14,7 +13,6 @@ CACHE_BYTES = 640 * 1024  # of one scratch array (m, n)
 LEAST_LAYER = 40  # rows that make a product of their own worth its call
 LAYERS = 3  # of small products in a block, at most: more would leave few blocks for the workers to share
 LAYERED_ROWS = 600  # unless the layers are so short that a block may have more of them
-ALIGNMENT = 64  # bytes: a vector register of AVX-512, a cache line
 
 
 def padded(columns: int, dtype: np.dtype[Any]) -> int:
@@ -54,12 +52,3 @@ def block_rows(problem: Problem) -> int:
     if not small:
         return max(512, min(fit, 1024)) // 8 * 8
     return max(8, fit // 8 * 8) if fit < small else min(fit // small, max(LAYERS, LAYERED_ROWS // small)) * small
-
-
-def aligned(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
-    """Return an array without values, its first element aligned."""
-    size = math.prod(shape) * dtype.itemsize
-    raw = np.empty(size + ALIGNMENT, np.uint8)
-    start = -raw.ctypes.data % ALIGNMENT
-    room: Array = raw[start : start + size].view(dtype).reshape(shape)
-    return room

@@ -1,0 +1,48 @@
+"""`numba`: the whole evaluation compiled, products included.
+
+Arrays are cut into *panels* of rows.  Rows stand in the lanes of vector registers, three registers to a panel, so that
+no number of inputs or hidden units leaves a register part filled::
+
+    x (m, n), C order              a panel: n columns of `width` rows (12 float64 with AVX2)
+    row 0   x00 x01 x02 ...        column 0   x00 x10 x20 | x30 ... | ... x11,0     three registers
+    row 1   x10 x11 x12 ...  -->   column 1   x01 x11 x21 | x31 ... | ... x11,1
+    ...                            ...
+
+Products are loops over *tiles*: sums that stay in registers while a loop runs over everything they are sums of::
+
+    `multiply`   C = bias + A B    B: one panel, depth columns      one weight is multiplied with three registers of
+                                   +-----+-----+-----+              rows; a tile is up to 4 columns of C (9 where
+              A: weight (i, k)  x  |  k  |  k  |  k  |   adds to    there are 32 registers)
+                                   +-----+-----+-----+  sums (i)
+
+    `add_gram`   C += A' B         columns of A x columns of B, summed over all rows of all panels; a tile is up to
+                                   3 x 3 columns (5 x 5), one register of partial sums each
+
+Biases, activations and slopes are computed while a product's result is in the first-level cache.
+Each call handles a block without the GIL, so row workers run side by side.
+
+`target.py` finds out what numba compiles for, `emit.py`, `tiles.py` and `lanes.py` emit vector code, `helpers.py` and
+`passes.py` hold the loops in Python that numba compiles, `compilation.py` compiles and caches, `kernel.py` is the
+kernel.  All but the last import numba (inside this package ``import numba`` is absolute: the library) and are imported
+when a kernel is made.  docs/performance.md has the figures.
+"""
+
+from __future__ import annotations
+
+from sparsae import Backend, hookimpl
+from sparsae_backends.numba.kernel import NumbaKernel, block_rows
+
+
+@hookimpl
+def sparsae_backend() -> Backend:
+    """Register the backend."""
+    return Backend(
+        "numba",
+        NumbaKernel,
+        summary="compiled: products with rows in the lanes, everything else fused into them; row workers",
+        threading="workers",
+        outputs=("sigmoid", "linear"),
+        block_rows=block_rows,
+        requires=("numba",),
+        install="pip install 'sparsae[numba]'",
+    )

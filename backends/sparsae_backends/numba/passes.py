@@ -64,7 +64,7 @@ def accumulate(
     _, _, W2, b2, W2_back = weights
     a2, total = hidden
     out, layout = sums
-    at_rows, at_squares, at_hidden, at_W1, at_b1, at_W2, at_b2, at_W1_sparsity, at_b1_sparsity = layout
+    at_rows, at_squares, at_hidden, at_W1, at_b1, at_W2, at_b2, at_W1_sparsity, at_b1_sparsity, _ = layout
     one = a2.dtype.type(1)
     width = PANEL_BYTES // a2.itemsize
     panels, wide, narrow = (m + width - 1) // width, n * width, p * width
@@ -103,7 +103,7 @@ def backprop(sizes: Any, given: Any, W2_back: Any, s: Any, rows: Any, scratch: A
     n, p, sigmoid = sizes
     a1, a2, a3, target = given
     out, layout = sums
-    _, _, _, at_W1, at_b1, at_W2, at_b2, _, _ = layout
+    _, _, _, at_W1, at_b1, at_W2, at_b2, _, _, _ = layout
     width = PANEL_BYTES // a1.itemsize
     wide, narrow = n * width, p * width
     as_they_are = n % (width // VECTORS) == 0 and a1.strides[1] == a1.itemsize
@@ -122,9 +122,7 @@ def backprop(sizes: Any, given: Any, W2_back: Any, s: Any, rows: Any, scratch: A
             multiply((at(W2_back, 0), at(s, 0)), (at(d, panel * wide), n), (at(back, 0), p))
             hidden_error(back, here)
         if as_they_are:
-            add_gram_of_rows(
-                (at(delta2, 0), p), (at_row(a1, start, 0), stop - start, a1.strides[0], n), at(out, at_W1)
-            )
+            add_gram_of_rows((at(delta2, 0), p), (at_row(a1, start, 0), stop - start, a1.strides[0], n), at(out, at_W1))
         else:
             for panel in range(panels):
                 to_panel(a1[start:stop], panel * width, x[panel * wide :])

@@ -40,7 +40,7 @@ def parts(emit: Emit, count: Any, most: int) -> Iterator[tuple[Any, Any]]:
 
 @intrinsic
 def multiply(typing: Any, weights: Any, inputs: Any, outputs: Any) -> Any:
-    """C = bias + A B for one panel: weights (A, bias), A packed; inputs (B, columns), outputs (C, columns) in panels."""
+    """C = bias + A B for one panel: weights (A, bias), A packed; inputs (B, columns) and outputs (C, columns)."""
     signature = types.void(weights, inputs, outputs)
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:

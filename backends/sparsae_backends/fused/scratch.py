@@ -1,0 +1,137 @@
+"""What the `fused` kernel keeps: prepared blocks, hidden activations, scratch for one block, sums of one block."""
+
+from __future__ import annotations
+
+from typing import Any, final
+
+import numpy as np
+
+from sparsae import Array, Problem, Sums
+from sparsae_backends._memory import aligned
+from sparsae_backends.fused.blocks import block_rows, layers_of, small_rows, stacked
+
+CUTS = 6  # lengths of blocks that scratch is kept cut for: the last block of a segment is often shorter
+
+
+@final
+class FusedHidden:
+    """What `encode` leaves for `accumulate`: activations (m, width), the last columns exactly 1, and their sums."""
+
+    __slots__ = ("a2", "layers", "on", "on_t", "sums", "total")
+
+    def __init__(self, a2: Array, n_hidden: int, layers: int) -> None:
+        self.a2 = a2  # (m, width)
+        self.layers = stacked(a2, layers)
+        self.on = self.layers[:, :, : n_hidden + 1]  # the hidden units and the one that is always on
+        self.on_t = self.on.transpose(0, 2, 1)
+        self.sums = np.empty(a2.shape[1], a2.dtype)  # (width,)
+        self.total = self.sums[:n_hidden]  # (p,)
+
+
+@final
+class FusedBlock:
+    """A block: twice its rows, in C order and aligned; a kept one has room for its hidden activations."""
+
+    __slots__ = ("hidden", "keep", "layers", "peak", "target", "x")
+
+    def __init__(self, x: Array, target: Array, peak: float, keep: bool, layers: int) -> None:
+        self.x, self.target = x, target  # (m, n), (m, n)
+        self.layers = stacked(x, layers)
+        self.peak = peak  # max |2x|, or infinity where it was not looked for
+        self.keep = keep
+        self.hidden: FusedHidden | None = None
+
+
+@final
+class BlockScratch:
+    """Room for one block of `m` rows, in the memory of `of`, a larger one, if that is given.
+
+    The output layer is done with `t` when the hidden layer needs `delta2` and `q`: they share its memory.
+    """
+
+    def __init__(
+        self, m: int, n: int, p: int, width: int, dtype: np.dtype[Any], of: BlockScratch | None = None
+    ) -> None:
+        self.m, self._shape = m, (n, p, width, dtype)
+        self.layers = layers_of(m, n * width)
+        self._first: Array = of._first if of else aligned((m * max(n, 2 * width),), dtype)
+        self.t = self._first[: m * n].reshape(m, n)
+        self.delta2: Array = self._first[: m * width].reshape(m, width)
+        self.q: Array = self._first[m * width : 2 * m * width].reshape(m, width)
+        self.d: Array = of.d[:m] if of else aligned((m, n), dtype)
+        self.t_layers, self.d_layers = stacked(self.t, self.layers), stacked(self.d, self.layers)
+        self.delta2_layers = stacked(self.delta2, self.layers)
+        self.delta2_t = self.delta2_layers[:, :, :p].transpose(0, 2, 1)  # (layers, p, m / layers)
+        self.q_t = stacked(self.q, self.layers)[:, :, :p].transpose(0, 2, 1)
+        self.grams = np.empty((self.layers, p + 1, n), dtype)
+        self.x: Array = of.x[:m] if of else aligned((m, n), dtype)
+        self.target: Array = of.target[:m] if of else aligned((m, n), dtype)
+        self.hidden: FusedHidden = FusedHidden(of.hidden.a2[:m] if of else aligned((m, width), dtype), p, self.layers)
+        self.ones = np.ones(m, dtype)
+        self.row = np.empty(width, dtype)
+        self.row_p = self.row[:p]
+        self._cuts: dict[int, BlockScratch] = {m: self}
+
+    def gram(self, left_t: Array, right: Array, out: Array) -> None:
+        """Add up left' right over the layers, into `out` (k, n), from (layers, k, rows) and (layers, rows, n)."""
+        if self.layers == 1:
+            np.matmul(left_t[0], right[0], out)
+        else:
+            grams = self.grams[:, : len(out)]
+            np.matmul(left_t, right, grams)
+            np.add.reduce(grams, axis=0, out=out)
+
+    def cut(self, m: int) -> BlockScratch:
+        """Return room for `m` rows of this; the last few lengths are remembered."""
+        found = self._cuts.get(m)
+        if found is None:
+            if len(self._cuts) >= CUTS:
+                self._cuts = {self.m: self}
+            found = self._cuts[m] = BlockScratch(m, *self._shape, of=self)
+        return found
+
+
+@final
+class RepeatedVector:
+    """A vector written out for every row: adding that is three times as fast as adding the vector to each row."""
+
+    def __init__(self, m: int, width: int, dtype: np.dtype[Any]) -> None:
+        self.rows = np.zeros((m, width), dtype)
+        self._written = bytes(self.rows[0])
+
+    def of(self, vector: Array, m: int) -> Array:
+        """Return `m` rows of the vector, then zeros; it is the same for all blocks of an evaluation."""
+        given = vector.tobytes()
+        if given != self._written:
+            self.rows[:, : vector.size] = vector
+            self._written = given
+        return self.rows[:m]
+
+
+@final
+class BlockSums:
+    """One block's sums in the problem's dtype, laid out like `Sums`, but W2 and b2 are one matrix."""
+
+    def __init__(self, n: int, p: int, dtype: np.dtype[Any]) -> None:
+        at = self.layout = Sums(n, p).layout
+        self.vector = vector = np.zeros(at.size, dtype)
+        self.head = vector[: at.head_size]
+        self.rows = vector[at.rows : at.squared_error]  # (1,)
+        self.squared_error = vector[at.squared_error : at.hidden]  # (1,)
+        self.hidden = vector[at.hidden : at.W1]  # (p,)
+        self.W1, self.b1 = vector[at.W1 : at.b1].reshape(p, n), vector[at.b1 : at.W2]  # (p, n), (p,)
+        self.W2 = vector[at.W2 : at.W1_sparsity].reshape(p + 1, n)  # transposed, above b2
+        self.W1_sparsity = vector[at.W1_sparsity : at.b1_sparsity].reshape(p, n)  # (p, n)
+        self.b1_sparsity = vector[at.b1_sparsity :]  # (p,)
+
+
+@final
+class BackpropScratch:
+    """Room for `backprop`, whose activations are given: without the unit that is always on."""
+
+    def __init__(self, problem: Problem) -> None:
+        n, p, dtype = problem.n_visible, problem.n_hidden, problem.dtype
+        rows = min(problem.block_rows, small_rows(n * p) or block_rows(problem))
+        self.scratch = BlockScratch(rows, n, p, p, dtype)
+        self.part = BlockSums(n, p, dtype)
+        self.s = RepeatedVector(rows, p, dtype)
