@@ -37,7 +37,7 @@ def test_every_backend_gives_the_sums_of_the_formulas(backend, dtype, tolerance,
             np.testing.assert_allclose(part, truth, rtol=tolerance, atol=tolerance * abs(truth).max())
 
 
-@pytest.mark.filterwarnings("ignore::sparsae.ThreadsWarning")
+@pytest.mark.filterwarnings("ignore::sparsae.errors.ThreadsWarning")
 def test_layout_and_workers_change_nothing(backend):
     """F-ordered, strided and read-only activations; one and three workers; inputs stay identical."""
     arrays = activations(900, 8, 5)
@@ -101,7 +101,7 @@ def test_only_a_kernel_that_cuts_long_arrays_itself_is_given_more_than_a_block(s
         np.testing.assert_allclose(part, truth, rtol=1e-12, atol=1e-9)
 
 
-@pytest.mark.filterwarnings("ignore::sparsae.ThreadsWarning")
+@pytest.mark.filterwarnings("ignore::sparsae.errors.ThreadsWarning")
 def test_long_arrays_give_the_same_bits_with_any_number_of_workers():
     """More rows than a piece of `fused` and `numba`, both dtypes."""
     for dtype in (np.float64, np.float32):

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from tests.support.kernels import WholeKernel
 
 import sparsae
-from sparsae import DataError, Objective, ParameterError, Parameters
+from sparsae import DataError, Objective, ParameterError, Parameters, errors
 from sparsae.cost import sparsity_terms
 from sparsae.reference import evaluate_reference
 
@@ -310,9 +310,9 @@ def test_theta_and_parameters_of_another_size_are_named():
 def test_a_backend_that_declines_is_not_asked():
     """A kernel that hard-codes a3 (1 - a3) never sees a linear output; the reason is given."""
     narrow = sparsae.Backend("narrow", WholeKernel, outputs=("sigmoid",), dtypes=("float64",))
-    with pytest.raises(sparsae.BackendDeclinedError, match="output is 'linear' and backend 'narrow' supports sigmoid"):
+    with pytest.raises(errors.BackendDeclinedError, match="output is 'linear' and backend 'narrow' supports sigmoid"):
         Objective(np.full((4, 3), 0.5), 2, output="linear", backend=narrow)
-    with pytest.raises(sparsae.BackendDeclinedError, match="dtype is 'float32' and backend 'narrow' supports float64"):
+    with pytest.raises(errors.BackendDeclinedError, match="dtype is 'float32' and backend 'narrow' supports float64"):
         Objective(np.full((4, 3), 0.5), 2, dtype="float32", backend=narrow)
 
 

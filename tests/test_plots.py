@@ -5,7 +5,8 @@ import sys
 import numpy as np
 import pytest
 
-from sparsae import MissingExtraError, ParameterError
+from sparsae import ParameterError
+from sparsae.errors import MissingExtraError
 from sparsae.plots import feature_tiles, plot_features
 
 

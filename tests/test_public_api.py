@@ -6,6 +6,7 @@ import dataclasses
 import inspect
 import json
 import types
+import typing
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,10 @@ def describe(value: Any) -> Any:
         return "str"
     if isinstance(value, types.GenericAlias):
         return str(value)
+    if value is sparsae.errors:
+        return {name: describe(kind) for name, kind in vars(value).items() if inspect.isclass(kind)}
+    if typing.is_typeddict(value):
+        return {name: str(kind) for name, kind in value.__annotations__.items()}
     if not inspect.isclass(value):
         return str(inspect.signature(value)) if callable(value) else type(value).__name__
     if issubclass(value, BaseException):

@@ -120,14 +120,14 @@ def test_a_new_backend_overwrites_nothing(tmp_path):
     (folder / "notes").write_text("mine")
     (folder / "test_sparsae_mine.py").symlink_to("nowhere")
     with pytest.raises(
-        sparsae.OutputExistsError, match=r"test_sparsae_mine.py exists and would be overwritten; give an"
+        sparsae.errors.OutputExistsError, match=r"test_sparsae_mine.py exists and would be overwritten; give an"
     ):
         skeleton.write("mine", folder)
     assert len(list(folder.iterdir())) == 2
     (folder / "test_sparsae_mine.py").unlink()
     assert len(skeleton.write("mine", folder)) == 3
     assert (folder / "notes").read_text() == "mine"
-    with pytest.raises(sparsae.FileAccessError, match="cannot be made: Not a directory"):
+    with pytest.raises(sparsae.errors.FileAccessError, match="cannot be made: Not a directory"):
         skeleton.write("mine", folder / "notes" / "below")
 
 

@@ -12,8 +12,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sparsae import FileAccessError, load
+from sparsae import load
 from sparsae.cli import main
+from sparsae.errors import FileAccessError
 from sparsae.training.checkpoint import load as load_checkpoint
 from sparsae.training.json_log import JsonLog
 

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 import sparsae
-from sparsae import DataError, FileFormatError, FileMissingError, ParameterError
+from sparsae import DataError, ParameterError
 from sparsae.data import extract_patches, load, normalise_patches, olshausen_filter, zca
+from sparsae.errors import FileFormatError, FileMissingError
 
 
 def test_digits_are_scaled_as_stated(digits):

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 import scipy.io
 
-from sparsae import DataError, FileAccessError, FileFormatError, FileMissingError
+from sparsae import DataError
 from sparsae.data import load
+from sparsae.errors import FileAccessError, FileFormatError, FileMissingError
 
 X = np.arange(12, dtype=float).reshape(4, 3) / 20
 

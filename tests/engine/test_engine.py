@@ -25,7 +25,7 @@ def data(m, n, *, dtype=np.float64, seed=0):
     return np.random.default_rng(seed).random((m, n)).astype(dtype)
 
 
-@pytest.mark.filterwarnings("ignore::sparsae.ThreadsWarning")
+@pytest.mark.filterwarnings("ignore::sparsae.errors.ThreadsWarning")
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("shape", [(1, 1, 1), (17, 3, 2), (1003, 13, 7), (2500, 64, 25)])
 def test_workers_never_change_a_bit(backend, dtype, shape):

@@ -8,7 +8,7 @@ import pytest
 import threadpoolctl
 
 import sparsae
-from sparsae import ThreadsWarning
+from sparsae.errors import ThreadsWarning
 from sparsae.machine import resources, threads
 from sparsae.machine.limits import limit, pools
 from sparsae.machine.threads import CpuBudget, cpu_budget, grant

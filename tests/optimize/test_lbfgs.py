@@ -11,7 +11,8 @@ import scipy.optimize
 from numpy.typing import NDArray
 from tests.support.evaluations import evaluating
 
-from sparsae import OptimizationError, ParameterError
+from sparsae import ParameterError
+from sparsae.errors import OptimizationError
 from sparsae.optimize import LBFGS
 from sparsae.optimize.lbfgs_history import CurvatureHistory
 

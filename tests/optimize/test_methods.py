@@ -10,7 +10,8 @@ import scipy.optimize
 from numpy.typing import NDArray
 from tests.support.evaluations import evaluating
 
-from sparsae import OptimizationError, ParameterError
+from sparsae import ParameterError
+from sparsae.errors import OptimizationError
 from sparsae.optimize import LBFGS, SGD, Adam, ScipyMethod, describe, get_method, method_names
 from sparsae.optimize.base import Method
 from sparsae.optimize.scipy_ import DENSE, LIMITED

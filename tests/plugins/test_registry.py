@@ -144,7 +144,7 @@ def test_a_bad_plugin_that_is_chosen_raises_one_helpful_error_with_its_cause(tmp
     for _ in range(2):
         try:
             sparsae.get_backend("bad")
-        except sparsae.BackendBrokenError as error:
+        except sparsae.errors.BackendBrokenError as error:
             print(error)
             print("".join(traceback.format_exception(error.__cause__)))
     """
@@ -165,7 +165,7 @@ def test_choosing_loads_the_chosen_one_alone_and_importing_none(tmp_path):
     print(sorted(name for name in sys.modules if name.startswith("mod_")))
     try:
         sparsae.get_backend("onne")
-    except sparsae.BackendNotFoundError as error:
+    except sparsae.errors.BackendNotFoundError as error:
         print(error)
     """
     said = run(tmp_path, code)
@@ -186,7 +186,7 @@ def test_names_in_conflict_are_unusable_and_name_both_distributions(tmp_path):
     print({r.name: r.state for r in sparsae.list_backends() if not r.bundled})
     try:
         sparsae.get_backend("mine")
-    except sparsae.BackendConflictError as error:
+    except sparsae.errors.BackendConflictError as error:
         print(error)
     """
     said = run(tmp_path, f"import sys; sys.path += {extra.split(os.pathsep)!r}\n" + textwrap.dedent(code))
@@ -305,7 +305,7 @@ def test_a_wrong_third_party_kernel_fails_before_the_first_evaluation(tmp_path):
     assert sparsae.train(X, 3, backend="right", max_iter=3).receipt.distribution == "right"
     try:
         sparsae.train(X, 3, backend="wrong", max_iter=3)
-    except sparsae.BackendWrongError as error:
+    except sparsae.errors.BackendWrongError as error:
         print(error)
     """
     said = run(tmp_path, code.replace("import numpy", "import warnings; warnings.simplefilter('ignore'); import numpy"))
@@ -342,5 +342,5 @@ def test_the_guard_sees_every_sum(change):
         if kernel is right:
             check_kernel(*arguments)
         else:
-            with pytest.raises(sparsae.BackendWrongError, match=r"(squared error|mean activation|rows) is"):
+            with pytest.raises(sparsae.errors.BackendWrongError, match=r"(squared error|mean activation|rows) is"):
                 check_kernel(*arguments)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import sparsae
+from sparsae import errors
 from sparsae.plugins import selection
 from sparsae.plugins.autoselect import fastest
 
@@ -57,16 +58,19 @@ def test_context_ends_with_an_exception_and_stays_in_its_thread_and_task(monkeyp
 
 def test_a_misspelt_name_is_refused_with_the_nearest(monkeypatch):
     """Whoever asked for it is named too."""
-    with pytest.raises(sparsae.BackendNotFoundError, match=r"No backend named 'fussed'; did you mean 'fused'\? Avail"):
+    with pytest.raises(errors.BackendNotFoundError, match=r"No backend named 'fussed'; did you mean 'fused'\? Avail"):
         sparsae.get_backend("fussed")
-    with pytest.raises(sparsae.BackendNotFoundError, match="No backend named 'fussed'"), sparsae.use_backend("fussed"):
+    with (
+        pytest.raises(errors.BackendNotFoundError, match="No backend named 'fussed'"),
+        sparsae.use_backend("fussed"),
+    ):
         pass
     monkeypatch.setenv("SPARSAE_BACKEND", "fussed")
     with pytest.raises(LookupError, match=r"No backend named 'fussed' \(from SPARSAE_BACKEND\)"):
         sparsae.train(np.full((4, 3), 0.5), 2)
     with pytest.raises(sparsae.ParameterError, match=r"must be the name of a backend or a sparsae.Backend; given 3"):
         sparsae.get_backend(3)
-    with pytest.raises(sparsae.BackendNotFoundError, match="'auto' is not a backend"):
+    with pytest.raises(errors.BackendNotFoundError, match="'auto' is not a backend"):
         sparsae.get_backend("auto")
 
 
@@ -97,14 +101,14 @@ def test_auto_rejects_whoever_cannot_and_fails_when_nobody_can():
         if name == "clumsy":
             raise ZeroDivisionError("oops")
         if name != "able":
-            raise sparsae.BackendDeclinedError(f"{name} declines")
+            raise errors.BackendDeclinedError(f"{name} declines")
         return lambda: None
 
     choice = fastest(["able", "unable", "clumsy"], enter)
     assert choice.name == "able"
     assert "auto: clumsy was rejected: ZeroDivisionError: oops" in choice.notes
     assert "auto: unable was rejected: unable declines" in choice.notes
-    with pytest.raises(sparsae.BackendNotFoundError, match=r"auto found no backend .* rejected: unable declines"):
+    with pytest.raises(errors.BackendNotFoundError, match=r"auto found no backend .* rejected: unable declines"):
         fastest(["unable"], enter)
 
 
@@ -115,10 +119,10 @@ def test_a_kernel_that_cannot_be_made_is_one_error_with_its_cause():
         raise ImportError("libmagic.so: cannot open shared object file")
 
     X = np.full((4, 3), 0.5)
-    with pytest.raises(sparsae.BackendBrokenError, match=r"Backend 'mine' cannot make a kernel: ImportError: lib") as e:
+    with pytest.raises(errors.BackendBrokenError, match=r"Backend 'mine' cannot make a kernel: ImportError: lib") as e:
         sparsae.Objective(X, 2, backend=sparsae.Backend("mine", broken))
     assert isinstance(e.value.__cause__, ImportError)
-    with pytest.raises(sparsae.BackendBrokenError, match=r"made a int where a sparsae.Kernel is needed"):
+    with pytest.raises(errors.BackendBrokenError, match=r"made a int where a sparsae.Kernel is needed"):
         sparsae.Objective(X, 2, backend=sparsae.Backend("mine", lambda problem: 3))
 
 

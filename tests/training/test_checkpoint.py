@@ -17,13 +17,14 @@ import pytest
 from numpy.typing import NDArray
 
 import sparsae
-from sparsae import Checkpoint, CheckpointError, CheckpointWarning, TrainResult, train
+from sparsae import Checkpoint, TrainResult, errors, train
+from sparsae.errors import CheckpointError, CheckpointWarning
 from sparsae.optimize import LBFGS, Adam, StepMethod
 from sparsae.training.checkpoint import load, previous
 
 Array = NDArray[Any]
 QUIET = "ignore::sparsae.ConvergenceWarning"
-FRESH = "ignore:No checkpoint at:sparsae.CheckpointWarning"
+FRESH = "ignore:No checkpoint at:errors.CheckpointWarning"
 pytestmark = pytest.mark.filterwarnings(QUIET)
 
 
@@ -102,7 +103,7 @@ def test_for_other_backends_a_note_says_that_bits_may_depend_on_threads(small: A
     """`numpy` gives its threads to BLAS."""
     train(small, 5, max_iter=3, backend="numpy", threads=1, checkpoint=path)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", sparsae.ThreadsWarning)  # where there is one CPU only
+        warnings.simplefilter("ignore", errors.ThreadsWarning)  # where there is one CPU only
         resumed = train(small, 5, max_iter=5, backend="numpy", threads=2, checkpoint=path, resume=True)
     if resumed.receipt.threads_granted == 2:
         assert "Resumed with 2 threads after 1" in " ".join(resumed.receipt.notes)
@@ -202,7 +203,7 @@ def test_another_version_of_the_backend_is_refused(small: Array, path: Path, mon
 def test_an_existing_checkpoint_is_not_overwritten_by_a_new_fit(small: Array, path: Path) -> None:
     """Forgetting to resume must not cost the run."""
     train(small, 5, max_iter=2, checkpoint=path)
-    with pytest.raises(sparsae.OutputExistsError, match=r"run.ckpt exists; resume=True \(--resume\) goes on from it"):
+    with pytest.raises(errors.OutputExistsError, match=r"run.ckpt exists; resume=True \(--resume\) goes on from it"):
         train(small, 5, checkpoint=path)
 
 
@@ -326,9 +327,9 @@ def test_a_full_disk_does_not_end_the_fit(small: Array, path: Path) -> None:
 @pytest.mark.parametrize(
     ("where", "error", "message"),
     [
-        ("/proc/run.ckpt", sparsae.FileAccessError, "No checkpoint can be written to /proc: "),
-        ("/nowhere/at/all/run.ckpt", sparsae.FileMissingError, "/nowhere/at/all, does not exist; make it first"),
-        ("/tmp", sparsae.FileAccessError, "The checkpoint /tmp is a folder; name a file in it"),
+        ("/proc/run.ckpt", errors.FileAccessError, "No checkpoint can be written to /proc: "),
+        ("/nowhere/at/all/run.ckpt", errors.FileMissingError, "/nowhere/at/all, does not exist; make it first"),
+        ("/tmp", errors.FileAccessError, "The checkpoint /tmp is a folder; name a file in it"),
     ],
 )
 def test_a_place_without_permission_is_said_before_training(

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import sparsae
-from sparsae import FileAccessError, FileFormatError, FileMissingError, OutputExistsError
+from sparsae.errors import FileAccessError, FileFormatError, FileMissingError, OutputExistsError
 from sparsae.files import atomic_write, check_writable
 
 

@@ -42,9 +42,9 @@ def test_one_that_raises_is_reported_once_and_dropped():
         calls.append(progress)
         raise KeyError("oops")
 
-    with pytest.warns(sparsae.SparsaeWarning) as caught:
+    with pytest.warns(sparsae.errors.SparsaeWarning) as caught:
         sparsae.train(X, 3, max_iter=4, observers=[clumsy, seen.append])
-    dropped = [w for w in caught if issubclass(w.category, sparsae.ObserverWarning)]
+    dropped = [w for w in caught if issubclass(w.category, sparsae.errors.ObserverWarning)]
     assert len(calls) == len(dropped) == 1
     assert "clumsy raised KeyError: 'oops'; it was dropped and the fit goes on" in str(dropped[0].message)
     assert len(seen) >= 4

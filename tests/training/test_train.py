@@ -283,7 +283,7 @@ def test_a_cost_that_leaves_the_numbers_keeps_the_best_parameters(small: Array) 
 def test_a_start_that_is_not_finite_is_an_error(small: Array) -> None:
     """There is nothing to go on from."""
     huge = Parameters(*(np.full_like(part, 1e200) for part in Parameters.random(12, 5)))
-    with np.errstate(all="ignore"), pytest.raises(sparsae.OptimizationError, match="starting point"):
+    with np.errstate(all="ignore"), pytest.raises(sparsae.errors.OptimizationError, match="starting point"):
         train(small, 5, output="linear", initial=huge)
 
 
@@ -355,7 +355,7 @@ def test_an_observer_that_raises_is_dropped_and_the_fit_goes_on(small: Array, me
     def broken(progress: Any) -> None:
         raise RuntimeError("disk on fire")
 
-    with pytest.warns(sparsae.ObserverWarning, match="disk on fire; it was dropped"):
+    with pytest.warns(sparsae.errors.ObserverWarning, match="disk on fire; it was dropped"):
         result = train(small, 5, method=method, max_iter=5, observers=[broken])
     alone = train(small, 5, method=method, max_iter=5)
     assert result.parameters.flatten().tobytes() == alone.parameters.flatten().tobytes()
