@@ -26,12 +26,11 @@ def _write_npz(file: BinaryIO, matrix: Any, column: str) -> None:
 
 
 def _write_text(file: BinaryIO, matrix: Any, column: str, *, delimiter: str) -> None:
-    """Write numbers with as many digits as their dtype needs, under a header: hidden0, hidden1, ..."""
+    """Write numbers with the fewest digits that give them back, under a header: hidden0, hidden1, ..."""
     import numpy as np
 
-    digits = 17 if matrix.dtype.itemsize > 4 else 9
     header = delimiter.join(f"{column}{number}" for number in range(matrix.shape[1]))
-    np.savetxt(file, matrix, fmt=f"%.{digits}g", delimiter=delimiter, header=header, comments="", encoding="utf-8")
+    np.savetxt(file, matrix, fmt="%s", delimiter=delimiter, header=header, comments="", encoding="utf-8")
 
 
 WRITERS: dict[str, Writer] = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, TextIO
 
@@ -86,35 +86,38 @@ class _GuardedStream:
     ----------
     stream : text stream
     fails : bool
-        Whether the first failure is raised, or what is written is lost without a word.
+        Whether failures are raised; otherwise what is written after the first one is lost without a word.
     """
 
     def __init__(self, stream: TextIO, *, fails: bool) -> None:
         self._stream, self._fails = stream, fails
+        self._lost: OSError | None = None
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
 
     def write(self, text: str) -> int:
         """Write, if possible."""
-        try:
-            return self._stream.write(text)
-        except OSError as error:
-            self._give_up(error)
+        self._attempt(lambda: self._stream.write(text))
         return len(text)
 
     def flush(self) -> None:
         """Flush, if possible."""
-        try:
-            self._stream.flush()
-        except OSError as error:
-            self._give_up(error)
+        self._attempt(self._stream.flush)
 
-    def _give_up(self, error: OSError) -> None:
-        """Discard what is held back, which Python would try to write once more when it ends."""
+    def _attempt(self, action: Callable[[], object]) -> None:
+        """Do it; a failure is raised again whenever somebody writes, since click catches the first one."""
+        try:
+            action()
+        except OSError as error:
+            self._lost = error
+            self._discard()
+        if self._lost is not None and self._fails:
+            raise OutputLostError(self._lost) from self._lost
+
+    def _discard(self) -> None:
+        """Let the null device have what is held back: Python would try to write it once more when it ends."""
         with suppress(OSError, ValueError):
             null = os.open(os.devnull, os.O_WRONLY)
             os.dup2(null, self._stream.fileno())
             os.close(null)
-        if self._fails:
-            raise OutputLostError(error) from error
