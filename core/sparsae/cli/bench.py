@@ -225,10 +225,10 @@ def _check_outputs(outputs: dict[str, Path | None], inputs: dict[str, Path | Non
     """Refuse before the race what could not be written after it, or would be written over."""
     from sparsae.files import check_distinct, check_writable
 
+    check_distinct(outputs, inputs)
     for path in outputs.values():
         if path is not None:
             check_writable(path, force=force)
-    check_distinct(outputs, inputs)
 
 
 def _draw(sessions: tuple[Session, ...], plot_file: Path | None, html_file: Path | None) -> None:

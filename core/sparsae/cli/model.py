@@ -42,9 +42,7 @@ def _output_options(command: Decorated) -> Decorated:
 @_output_options
 def encode(*, model: Path, data: str, out: Path, **options: Any) -> None:
     """Write the hidden activations of DATA, (samples, hidden units), to a file."""
-    from sparsae.model import encode as encode_rows
-
-    _apply("hidden", model, data, out, lambda result, X: encode_rows(result.parameters, X), **options)
+    _apply("hidden", model, data, out, lambda result, X: result.encode(X), **options)
 
 
 @click.command(cls=Command, examples=("sparsae reconstruct digits.npz digits -o again.npy",))
@@ -53,13 +51,7 @@ def encode(*, model: Path, data: str, out: Path, **options: Any) -> None:
 @_output_options
 def reconstruct(*, model: Path, data: str, out: Path, **options: Any) -> None:
     """Write what the model makes of DATA, (samples, inputs), to a file."""
-    from sparsae.model import decode
-    from sparsae.model import encode as encode_rows
-
-    def rebuild(result: TrainResult, X: Any) -> Any:
-        return decode(result.parameters, encode_rows(result.parameters, X), output=result.settings["output"])
-
-    _apply("output", model, data, out, rebuild, **options)
+    _apply("output", model, data, out, lambda result, X: result.reconstruct(X), **options)
 
 
 def _apply(
@@ -81,8 +73,8 @@ def _apply(
     from sparsae.files import atomic_write, check_distinct, check_writable, stream_number
 
     write = matrix_writer(out)
+    check_distinct({"--out": out}, {"MODEL": model, "DATA": data_files(data)})
     check_writable(out, force=force)
-    check_distinct({"--out": out}, {"MODEL": model, **data_files(data)})
     with warnings_as_lines():
         result = load_model(model)
         dataset = load_data(data, options, seed=seed, like=result.preprocessing)
@@ -116,8 +108,8 @@ def plot(*, model: Path, out: Path | None, what: str, image_shape: str | None, f
     from sparsae.plots import plot_features, plot_history
 
     output = out or model.with_name(f"{model.stem}-{what}.png")
-    check_writable(output, force=force)
     check_distinct({"--out": output}, {"MODEL": model})
+    check_writable(output, force=force)
     result = load_model(model)
     if what == "history":
         plot_history(output, result.history)

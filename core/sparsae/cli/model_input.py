@@ -43,18 +43,8 @@ def _describe_array(path: Path) -> str | None:
     return f"an array of shape {array.shape}" if isinstance(array, np.ndarray) else None
 
 
-def data_files(source: str) -> dict[str, Path]:
-    """Return the files and folders that DATA may name: the whole word, and its parts between colons.
-
-    The names are those of messages.
-    """
+def data_files(source: str) -> list[Path]:
+    """Return the paths that DATA may mean: the whole word, and its parts between colons."""
     parts = source.split(":")
     words = [":".join(parts[i:j]) for i in range(len(parts)) for j in range(i + 1, len(parts) + 1)]
-    return {f"DATA {word}": Path(word) for word in words if word and _exists(word)}
-
-
-def _exists(word: str) -> bool:
-    try:
-        return Path(word).exists()
-    except (OSError, ValueError):
-        return False
+    return [Path(word) for word in words if word]

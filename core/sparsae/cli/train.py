@@ -89,17 +89,16 @@ def _check_files(data: str, model: Path, options: dict[str, Any], *, force: bool
     from sparsae.cli.model_input import data_files
     from sparsae.files import check_distinct, check_writable
 
-    # Going on with a fit replaces what its first part has written.
-    replace_files = force or options["resume"]
     outputs = fit_outputs(options, model)
+    check_distinct(outputs, {"DATA": data_files(data)})
+    if options["initial"] is not None:  # which the model may replace: it has been read by then
+        others = {name: path for name, path in outputs.items() if name != "--out"}
+        check_distinct(others, {"--initial": options["initial"]})
+    replace_files = force or options["resume"]  # going on with a fit replaces what its first part has written
     for name, may_exist in (("--out", replace_files), ("--plot-every", replace_files), ("--log", True)):
         path = outputs[name]
         if path is not None:
             check_writable(path, force=may_exist)
-    check_distinct(outputs, data_files(data))
-    if options["initial"] is not None:  # which the model may replace: it has been read by then
-        others = {name: path for name, path in outputs.items() if name != "--out"}
-        check_distinct(others, {"--initial": options["initial"]})
 
 
 def _fit_and_save(

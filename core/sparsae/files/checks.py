@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -107,13 +107,17 @@ def check_writable(path: AnyPath, *, force: bool = False) -> Path:
     return output
 
 
-def check_distinct(outputs: Mapping[str, AnyPath | None], inputs: Mapping[str, AnyPath | None] | None = None) -> None:
+def check_distinct(
+    outputs: Mapping[str, AnyPath | None], inputs: Mapping[str, AnyPath | Iterable[AnyPath] | None] | None = None
+) -> None:
     """Check that no output is the same file as another output or an input, also by way of links.
 
     Parameters
     ----------
-    outputs, inputs : mapping of str to path-like or None
-        Paths by the name that messages give them, such as ``--log``.  An input may be a folder: each file in it.
+    outputs : mapping of str to path-like or None
+        Paths by the name that messages give them, such as ``--log``.
+    inputs : mapping of str to path-like, iterable of path-like, or None
+        An input that is a folder stands for each file in it.
 
     Raises
     ------
@@ -121,9 +125,9 @@ def check_distinct(outputs: Mapping[str, AnyPath | None], inputs: Mapping[str, A
         When two paths lead to one file.
     """
     seen: dict[object, str] = {}
-    for name, path in (inputs or {}).items():
-        for member in _members(path):
-            seen.setdefault(_identity(member), f"{name} ({member})")
+    for name, paths in (inputs or {}).items():
+        for file in _files(paths):
+            seen.setdefault(_identity(file), f"{name} ({file})")
     for name, path in outputs.items():
         if path is None or stream_number(path) is not None:
             continue
@@ -131,7 +135,7 @@ def check_distinct(outputs: Mapping[str, AnyPath | None], inputs: Mapping[str, A
         if identity is None:
             continue
         if identity in seen:
-            raise ParameterError(f"{name} ({path}) and {seen[identity]} are the same file; give {name} another name.")
+            raise ParameterError(f"{name} ({path}) and {seen[identity]} are the same file; name different files.")
         seen[identity] = f"{name} ({path})"
 
 
@@ -160,12 +164,13 @@ def _identity(path: AnyPath) -> object:
     return (status.st_dev, status.st_ino) if stat.S_ISREG(status.st_mode) else None
 
 
-def _members(path: AnyPath | None) -> Iterator[Path]:
-    """Yield the file, or each entry of the folder."""
-    if path is None:
+def _files(paths: AnyPath | Iterable[AnyPath] | None) -> Iterator[Path]:
+    """Yield the files that are there; for a folder those in it."""
+    if paths is None:
         return
-    if Path(path).is_dir():
-        with suppress(OSError):
-            yield from Path(path).iterdir()
-    elif Path(path).is_file():
-        yield Path(path)
+    for path in [paths] if isinstance(paths, (str, os.PathLike)) else paths:
+        with suppress(OSError, ValueError):
+            if Path(path).is_dir():
+                yield from Path(path).iterdir()
+            elif Path(path).is_file():
+                yield Path(path)
