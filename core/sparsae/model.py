@@ -7,7 +7,7 @@ Samples are rows: ``X`` is (n_samples, n_visible), abbreviated (m, n); there are
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple, Protocol, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -119,6 +119,14 @@ class Parameters(NamedTuple):
         return type(self)(*(np.asarray(part, dtype=dtype) for part in self))
 
 
+class ParameterHolder(Protocol):
+    """What has parameters, as a `TrainResult` does."""
+
+    @property
+    def parameters(self) -> Parameters:
+        """The parameters."""
+
+
 def check_size(name: str, value: object, *, least: int = 1) -> int:
     """Return `value` as an int of at least `least`, or raise `ParameterError`."""
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, np.integer)) or value < least:
@@ -131,8 +139,9 @@ def check_parameters(parameters: object) -> Parameters:
     try:
         W1, b1, W2, b2 = (np.asarray(part) for part in parameters)  # type: ignore[attr-defined]
     except (TypeError, ValueError) as error:
+        hint = " Use its attribute parameters." if hasattr(parameters, "parameters") else ""
         raise ParameterError(
-            f"Expected sparsae.Parameters(W1, b1, W2, b2), not {type(parameters).__name__}."
+            f"Expected sparsae.Parameters(W1, b1, W2, b2), not {type(parameters).__name__}.{hint}"
         ) from error
     given = f"W1 {W1.shape}, b1 {b1.shape}, W2 {W2.shape}, b2 {b2.shape}"
     if W1.ndim != 2 or 0 in W1.shape:
@@ -222,12 +231,12 @@ HIDDEN_UNITS = {"sigmoid": SIGMOID}
 OUTPUT_UNITS: dict[Output, Unit] = {"sigmoid": SIGMOID, "linear": LINEAR}
 
 
-def encode(parameters: Parameters, X: ArrayLike) -> Array:
+def encode(parameters: Parameters | ParameterHolder, X: ArrayLike) -> Array:
     """Hidden activations a2 = sigmoid(X W1' + b1).
 
     Parameters
     ----------
-    parameters : Parameters
+    parameters : Parameters or TrainResult
     X : array_like (n_samples, n_visible)
 
     Returns
@@ -240,7 +249,7 @@ def encode(parameters: Parameters, X: ArrayLike) -> Array:
     DataError, ParameterError
         When shapes do not fit or X is not a matrix of finite real numbers.
     """
-    parameters = check_parameters(parameters)
+    parameters = check_parameters(getattr(parameters, "parameters", parameters))
     x = _check_matrix("X", X, parameters.n_visible, "n_visible")
     W1, b1, _, _ = cast_parameters(parameters, x.dtype)
     return sigmoid(x @ W1.T + b1)

@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 from tests.support.evaluations import evaluation
 
-from sparsae.objective import Evaluation
+from sparsae.cost import Evaluation
 from sparsae.optimize.linesearch import LinePoint, LineSearchResult, strong_wolfe
 
 Vector = NDArray[np.float64]

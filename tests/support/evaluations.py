@@ -7,8 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from sparsae.cost import Terms
-from sparsae.objective import Evaluation
+from sparsae.cost import Evaluation, Terms
 
 
 def evaluation(cost: float, gradient: Any) -> Evaluation:

@@ -18,7 +18,7 @@ from sparsae import ConvergenceWarning, Parameters, Stop, TrainResult, train
 from sparsae.engine.sources import DataSource
 from sparsae.optimize import LBFGS, Adam, StepMethod
 from sparsae.training.interrupt import interruptible
-from sparsae.training.metrics import metrics, variance_sum
+from sparsae.training.metrics import metrics
 
 Array = NDArray[Any]
 QUIET = "ignore::sparsae.ConvergenceWarning"
@@ -307,7 +307,7 @@ def test_the_variance_is_accurate_far_from_zero() -> None:
     rng = np.random.default_rng(0)
     data = 1e6 + rng.normal(size=(30_000, 40))  # three pieces
     exact = np.square(data - data.mean(axis=0)).sum()
-    assert variance_sum(DataSource(data, "X")) == pytest.approx(exact, rel=1e-9)
+    assert DataSource(data, "X").summary().variance_sum == pytest.approx(exact, rel=1e-9)
 
 
 @pytest.mark.filterwarnings(QUIET)

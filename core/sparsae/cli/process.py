@@ -44,7 +44,8 @@ def _call(command: click.Command, args: list[str] | None) -> int:
     except click.exceptions.Abort as error:
         if isinstance(error.__cause__, EOFError):  # click takes it for the end of an answer typed; none is asked here
             raise error.__cause__ from None
-        return _complain("Interrupted.", INTERRUPTED, prefix="")
+        number = getattr(error.__cause__, "signal", None)  # SIGINT or SIGTERM, where a fit was prepared
+        return _complain("Interrupted.", INTERRUPTED if number is None else 128 + number, prefix="")
     except click.ClickException as error:
         context = getattr(error, "ctx", None)
         hint = f" (see {context.command_path} --help)" if context is not None else ""

@@ -6,6 +6,7 @@ map, `NpyFile`, HDF5, Zarr) stays what it is.
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import numpy as np
@@ -31,6 +32,10 @@ def as_matrix(data: Any, name: str) -> Any:
     DataError
         Says what it is and what to do.
     """
+    if isinstance(data, (str, os.PathLike)):
+        raise DataError(
+            f"{name} is the name of a file, {str(data)!r}; load it with sparsae.data.load({str(data)!r}).X."
+        )
     data = without_mask(data, name)
     if hasattr(data, "toarray"):
         raise DataError(

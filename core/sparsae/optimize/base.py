@@ -14,9 +14,8 @@ from typing import Any, ClassVar, Literal, NamedTuple, Protocol, final
 import numpy as np
 from numpy.typing import NDArray
 
-from sparsae.cost import Terms
+from sparsae.cost import Evaluation, Terms
 from sparsae.errors import OptimizationError
-from sparsae.objective import Evaluation
 
 Vector = NDArray[np.float64]
 Function = Callable[[Vector], Evaluation]

@@ -14,9 +14,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, final
 import numpy as np
 from numpy.typing import NDArray
 
-from sparsae.cost import Terms
+from sparsae.cost import Evaluation, Terms
 from sparsae.errors import DataError
-from sparsae.objective import Evaluation
 from sparsae.optimize.base import (
     BoundMethod,
     Callback,

@@ -12,10 +12,9 @@ from typing import Any, ClassVar, final
 import numpy as np
 from numpy.typing import NDArray
 
-from sparsae.cost import Terms
+from sparsae.cost import Evaluation, Terms
 from sparsae.errors import ParameterError
 from sparsae.model import check_size
-from sparsae.objective import Evaluation
 from sparsae.optimize.base import (
     Function,
     Outcome,

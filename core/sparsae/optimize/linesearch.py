@@ -11,7 +11,7 @@ from typing import NamedTuple, final
 
 import numpy as np
 
-from sparsae.objective import Evaluation
+from sparsae.cost import Evaluation
 from sparsae.optimize.base import Function, Vector, is_finite
 
 

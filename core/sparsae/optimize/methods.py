@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import fields
-from difflib import get_close_matches
 from typing import Any
 
+from sparsae._text import suggest
 from sparsae.errors import ParameterError
 from sparsae.optimize.base import Method
 from sparsae.optimize.lbfgs import LBFGS
@@ -42,9 +42,8 @@ def get_method(method: str | Method, **settings: Any) -> Method:
     if isinstance(method, type) and issubclass(method, Method):
         raise ParameterError(f"method is the class {method.__name__}; use an instance: {method.__name__}().")
     if not (str(method) in _CLASSES or str(method).startswith(PREFIX)):
-        near = get_close_matches(str(method), method_names(), n=1)
-        hint = f" did you mean {near[0]!r}?" if near else ""
-        raise ParameterError(f"No method named {method!r};{hint} Available: {', '.join(method_names())}.")
+        hint = suggest(method, method_names())
+        raise ParameterError(f"No method named {method!r}{hint} Available: {', '.join(method_names())}.")
     known = {field.name for field in fields(_CLASSES.get(method, ScipyMethod))} - {"name"}
     unknown = [name for name in settings if name not in known]
     if unknown:

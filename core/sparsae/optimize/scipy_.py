@@ -9,9 +9,8 @@ from typing import Any, ClassVar, NamedTuple, NoReturn, final
 import numpy as np
 from numpy.typing import NDArray
 
-from sparsae.cost import Terms
+from sparsae.cost import Evaluation, Terms
 from sparsae.errors import ParameterError
-from sparsae.objective import Evaluation
 from sparsae.optimize.base import (
     BoundMethod,
     Callback,

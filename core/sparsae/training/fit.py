@@ -16,7 +16,7 @@ from sparsae.training.checkpoint import CheckpointSearch
 from sparsae.training.checkpoint_writer import CheckpointWriter
 from sparsae.training.curve import CurveRow, FitCounts, LearningCurve, MeteredObjective
 from sparsae.training.interrupt import Interrupt
-from sparsae.training.metrics import metrics, variance_sum
+from sparsae.training.metrics import metrics
 from sparsae.training.notices import Notices
 from sparsae.training.observers import ObserverSet, Progress
 from sparsae.training.options import FitOptions
@@ -156,7 +156,7 @@ class Fit:
             last_cost=evaluation.cost,
             learning_rate=self._method.settings().get("learning_rate"),
         )
-        receipt = objective.receipt
+        receipt, variance = objective.receipt, objective.sources[1].summary().variance_sum
         return TrainResult(
             parameters=Parameters.from_flat(theta.copy(), objective.n_visible, objective.n_hidden),
             cost=evaluation.cost,
@@ -164,9 +164,7 @@ class Fit:
             receipt=replace(receipt, seed=self._options.start_seed, notes=(*receipt.notes, *self._notices.notes)),
             status=describe_end(end),
             settings=self._describe(),
-            metrics=metrics(
-                evaluation.squared_error_sum, variance_sum(objective.sources[1]), evaluation.rho_hat, objective.rho
-            ),
+            metrics=metrics(evaluation.squared_error_sum, variance, evaluation.rho_hat, objective.rho),
         )
 
     def _identity(self) -> dict[str, Any]:

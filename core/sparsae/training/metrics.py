@@ -7,15 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sparsae.engine.sources import DataSource
-
-DEAD = 0.1  # a unit whose mean activation is below this share of rho: practically never on
-SATURATED = 0.9  # a unit whose mean activation is above this: practically always on
-
-
-def variance_sum(target: DataSource) -> float:
-    """Return sum |t - mean t|^2 over all rows, the mean being that of each column."""
-    return target.summary().variance_sum
+DEAD = 0.1  # a unit is dead when its mean activation is below this share of rho
+SATURATED = 0.9  # a unit is saturated when its mean activation is above this
 
 
 def metrics(squared_error: float, variance: float, rho_hat: NDArray[np.floating[Any]], rho: float) -> dict[str, float]:
@@ -26,7 +19,7 @@ def metrics(squared_error: float, variance: float, rho_hat: NDArray[np.floating[
     squared_error : float
         sum |a3 - target|^2 over all rows.
     variance : float
-        From `variance_sum`.
+        sum |target - mean target|^2 over all rows, the mean being that of each column.
     rho_hat : ndarray (n_hidden,)
         Mean activations.
     rho : float
