@@ -23,28 +23,34 @@ COLOURS = {"pass": "green", "fail": "red", "unverified": "yellow", "declined": "
 @click.option("--json", "path", type=click.Path(path_type=Path), help="Write the report to this file; - prints it.")
 @click.option("--force", is_flag=True, help="Replace an existing report.")
 @click.option("--quick", is_flag=True, help="Fewer shapes and repetitions: for while you write.")
+@click.option("--time-limit", type=float, default=120.0, metavar="SECONDS", help="For each check; 120 when left out.")
 @click.option("--only", multiple=True, metavar="CHECK", help="Run this check alone; may be repeated.")
 @click.option("--dtype", "dtypes", multiple=True, metavar="DTYPE", help="float64 or float32; both when left out.")
 def check(
-    *, name: str, path: Path | None, force: bool, quick: bool, only: tuple[str, ...], dtypes: tuple[str, ...]
+    *,
+    name: str,
+    path: Path | None,
+    force: bool,
+    quick: bool,
+    time_limit: float,
+    only: tuple[str, ...],
+    dtypes: tuple[str, ...],
 ) -> int:
     """Prove that the backend NAME is right: one verdict for each check.
 
     Exit code 1 when a check fails.
     """
-    import faulthandler
-
     from sparsae.errors import BackendNotFoundError
     from sparsae.files import atomic_write_text, check_writable
     from sparsae.testing import check as run
-    from sparsae.testing.runner import DTYPES
+    from sparsae.testing.checks import DTYPES
 
     to_stdout = path is not None and str(path) == "-"
     if path is not None and not to_stdout:
         check_writable(path, force=force)
-    faulthandler.enable()  # a compiled kernel may take the process down: say where
     try:
-        report = run(name, quick=quick, only=only, dtypes=dtypes or DTYPES, seen=None if to_stdout else _print_verdict)
+        seen = None if to_stdout else _print_verdict
+        report = run(name, quick=quick, only=only, dtypes=dtypes or DTYPES, time_limit=time_limit, seen=seen)
     except BackendNotFoundError as error:
         raise BackendNotFoundError(f"{error} {_how_to_install(name)}") from error
     if to_stdout:

@@ -12,9 +12,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from sparsae.testing.runner import Report as Report
-from sparsae.testing.runner import Verdict as Verdict
 from sparsae.testing.runner import check as check
+from sparsae.testing.verdicts import Report as Report
+from sparsae.testing.verdicts import Verdict as Verdict
 
 if TYPE_CHECKING:
     from sparsae.testing.conformance import BackendConformance as BackendConformance

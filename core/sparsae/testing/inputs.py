@@ -13,7 +13,7 @@ import numpy as np
 from sparsae._types import Array
 from sparsae.model import Parameters
 from sparsae.plugins.sums import Sums
-from sparsae.testing.harness import Subject
+from sparsae.testing.harness import Harness
 
 
 def layouts(X: Array, folder: Path) -> dict[str, Any]:
@@ -35,10 +35,10 @@ def layouts(X: Array, folder: Path) -> dict[str, Any]:
     }
 
 
-def memory_layouts(s: Subject) -> None:
+def memory_layouts(kit: Harness) -> None:
     """Any memory order, strided, reversed, read-only, memory-mapped: the same result, and the data stays as it is."""
     m, n, p = 130, 8, 5
-    X, Y, made = s.data(m, n), s.data(m, n, seed=1), s.parameters(n, p)
+    X, Y, made = kit.data(m, n), kit.data(m, n, seed=1), kit.parameters(n, p)
     with tempfile.TemporaryDirectory() as name:
         first, second = Path(name, "x"), Path(name, "y")
         first.mkdir()
@@ -46,36 +46,36 @@ def memory_layouts(s: Subject) -> None:
         pairs = zip(layouts(X, first).items(), layouts(Y, second).values(), strict=True)
         for (layout, x), y in pairs:
             for passes, target in product((2, 1), (None, y)):
-                s.label = f"{layout}, m={m} n={n} p={p} passes={passes} separate target={target is not None}"
-                s.agrees(made, x, passes=passes, target=target, block_rows=48)
-                s.same_bits("the data was written to", np.array(x), X)
-                s.same_bits("the target was written to", np.array(y), Y)
+                kit.label = f"{layout}, m={m} n={n} p={p} passes={passes} separate target={target is not None}"
+                kit.agrees(made, x, passes=passes, target=target, block_rows=48)
+                kit.same_bits("the data was written to", np.array(x), X)
+                kit.same_bits("the target was written to", np.array(y), Y)
 
 
-def inputs_untouched(s: Subject) -> None:
+def inputs_untouched(kit: Harness) -> None:
     """No method writes its inputs; read-only, F-ordered and strided rows, weights and activations change nothing."""
     m, n, p = 40, 7, 5
     first: dict[str, list[Array]] = {}
-    for output, kind in product(s.outputs, ("writable", "read-only", "F order", "strided")):
-        s.label = f"{kind} inputs to each method, m={m} n={n} p={p} output={output}"
-        kernel = s.kernel(n, p, output=output)
+    for output, kind in product(kit.outputs, ("writable", "read-only", "F order", "strided")):
+        kit.label = f"{kind} inputs to each method, m={m} n={n} p={p} output={output}"
+        kernel = kit.kernel(n, p, output=output)
         rng = np.random.default_rng(0)
-        made = s.parameters(n, p).astype(s.dtype)
+        made = kit.parameters(n, p).astype(kit.dtype)
         plain = {
-            "x": s.data(m, n),
-            "a2": s.data(m, p, seed=1),
-            "a3": s.data(m, n, seed=2),
-            "target": s.data(m, n, seed=3),
-            "sparsity": rng.normal(size=p).astype(s.dtype),
+            "x": kit.data(m, n),
+            "a2": kit.data(m, p, seed=1),
+            "a3": kit.data(m, n, seed=2),
+            "target": kit.data(m, n, seed=3),
+            "sparsity": rng.normal(size=p).astype(kit.dtype),
             **made._asdict(),
         }
         given = {name: _as(kind, a) for name, a in plain.items()}
         results = _call_all(kernel, given, n, p)
         for name, a in plain.items():
-            s.same_bits(f"{name} was written to", given[name], a)
+            kit.same_bits(f"{name} was written to", given[name], a)
         for number, (got, true) in enumerate(zip(results, first.setdefault(output, results), strict=True)):
-            bound = 64 * float(np.finfo(s.dtype).eps) * m * (1 + abs(true).max())
-            s.close(f"result {number + 1} of 6, against C order,", got, true, bound)
+            bound = 64 * float(np.finfo(kit.dtype).eps) * m * (1 + abs(true).max())
+            kit.close(f"result {number + 1} of 6, against C order,", got, true, bound)
 
 
 def _as(kind: str, a: Array) -> Array:
@@ -108,20 +108,20 @@ def _call_all(kernel: Any, given: dict[str, Array], n: int, p: int) -> list[Arra
     return results
 
 
-def saturated(s: Subject) -> None:
+def saturated(kit: Harness) -> None:
     """Pre-activations of +-800, mean activations of 0 and 1: finite, silent, right."""
     m, n, p = 50, 6, 4
-    X, made = s.data(m, n), s.parameters(n, p)
+    X, made = kit.data(m, n), kit.parameters(n, p)
     levels = (-800.0, -40.0, -15.0, 15.0, 40.0, 800.0)
-    for hidden, visible, output, passes in product(levels, (-800.0, 0.0, 800.0), s.outputs, (2, 1)):
+    for hidden, visible, output, passes in product(levels, (-800.0, 0.0, 800.0), kit.outputs, (2, 1)):
         if output == "linear" and visible:
             continue
-        s.label = f"biases {hidden:g} hidden, {visible:g} visible, m={m} n={n} p={p} output={output} passes={passes}"
+        kit.label = f"biases {hidden:g} hidden, {visible:g} visible, m={m} n={n} p={p} output={output} passes={passes}"
         shifted = Parameters(made.W1, made.b1 + hidden, made.W2, made.b2 + visible)
         with warnings.catch_warnings():
             warnings.simplefilter("error")
-            s.agrees(shifted, X, passes=passes, output=output, block_rows=16)
-    s.label = "one hidden unit always off, one always on, the others not"
+            kit.agrees(shifted, X, passes=passes, output=output, block_rows=16)
+    kit.label = "one hidden unit always off, one always on, the others not"
     b1 = np.array([-800.0, 800.0, *made.b1[2:]])
     for passes in (2, 1):
-        s.agrees(Parameters(made.W1, b1, made.W2, made.b2), X, passes=passes, block_rows=16)
+        kit.agrees(Parameters(made.W1, b1, made.W2, made.b2), X, passes=passes, block_rows=16)

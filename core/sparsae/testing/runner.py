@@ -1,106 +1,163 @@
-"""Runs the checks and gives verdicts; works without pytest."""
+"""Runs the checks in a child process and gives verdicts; works without pytest."""
 
 from __future__ import annotations
 
 import time
-import traceback
+import warnings
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass
-from typing import Any, Literal, final
+from types import TracebackType
+from typing import Any, Self, final
 
-import numpy as np
-
-from sparsae.errors import ParameterError
+import sparsae.errors
+from sparsae._text import printable
+from sparsae.errors import BackendBrokenError, BackendError, ParameterError, SparsaeWarning
 from sparsae.plugins.contract import Backend
-from sparsae.plugins.selection import select
-from sparsae.testing import behaviour, correctness, inputs, thread_limits
-from sparsae.testing.harness import Subject, Unverified
-from sparsae.version import __version__
+from sparsae.testing.checks import CHECKS, DTYPES
+from sparsae.testing.harness import TIME_LIMIT
+from sparsae.testing.process import START_LIMIT, Answer, Child, ChildProcess, InProcess, can_fork, shown
+from sparsae.testing.verdicts import Outcome, Report, Verdict
 
-Outcome = Literal["pass", "fail", "unverified", "declined"]
-DTYPES = ("float64", "float32")
-CHECKS: dict[str, Callable[[Subject], None]] = {
-    function.__name__: function
-    for function in (
-        behaviour.registration,
-        behaviour.light_discovery,
-        correctness.reference,
-        correctness.small_shapes,
-        correctness.gradient,
-        correctness.closed_forms,
-        correctness.invariants,
-        correctness.backprop,
-        correctness.one_block,
-        inputs.memory_layouts,
-        inputs.inputs_untouched,
-        inputs.saturated,
-        behaviour.same_bits,
-        behaviour.aliasing,
-        behaviour.shared_pieces,
-        behaviour.two_threads,
-        behaviour.workers,
-        behaviour.global_state,
-        thread_limits.thread_limit,
-    )
-}
-WITHOUT_KERNEL = {"registration", "light_discovery"}
+MOST_HANGS = 3  # checks that exceed the time limit before the rest is not run
 
 
 @final
-@dataclass(frozen=True)
-class Verdict:
-    """What one check found.
+class CheckSession:
+    """Runs checks on one backend, in a child process that is replaced when a check ends it.
+
+    Parameters
+    ----------
+    backend : str or Backend
+    quick : bool
+    time_limit : float
+        As in `check`.
 
     Attributes
     ----------
-    check, dtype : str
-    outcome : {"pass", "fail", "unverified", "declined"}
-        "unverified": could not be checked here; "declined": the backend does not support the dtype.
-    message : str
-        What failed, by how much, on which input; or what was checked.
-    reproduce : str
-        The command that does it again.
-    kernel_calls : int
-        How often the kernel was called.
-    seconds : float
+    facts : dict
+        backend, distribution, version.
     """
 
-    check: str
-    dtype: str
-    outcome: Outcome
-    message: str
-    reproduce: str
-    kernel_calls: int
-    seconds: float
-
-
-@final
-@dataclass(frozen=True)
-class Report:
-    """All verdicts on one backend."""
-
-    backend: str
-    distribution: str
-    version: str
-    verdicts: tuple[Verdict, ...]
-
-    @property
-    def passed(self) -> bool:
-        """Whether something was checked and nothing failed."""
-        outcomes = {verdict.outcome for verdict in self.verdicts}
-        return "fail" not in outcomes and "pass" in outcomes
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return what JSON can take."""
-        return {
-            "sparsae": __version__,
-            "numpy": np.__version__,
-            "backend": self.backend,
-            "distribution": self.distribution,
-            "version": self.version,
-            "passed": self.passed,
-            "verdicts": [asdict(verdict) for verdict in self.verdicts],
+    def __init__(self, backend: str | Backend, *, quick: bool = False, time_limit: float = TIME_LIMIT) -> None:
+        if not isinstance(backend, (str, Backend)):
+            raise ParameterError(f"backend must be the name of a backend or a sparsae.Backend; given {backend!r}.")
+        if not time_limit > 0:
+            raise ParameterError(f"time_limit must be a positive number of seconds; given {time_limit!r}.")
+        self._backend, self._quick, self._time_limit = backend, quick, float(time_limit)
+        self._child: Child | None = None
+        self._fresh = False
+        self._hangs = 0
+        self.facts = {
+            "backend": backend if isinstance(backend, str) else backend.name,
+            "distribution": "",
+            "version": "",
         }
+
+    def __enter__(self) -> Self:
+        """Return the session."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """End the child process."""
+        self.close()
+
+    def close(self) -> None:
+        """End the child process; the session may go on, with another one."""
+        child, self._child = self._child, None
+        if child is not None:
+            child.close()
+
+    def start(self) -> None:
+        """Start a child process that has loaded the backend.
+
+        Raises
+        ------
+        BackendError
+            When the backend cannot be loaded.
+        """
+        self.close()
+        self._child, self._fresh = self._make_child(), True
+        answer = self._child.start(max(START_LIMIT, self._time_limit))
+        if answer.reply is None:
+            self.close()
+            raise BackendBrokenError(
+                f"Backend {self.facts['backend']!r} cannot be loaded: {answer.ended} when it was imported."
+                + (f" It printed: {shown(answer.output)}" if answer.output else "")
+            )
+        if "error" in answer.reply:
+            self.close()
+            raise _error_of(**answer.reply)
+        self.facts |= answer.reply["loaded"]
+        self._printed = answer.output
+
+    def _make_child(self) -> Child:
+        options: dict[str, Any] = {"quick": self._quick, "time_limit": self._time_limit}
+        if isinstance(self._backend, str):
+            return ChildProcess(self._backend, **options)
+        if can_fork():
+            return ChildProcess(self._backend, **options)
+        warnings.warn(
+            f"Backend {self._backend.name!r} is given as an object, and this system cannot fork: its checks run in "
+            f"this process, which a crash ends and which no time limit watches. Give the name of an installed backend.",
+            SparsaeWarning,
+            stacklevel=4,
+        )
+        return InProcess(self._backend, **options)
+
+    def run(self, name: str, dtype: str) -> Verdict:
+        """Run one check in one dtype; whatever the kernel does is a verdict.
+
+        Raises
+        ------
+        BackendError
+            When the backend cannot be loaded.
+        ParameterError
+            When there is no such check or dtype.
+        """
+        _known("check", name, tuple(CHECKS))
+        _known("dtype", dtype, DTYPES)
+        begun = time.perf_counter()
+        if self._hangs >= MOST_HANGS:
+            outcome: Outcome = "unverified"
+            message, calls = f"not run: {MOST_HANGS} checks before it exceeded the time limit", 0
+        else:
+            outcome, message, calls = self._outcome(name, dtype)
+        return Verdict(
+            check=name,
+            dtype=dtype,
+            outcome=outcome,
+            message=printable(message),
+            reproduce=self._reproduce(name, dtype),
+            kernel_calls=calls,
+            seconds=time.perf_counter() - begun,
+        )
+
+    def _outcome(self, name: str, dtype: str) -> tuple[Outcome, str, int]:
+        if self._child is None or (name == "global_state" and not self._fresh):
+            self.start()
+        assert self._child is not None
+        answer, self._fresh = self._child.ask({"check": name, "dtype": dtype}, self._time_limit), False
+        self._hangs += answer.hung
+        printed, self._printed = self._printed + answer.output, ""
+        outcome, message, calls = _read(name, answer)
+        if name == "clean_exit" and outcome == "pass":
+            answer = self._child.finish(self._time_limit)
+            printed += answer.output
+            if answer.ended:
+                outcome, message = "fail", answer.ended
+        if answer.reply is None or name == "clean_exit":
+            self.close()
+        if printed and outcome == "pass":
+            return "fail", f"it printed: {shown(printed)}. A kernel prints nothing", calls
+        if printed and outcome == "fail":
+            message = f"{message}. It printed: {shown(printed)}"
+        return outcome, message, calls
+
+    def _reproduce(self, name: str, dtype: str) -> str:
+        if isinstance(self._backend, str):
+            return f"sparsae check {self.facts['backend']} --only {name} --dtype {dtype}" + " --quick" * self._quick
+        return f"sparsae.testing.check(backend, only=[{name!r}], dtypes=[{dtype!r}], quick={self._quick})"
 
 
 def check(
@@ -109,9 +166,14 @@ def check(
     quick: bool = False,
     only: Iterable[str] = (),
     dtypes: Iterable[str] = DTYPES,
+    time_limit: float = TIME_LIMIT,
     seen: Callable[[Verdict], object] | None = None,
 ) -> Report:
-    """Run the conformance kit on a backend.
+    """Run the conformance kit on a backend, in a child process.
+
+    A kernel that ends its process, crashes, hangs or prints fails the check at hand; the others go on in another child.
+    The name of an installed backend is loaded in a fresh interpreter; a `Backend` object is checked in a fork of this
+    process (where the system cannot fork, in this process, with a warning).
 
     Parameters
     ----------
@@ -122,6 +184,8 @@ def check(
         Names of checks; all when empty.
     dtypes : iterable of str
         float64, float32.
+    time_limit : float
+        Seconds for each check; one that takes longer fails.
     seen : callable, optional
         Is given each `Verdict` as it comes.
 
@@ -130,55 +194,36 @@ def check(
     BackendError
         When the backend cannot be loaded.
     ParameterError
-        When there is no such check or dtype.
+        When there is no such check or dtype, or the time limit is not positive.
     """
     chosen, wanted = list(only) or list(CHECKS), list(dtypes)
     for what, names, known in (("check", chosen, tuple(CHECKS)), ("dtype", wanted, DTYPES)):
         for name in names:
-            if name not in known:
-                raise ParameterError(f"No {what} named {name!r}; there are: {', '.join(known)}.")
-    record = select(backend).record
+            _known(what, name, known)
     verdicts = []
-    for name in chosen:
-        for dtype in wanted:
-            verdicts.append(run_one(backend, name, dtype, quick=quick))
-            if seen is not None:
-                seen(verdicts[-1])
-    return Report(record.name, record.distribution, record.version, tuple(verdicts))
+    with CheckSession(backend, quick=quick, time_limit=time_limit) as session:
+        for name in chosen:
+            for dtype in wanted:
+                verdicts.append(session.run(name, dtype))
+                if seen is not None:
+                    seen(verdicts[-1])
+    return Report(verdicts=tuple(verdicts), **session.facts)
 
 
-def run_one(backend: str | Backend, name: str, dtype: str, *, quick: bool = False) -> Verdict:
-    """Run one check in one dtype; whatever it raises is a verdict."""
-    found = select(backend).backend
-    subject = Subject(found, np.dtype(dtype), quick=quick, registered=isinstance(backend, str))
-    reproduce = f"sparsae check {found.name} --only {name} --dtype {dtype}" + " --quick" * quick
-    if not subject.registered:
-        reproduce = f"sparsae.testing.check(backend, only=[{name!r}], dtypes=[{dtype!r}], quick={quick})"
-    outcome: Outcome = "pass"
-    function, begun = CHECKS[name], time.perf_counter()
-    message = (function.__doc__ or name).strip().partition("\n")[0]
-    if dtype not in found.dtypes:
-        outcome, message = "declined", f"it supports {', '.join(found.dtypes)}"
-    else:
-        try:
-            function(subject)
-            if name not in WITHOUT_KERNEL and not subject.calls["accumulate"] + subject.calls["backprop"]:
-                subject.fail("the check never called the kernel")
-        except Unverified as why:
-            outcome, message = "unverified", str(why)
-        except AssertionError as error:
-            outcome, message = "fail", f"{error}. Input: {subject.label}"
-        except Exception as error:  # noqa: BLE001 (whatever a kernel raises is a verdict)
-            outcome, message = "fail", f"{_describe(error)}. Input: {subject.label}"
-    calls = sum(subject.calls.values())
-    return Verdict(name, dtype, outcome, message, reproduce, calls, time.perf_counter() - begun)
+def _known(what: str, name: str, known: tuple[str, ...]) -> None:
+    if name not in known:
+        raise ParameterError(f"No {what} named {name!r}; there are: {', '.join(known)}.")
 
 
-def _describe(error: BaseException) -> str:
-    """Return kind, message and the place in which it was raised."""
-    root = error
-    while root.__cause__ is not None:
-        root = root.__cause__
-    frames = traceback.extract_tb(root.__traceback__)
-    place = f" ({frames[-1].filename}, line {frames[-1].lineno})" if frames else ""
-    return f"{type(root).__name__}: {root}{place}"
+def _read(name: str, answer: Answer) -> tuple[Outcome, str, int]:
+    """Return outcome, message and kernel calls of an answer."""
+    if answer.reply is None:
+        return "fail", f"{answer.ended} during the check {name}", 0
+    return answer.reply["outcome"], answer.reply["message"], answer.reply["kernel_calls"]
+
+
+def _error_of(error: str, message: str) -> BackendError:
+    """Make the error again that the child reported."""
+    kind = getattr(sparsae.errors, error, BackendError)
+    made: BackendError = kind(message)
+    return made

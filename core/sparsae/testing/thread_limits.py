@@ -10,34 +10,34 @@ from pathlib import Path
 from sparsae.errors import ThreadsWarning
 from sparsae.machine.resources import affinity_cpus
 from sparsae.objective import Objective
-from sparsae.testing.harness import SETTINGS, Subject, Unverified
+from sparsae.testing.harness import SETTINGS, CannotVerify, Harness
 
 TASKS = Path("/proc/self/task")
 MARGIN = 0.35  # of a thread: what the interpreter, the clock and a spinning pool that goes to sleep may add
 
 
-def thread_limit(s: Subject) -> None:
+def thread_limit(kit: Harness) -> None:
     """With one thread granted it asks for no more than one CPU; with two, for no more than two."""
     n, p = 256, 128
-    seconds = 0.15 if s.quick else 0.5
-    budgets = (1,) if s.original.threading == "none" else (1, 2)
+    seconds = 0.15 if kit.quick else 0.5
+    budgets = (1,) if kit.original.threading == "none" else (1, 2)
     for threads in budgets:
         m = 1500
-        s.label = f"{threads} thread(s), m={m} n={n} p={p}, {seconds} s"
+        kit.label = f"{threads} thread(s), m={m} n={n} p={p}, {seconds} s"
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ThreadsWarning)
-            objective = Objective(s.data(m, n), p, backend=s.backend, dtype=s.dtype, threads=threads, **SETTINGS)
+            objective = Objective(kit.data(m, n), p, backend=kit.backend, dtype=kit.dtype, threads=threads, **SETTINGS)
             with objective:
-                theta = s.parameters(n, p).flatten()
+                theta = kit.parameters(n, p).flatten()
                 used = float("inf")
                 for _ in range(3):  # a disturbance is not repeated; a second thread is
                     used = min(used, _demand(objective, theta, seconds))
                     if used <= threads + MARGIN:
                         break
         if used > threads + MARGIN:
-            s.fail(f"{threads} thread(s) were granted and {used:.2f} CPUs were asked for")
+            kit.fail(f"{threads} thread(s) were granted and {used:.2f} CPUs were asked for")
     if affinity_cpus() == 1:
-        raise Unverified("this process has one CPU: a second thread would not show in CPU time")
+        raise CannotVerify("this process has one CPU: a second thread would not show in CPU time")
 
 
 def _demand(objective: Objective, theta: object, seconds: float) -> float:
