@@ -1,0 +1,281 @@
+"""What a kernel does to its process is a verdict: it never ends the kit, and it never passes."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+import sys
+import time
+
+import pytest
+from tests.support import disturbers, mutants
+
+import sparsae
+from sparsae.testing import process
+from sparsae.testing.checks import CHECKS
+from sparsae.testing.runner import CheckSession, check
+
+
+def words_of(value):
+    """The words of a case name it."""
+    return value if isinstance(value, str) else ""
+
+
+def one(backend, name="one_block", **options):
+    """The verdict of one check in float64."""
+    with CheckSession(backend, quick=True, **options) as session:
+        return session.run(name, "float64")
+
+
+@pytest.mark.parametrize(("words", "action"), disturbers.ENDS, ids=words_of)
+def test_a_kernel_that_ends_crashes_or_prints_fails_the_check_at_hand(words, action):
+    """The verdict names what happened; the next check runs in another child."""
+    with CheckSession(disturbers.make(action), quick=True) as session:
+        verdict = session.run("one_block", "float64")
+        assert verdict.outcome == "fail"
+        assert words in verdict.message, verdict.message
+        assert "\x1b" not in verdict.message
+        assert session.run("registration", "float64").outcome in ("pass", "fail")
+
+
+@pytest.mark.parametrize(("words", "action"), disturbers.HANGS)
+def test_a_kernel_that_hangs_is_ended_at_the_time_limit(words, action):
+    """The message names the limit and, where Python knows it, the author's line."""
+    verdict = one(disturbers.make(action), time_limit=0.7)
+    assert verdict.outcome == "fail"
+    assert "it exceeded the time limit of 0.7 s" in verdict.message
+    assert words in verdict.message
+    assert "disturbers.py, line" in verdict.message
+
+
+def test_after_three_checks_that_hang_the_rest_is_not_run():
+    """The report ends, and says so."""
+    report = check(disturbers.make(disturbers._forever), time_limit=0.4, dtypes=["float64"], only=list(CHECKS)[3:9])
+    assert [verdict.outcome for verdict in report.verdicts] == ["fail"] * 3 + ["unverified"] * 3
+    assert "not run: 3 checks before it exceeded the time limit" in report.verdicts[-1].message
+    assert not report.passed
+
+
+def test_a_fork_inside_a_kernel_answers_nothing_twice():
+    """The child of the kernel does not go on with the checks."""
+    with CheckSession(disturbers.make(disturbers._fork), quick=True) as session:
+        verdicts = [session.run(name, "float64") for name in ("one_block", "closed_forms", "one_block")]
+    assert [verdict.check for verdict in verdicts] == ["one_block", "closed_forms", "one_block"]
+
+
+@pytest.mark.parametrize(("words", "action"), disturbers.STATE, ids=words_of)
+def test_each_kind_of_global_state_is_compared(words, action):
+    """Changed in a method: FAIL with the kind of state, the method, and no value of an environment variable."""
+    if "CPU affinity" in words and len(os.sched_getaffinity(0)) == 1:
+        pytest.skip("one CPU cannot be made fewer")
+    verdict = one(disturbers.make(action, threading="workers"), "global_state")
+    assert verdict.outcome == "fail", verdict
+    assert words in verdict.message, verdict.message
+    assert "(after accumulate" in verdict.message, verdict.message
+    assert "hunter2" not in verdict.message
+    assert "PATH" not in verdict.message
+
+
+@pytest.mark.parametrize("when", ["__init__", "finish"])
+def test_the_message_names_the_method_that_changed_the_state(when):
+    """Not only `accumulate`: what __init__ does counts too."""
+    for words, action in disturbers.STATE[:3]:
+        verdict = one(disturbers.make(action, when=when), "global_state")
+        assert verdict.outcome == "fail"
+        assert words in verdict.message
+        assert f"(after {when})" in verdict.message
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="the constant of the rounding mode is x86's")
+def test_the_rounding_mode_is_compared():
+    """Fesetround changes the last bits of everybody's sums."""
+    import ctypes
+
+    verdict = one(disturbers.make(lambda: ctypes.CDLL(None).fesetround(0x800)), "global_state")
+    assert "floating-point modes: rounds to nearest" in verdict.message
+
+
+def test_the_undisturbed_twin_passes():
+    """The disturbers are right but for what they disturb."""
+    for threading in ("none", "workers", "own"):
+        for name in ("global_state", "one_block"):
+            verdict = one(disturbers.make(lambda: None, threading=threading), name)
+            assert verdict.outcome == "pass", verdict
+
+
+def test_state_changed_outside_of_the_check_for_it_is_found_too():
+    """A change that only one check provokes fails that check."""
+    verdict = one(disturbers.make(lambda: os.chdir("/")), "one_block")
+    assert verdict.outcome == "fail"
+    assert "the working directory changed" in verdict.message
+    assert "(after this check)" in verdict.message
+
+
+def test_an_own_pool_may_start_once_and_not_grow():
+    """threading="own" may keep threads from the first call on; a thread for every call fails."""
+    started = []
+
+    def once():
+        if not started:
+            started.append(disturbers.threading.Thread(target=time.sleep, args=(60,), daemon=True))
+            started[0].start()
+
+    def each_time():
+        disturbers.threading.Thread(target=time.sleep, args=(60,), daemon=True).start()
+
+    assert one(disturbers.make(once, threading="own"), "global_state").outcome == "pass"
+    assert one(disturbers.make(once, threading="workers"), "global_state").outcome == "fail"
+    verdict = one(disturbers.make(each_time, threading="own"), "global_state")
+    assert verdict.outcome == "fail"
+    assert "threads more after 6 evaluations" in verdict.message
+
+
+def test_one_instance_for_every_worker_is_refused():
+    """`kernel(problem)` that returns the same object twice."""
+    kept = {}
+
+    def same(problem):
+        return kept.setdefault("kernel", mutants.Twin(problem))
+
+    verdict = one(sparsae.Backend("same", same), "registration")
+    assert verdict.outcome == "fail"
+    assert "the same instance twice" in verdict.message
+
+
+def test_an_interrupt_of_the_user_ends_the_child(monkeypatch):
+    """Ctrl-C while a check runs: KeyboardInterrupt in the caller, and no process stays behind."""
+    session = CheckSession(disturbers.make(lambda: time.sleep(60)), quick=True)
+    pids = []
+    wait = process.ChildProcess._wait
+
+    def interrupted(child, limit):
+        pids.append(child._process.pid)
+        if len(pids) > 1:
+            raise KeyboardInterrupt
+        return wait(child, limit)
+
+    monkeypatch.setattr(process.ChildProcess, "_wait", interrupted)
+    with pytest.raises(KeyboardInterrupt), session:
+        session.run("one_block", "float64")
+    with pytest.raises(ProcessLookupError):
+        os.kill(pids[0], 0)
+
+
+def test_without_fork_objects_are_checked_in_this_process_and_it_is_said(monkeypatch):
+    """A stated limitation: a warning, and verdicts as otherwise."""
+    monkeypatch.setattr("sparsae.testing.runner.can_fork", lambda: False)
+    with pytest.warns(sparsae.errors.SparsaeWarning, match="cannot fork: its checks run in this process"):
+        report = check(mutants.make(mutants.Twin), quick=True, only=["reference", "one_block"])
+    assert report.passed
+    with pytest.warns(sparsae.errors.SparsaeWarning):
+        assert not check(mutants.make(mutants.SignFlipped), only=["reference"]).passed
+
+
+def test_a_time_limit_is_positive():
+    """A ParameterError that says what was given."""
+    for limit in (0, -1, float("nan")):
+        with pytest.raises(sparsae.ParameterError, match="time_limit must be a positive number of seconds; given"):
+            check("numpy", time_limit=limit)
+    with pytest.raises(sparsae.ParameterError, match=r"name of a backend or a sparsae\.Backend; given 3"):
+        check(3)
+
+
+HEADER = "import os, sys, time, atexit\nimport numpy as np, sparsae\n"
+PLUGIN = """
+from tests.support.kernels import WholeKernel
+
+class Mine(WholeKernel):
+    def accumulate(self, *arguments):
+        super().accumulate(*arguments)
+        BODY
+
+@sparsae.hookimpl
+def sparsae_backend():
+    return sparsae.Backend("mine", Mine, threading="none")
+"""
+
+
+@pytest.fixture
+def command(tmp_path):
+    """A function that runs `sparsae check mine` on a plugin with this source at import and in `accumulate`."""
+    info = tmp_path / "dist_mine-1.2.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: dist_mine\nVersion: 1.2\x1b[2J\n")
+    (info / "entry_points.txt").write_text("[sparsae.backends]\nmine = plugin_mine\n")
+    root = os.fspath(process.Path(__file__).parents[2])
+
+    def run(*words, at_import="", body="pass"):
+        (tmp_path / "plugin_mine.py").write_text(HEADER + at_import + PLUGIN.replace("BODY", body))
+        return subprocess.run(
+            [sys.executable, "-c", "import sparsae.cli; sparsae.cli.main()", "check", "mine", "--quick", *words],
+            env=os.environ | {"PYTHONPATH": f"{tmp_path}:{root}"},
+            capture_output=True,
+            text=True,
+            check=False,
+            cwd=tmp_path,
+        )
+
+    return run
+
+
+def test_the_command_passes_the_plugin_that_disturbs_nothing(command):
+    """Exit code 0; the same plugin is changed by the tests below."""
+    done = command("--dtype", "float64")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "It conforms." in done.stdout
+    assert "\x1b" not in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        ("os._exit(0)", "it ended its process with exit code 0 during the check one_block"),
+        ("sys.exit(0)", "SystemExit: 0 ("),
+        ("os.kill(os.getpid(), 11)", "it was ended by SIGSEGV (in accumulate, "),
+        ("raise KeyboardInterrupt", "KeyboardInterrupt"),
+        ("print('\\x1b[2J\\x1b]0;owned\\x07[/x] hello')", "it printed: [/x] hello"),
+    ],
+)
+def test_the_command_exits_with_1_whatever_the_kernel_does(command, body, words):
+    """FAIL with the name of the check, and nothing of the kernel's reaches the terminal as it is."""
+    done = command("--only", "one_block", "--only", "registration", body=body)
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert words in done.stdout
+    assert "It does not conform." in done.stdout
+    assert "\x1b" not in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("at_import", "check_name", "words"),
+    [
+        (
+            "os.environ['A_B'] = 'hunter2'",
+            "global_state",
+            "environment variables: A_B added (after its module was imported)",
+        ),
+        ("np.seterr(all='ignore')", "global_state", "(after its module was imported)"),
+        ("print('hello')", "global_state", "it printed: hello"),
+        ("import numexpr", "light_discovery", "its module imports numexpr; import that in the kernel's __init__"),
+        ("atexit.register(print, 'bye')", "clean_exit", "it printed: bye"),
+        ("atexit.register(os._exit, 5)", "clean_exit", "it ended its process with exit code 5"),
+        ("atexit.register(time.sleep, 60)", "clean_exit", "its process had not ended 3 s after the last check"),
+    ],
+)
+def test_what_the_module_does_is_checked(command, at_import, check_name, words):
+    """From before it is loaded until the interpreter ends."""
+    done = command("--only", check_name, "--dtype", "float64", "--time-limit", "3", at_import=at_import)
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert words in done.stdout
+    assert "hunter2" not in done.stdout
+
+
+@pytest.mark.parametrize(
+    "at_import", ["os._exit(0)", "os.kill(os.getpid(), 9)", "raise KeyboardInterrupt", "sys.exit(0)"]
+)
+def test_a_module_that_cannot_be_loaded_never_passes(command, at_import):
+    """One line, exit code 2."""
+    done = command(at_import=at_import)
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert done.stderr.startswith("Error: Backend 'mine' ")
+    assert len(done.stderr.splitlines()) == 1
