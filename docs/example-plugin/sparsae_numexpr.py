@@ -10,7 +10,7 @@ class NumexprKernel(sparsae.SimpleKernel):
 
     def __init__(self, problem):
         super().__init__(problem)
-        import numexpr  # here, so that listing the backends does not load it
+        import numexpr  # not at the top of the module, so that listing backends does not load it
 
         self.evaluate = numexpr.evaluate
 
@@ -18,9 +18,8 @@ class NumexprKernel(sparsae.SimpleKernel):
         """Gradient sums over the m rows given; n inputs, p hidden units."""
         formula = "(a3 - target) * a3 * (1 - a3)" if self.problem.output == "sigmoid" else "a3 - target"
         delta3 = self.evaluate(formula, {"a3": a3, "target": target}, {})  # (m, n)
-        back = delta3 @ W2  # (m, p)
-        names = {"back": back, "sparsity": sparsity, "a2": a2}
-        delta2 = self.evaluate("(back + sparsity) * a2 * (1 - a2)", names, {})  # (m, p)
+        arrays = {"product": delta3 @ W2, "sparsity": sparsity, "a2": a2}
+        delta2 = self.evaluate("(product + sparsity) * a2 * (1 - a2)", arrays, {})  # (m, p)
         return sparsae.Parameters(
             W1=delta2.T @ a1,  # (p, n)
             b1=delta2.sum(axis=0),  # (p,)
@@ -31,7 +30,7 @@ class NumexprKernel(sparsae.SimpleKernel):
 
 @contextmanager
 def limit_threads(n):
-    """Hold numexpr's pool at n threads, and give it back."""
+    """Hold numexpr's pool at n threads, and restore it."""
     import numexpr
 
     before = numexpr.set_num_threads(n)

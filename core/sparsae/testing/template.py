@@ -37,7 +37,7 @@ import sparsae
 
 
 class @CLASS@Kernel(sparsae.SimpleKernel):
-    """One instance per worker.  Import heavy libraries in __init__, not at the top of this module."""
+    """One instance per worker.  Import large libraries in __init__, not at the top of this module."""
 
     def backprop(self, a1, a2, a3, W2, sparsity, target):
         """Gradient sums over the m rows given; n inputs, p hidden units."""
@@ -75,6 +75,15 @@ class Test@CLASS@(BackendConformance):
 '''
 
 
+def render(name: str) -> dict[str, str]:
+    """Return the text of each file of a new backend, by file name."""
+    words = {"@NAME@": name, "@DIST@": name.replace("_", "-"), "@CLASS@": name.title().replace("_", "")}
+    files = {"pyproject.toml": PYPROJECT, f"sparsae_{name}.py": MODULE, f"test_sparsae_{name}.py": TEST}
+    for word, value in words.items():
+        files = {file: text.replace(word, value) for file, text in files.items()}
+    return files
+
+
 def write(name: str, folder: Path) -> list[Path]:
     """Write the files of a new backend.
 
@@ -99,8 +108,7 @@ def write(name: str, folder: Path) -> list[Path]:
     """
     if not name.isidentifier() or iskeyword(name) or name != name.lower() or not name.isascii() or name[0] == "_":
         raise ParameterError(f"A backend's name must be an identifier in lower case such as 'mine'; given {name!r}.")
-    words = {"@NAME@": name, "@DIST@": name.replace("_", "-"), "@CLASS@": name.title().replace("_", "")}
-    files = {"pyproject.toml": PYPROJECT, f"sparsae_{name}.py": MODULE, f"test_sparsae_{name}.py": TEST}
+    files = render(name)
     for file in files:
         if os.path.lexists(folder / file):
             raise OutputExistsError(f"{folder / file} exists and would be overwritten; give another folder with --dir.")
@@ -109,7 +117,5 @@ def write(name: str, folder: Path) -> list[Path]:
     except OSError as error:
         raise FileAccessError(f"{folder} cannot be made: {error.strerror}.") from error
     for file, text in files.items():
-        for word, value in words.items():
-            text = text.replace(word, value)
         atomic_write_text(folder / file, text)
     return [folder / file for file in files]
