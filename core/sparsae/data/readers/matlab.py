@@ -1,0 +1,140 @@
+"""Matlab's .mat, versions 4 to 7.3, parsed in a child process: a file that crashes the parser costs only that read."""
+
+from __future__ import annotations
+
+import json
+import math
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from functools import partial
+from importlib.util import find_spec
+from pathlib import Path
+from threading import Timer
+from typing import Any
+
+import numpy as np
+
+from sparsae.data.readers import matlab_process
+from sparsae.data.readers.entries import ArrayEntry, LoadedArray, ReadRequest, choose_entry
+from sparsae.data.readers.limits import check_memory, expansion_limit
+from sparsae.data.readers.npy import MAGIC, check_numeric, read_header, read_values
+from sparsae.data.readers.source_file import SourceFile, damage_refused, shorten
+from sparsae.errors import FileFormatError
+
+HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
+SECONDS = 60  # before a reader is ended, and one more for each BYTES_PER_SECOND of the file
+BYTES_PER_SECOND = 5_000_000
+MAX_LIST = 1 << 22  # bytes of the list of variables
+NUMERIC_CLASSES = {
+    *("double", "single", "logical", "sparse"),
+    *(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)),
+}
+
+
+def is_mat5(head: bytes) -> bool:
+    """Whether these first bytes are those of a file of Matlab 5 to 7."""
+    return head[124:128] in (b"\x00\x01IM", b"\x01\x00MI")
+
+
+def is_mat73(head: bytes) -> bool:
+    """Whether these first bytes are those of a file of Matlab 7.3."""
+    return head.startswith(b"MATLAB 7.3") and head[512:520] == HDF5_SIGNATURE
+
+
+def read_mat(file: SourceFile, request: ReadRequest) -> LoadedArray:
+    """Read the named variable, or the only one that fits."""
+    if file.compressed:
+        raise FileFormatError(f"{file.label} is a .mat file inside gzip; decompress it with gunzip first.")
+    library = "hdf5" if is_mat73(file.head) else "mat"
+    if library == "hdf5" and find_spec("h5py") is None:
+        raise FileFormatError(
+            f"{file.label} is a Matlab 7.3 file, which is HDF5: pip install h5py to read it, "
+            f"or save it in Matlab with save(..., '-v7')."
+        )
+    with _reading_process(file, library) as process, damage_refused(file.label, ".mat file"):
+        listed = _read_list(process, file)
+        entries = [
+            ArrayEntry(name, tuple(shape), kind, kind in NUMERIC_CLASSES, partial(_read_variable, process, file, name))
+            for name, shape, kind in listed
+        ]
+        entry = choose_entry(file.label, entries, request)
+        check_memory(f"{file.label}:{shorten(entry.name)}", 8 * math.prod(entry.shape))
+        return LoadedArray(entry.read(), images_last=True)
+
+
+@contextmanager
+def _reading_process(file: SourceFile, library: str) -> Iterator[subprocess.Popen[bytes]]:
+    """Start the child process; it is ended after the time limit and in any case on leaving."""
+    script = str(Path(matlab_process.__file__))
+    command = [sys.executable, "-P", script, str(file.path.absolute()), library, str(_budget(file))]
+    process = subprocess.Popen(  # noqa: S603  our own script
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    )
+    timer = Timer(SECONDS + file.size / BYTES_PER_SECOND, process.kill)
+    timer.daemon = True
+    try:
+        timer.start()
+        yield process
+    finally:
+        timer.cancel()
+        process.kill()
+        for stream in (process.stdin, process.stdout):
+            if stream is not None:
+                with suppress(OSError):
+                    stream.close()
+        process.wait()
+
+
+def _budget(file: SourceFile, n_bytes: int = 0) -> int:
+    """Bytes that the child may allocate: room for the parser, and twice what the file may expand to."""
+    return (1 << 28) + 2 * max(expansion_limit(file.size), n_bytes)
+
+
+def _read_list(process: subprocess.Popen[bytes], file: SourceFile) -> list[tuple[str, list[int], str]]:
+    """Read the list of variables."""
+    assert process.stdout is not None
+    answer = _parse_answer(process, file, process.stdout.readline(MAX_LIST))
+    return [(str(name), [int(n) for n in shape], str(kind)) for name, shape, kind in answer["variables"]]
+
+
+def _read_variable(process: subprocess.Popen[bytes], file: SourceFile, name: str) -> np.ndarray[Any, Any]:
+    """Ask for one variable and read it."""
+    assert process.stdin is not None
+    assert process.stdout is not None
+    budget = _budget(file)
+    with suppress(BrokenPipeError):
+        process.stdin.write(json.dumps({"name": name, "n_bytes": budget}).encode() + b"\n")
+        process.stdin.flush()
+    start = process.stdout.peek(1)[:1]  # type: ignore[attr-defined]
+    if start != MAGIC[:1]:
+        _parse_answer(process, file, process.stdout.readline(MAX_LIST))
+    label = f"{file.label}:{shorten(name)}"
+    header = read_header(process.stdout, label)  # type: ignore[arg-type]
+    check_numeric(header, label)
+    return read_values(process.stdout, header, label)  # type: ignore[arg-type]
+
+
+def _parse_answer(process: subprocess.Popen[bytes], file: SourceFile, line: bytes) -> dict[str, Any]:
+    """Return an answer of the child; raise what it reports, or how it ended."""
+    if line:
+        answer: dict[str, Any] = json.loads(line)
+        if "error" not in answer:
+            return answer
+        reason = f"{shorten(answer['error'], 150)}"
+    else:
+        code = process.wait()
+        reason = f"its reader ended with {_ending(code)}"
+    raise FileFormatError(f"{file.label} is damaged or not a .mat file: {reason.rstrip('.')}.")
+
+
+def _ending(code: int) -> str:
+    """Say how a process ended."""
+    if code >= 0:
+        return f"exit code {code}"
+    with suppress(ValueError):
+        name = signal.Signals(-code).name
+        return f"{name} (a crash or the time limit)" if name in ("SIGKILL", "SIGSEGV") else name
+    return f"signal {-code}"

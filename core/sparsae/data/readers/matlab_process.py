@@ -1,0 +1,109 @@
+"""Runs in a process of its own: lists and reads the variables of one Matlab file, for `sparsae.data.readers.matlab`.
+
+A damaged file can crash the library that parses it; here a crash ends this process alone.
+The script imports nothing of sparsae.  It writes one line of JSON with the variables (or an error) to standard output,
+reads one line of JSON with the variable that is wanted, and writes that variable as a .npy file.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from typing import Any
+
+import numpy as np
+
+
+def limit_memory(n_bytes: int) -> None:
+    """Limit the address space to what is used now and `n_bytes` more, where the system can; write no core file."""
+    try:
+        import resource
+
+        with open("/proc/self/statm", encoding="ascii") as file:  # noqa: PTH123
+            used = int(file.read().split()[0]) * os.sysconf("SC_PAGE_SIZE")
+        _, hard = resource.getrlimit(resource.RLIMIT_AS)
+        wanted = used + n_bytes
+        resource.setrlimit(resource.RLIMIT_AS, (wanted if hard < 0 else min(wanted, hard), hard))
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    except (ImportError, OSError, ValueError):
+        return
+
+
+class MatFile:
+    """A file of Matlab version 4 to 7, read with SciPy."""
+
+    def __init__(self, path: str) -> None:
+        import scipy.io
+        import scipy.sparse  # noqa: F401  loaded before memory is limited
+
+        self._path, self._io = path, scipy.io
+
+    def variables(self) -> list[tuple[str, list[int], str]]:
+        """Return name, shape and class of each variable."""
+        return [(name, [int(n) for n in shape], kind) for name, shape, kind in self._io.whosmat(self._path)]
+
+    def read(self, name: str) -> Any:
+        """Return one variable as a dense array."""
+        value = self._io.loadmat(self._path, variable_names=[name])[name]
+        return value.toarray() if hasattr(value, "toarray") else value
+
+
+class Hdf5File:
+    """A file of Matlab version 7.3, which is HDF5 with the axes in reversed order, read with h5py."""
+
+    def __init__(self, path: str) -> None:
+        import h5py
+
+        self._file = h5py.File(path, "r")
+
+    def variables(self) -> list[tuple[str, list[int], str]]:
+        """Return name, shape and class of each variable."""
+        found = []
+        for name, value in self._file.items():
+            if name.startswith("#"):
+                continue
+            kind = value.attrs.get("MATLAB_class", b"unknown")
+            kind = kind.decode() if isinstance(kind, bytes) else str(kind)
+            if "MATLAB_sparse" in value.attrs:
+                rows = int(value.attrs["MATLAB_sparse"])
+                found.append((name, [rows, int(value["jc"].shape[0]) - 1], "sparse"))
+            else:
+                found.append((name, list(getattr(value, "shape", ()))[::-1], kind))
+        return found
+
+    def read(self, name: str) -> Any:
+        """Return one variable as a dense array."""
+        value = self._file[name]
+        if "MATLAB_sparse" not in value.attrs:
+            return value[()].T
+        import scipy.sparse
+
+        shape = (int(value.attrs["MATLAB_sparse"]), int(value["jc"].shape[0]) - 1)
+        return scipy.sparse.csc_matrix((value["data"][()], value["ir"][()], value["jc"][()]), shape=shape).toarray()
+
+
+def main() -> None:
+    """Answer for the file named in the arguments: PATH, "mat" or "hdf5", bytes of memory."""
+    path, kind, n_bytes = sys.argv[1], sys.argv[2], int(sys.argv[3])
+    out = sys.stdout.buffer
+    try:
+        file = MatFile(path) if kind == "mat" else Hdf5File(path)
+        limit_memory(n_bytes)
+        out.write(json.dumps({"variables": file.variables()}).encode() + b"\n")
+        out.flush()
+        request = json.loads(sys.stdin.readline() or "null")
+        if request is None:
+            return
+        limit_memory(int(request["n_bytes"]))
+        array = np.asarray(file.read(request["name"]))
+        np.lib.format.write_array(out, array, allow_pickle=False)
+        out.flush()
+    except Exception as error:  # noqa: BLE001  whatever a damaged file causes goes back as text
+        text = "the memory does not suffice" if isinstance(error, MemoryError) else f"{type(error).__name__}: {error}"
+        out.write(json.dumps({"error": text[:300]}).encode() + b"\n")
+        out.flush()
+
+
+if __name__ == "__main__":
+    main()

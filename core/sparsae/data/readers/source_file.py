@@ -1,0 +1,174 @@
+"""`SourceFile`: a regular file on disk, looked at once, and what every reader needs to know of it."""
+
+from __future__ import annotations
+
+import errno
+import gzip
+import io
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO, cast, final
+
+from sparsae._text import printable
+from sparsae.data.readers.limits import expansion_error, expansion_limit
+from sparsae.errors import FileAccessError, FileFormatError, FileMissingError, SparsaeError
+from sparsae.files import file_kind
+
+HEAD_BYTES = 1024  # enough for the signature of every format
+GZIP = b"\x1f\x8b"
+
+
+
+@final
+@dataclass(frozen=True)
+class SourceFile:
+    """A regular file to read data from.
+
+    Attributes
+    ----------
+    path : Path
+    label : str
+        The path as messages show it: printable, on one line, at most 200 characters.
+    size : int
+        Bytes on disk.
+    head : bytes
+        The first bytes, after decompression.
+    compressed : bool
+        Whether the file is compressed with gzip.
+    """
+
+    path: Path
+    label: str
+    size: int
+    head: bytes
+    compressed: bool
+
+    @classmethod
+    def find(cls, path: str | os.PathLike[str]) -> SourceFile:
+        """Look at a path and read the first bytes.
+
+        Raises
+        ------
+        FileMissingError, FileAccessError
+            When there is no such file, it may not be read, or it is a pipe, a device or a socket.
+        FileFormatError
+            When it is a folder.
+        """
+        label = path_label(path)
+        with open_regular(path) as file:
+            size = os.fstat(file.fileno()).st_size
+            head = file.read(HEAD_BYTES)
+        source = cls(Path(path), label, size, head, compressed=head.startswith(GZIP))
+        if not source.compressed:
+            return source
+        with source.open() as stream, damage_refused(label, "gzip file"):
+            return cls(source.path, label, size, stream.read(HEAD_BYTES), compressed=True)
+
+    @property
+    def suffix(self) -> str:
+        """The ending of the name in lower case, without .gz."""
+        suffixes = [suffix.lower() for suffix in self.path.suffixes]
+        if suffixes[-1:] == [".gz"]:
+            suffixes.pop()
+        return suffixes[-1] if suffixes else ""
+
+    @contextmanager
+    def open(self) -> Iterator[BinaryIO]:
+        """Open for reading from the start; gzip is decompressed up to the limit on expansion."""
+        with open_regular(self.path) as file:
+            if not self.compressed:
+                yield file
+                return
+            with gzip.GzipFile(fileobj=file) as stream:
+                limited = _LimitedStream(cast("BinaryIO", stream), self.label, self.size)
+                yield cast("BinaryIO", io.BufferedReader(limited))
+
+
+@final
+class _LimitedStream(io.RawIOBase):
+    """Decompressed bytes, which end with an error where there are too many."""
+
+    def __init__(self, stream: BinaryIO, label: str, compressed_bytes: int) -> None:
+        self._stream, self._label, self._compressed_bytes = stream, label, compressed_bytes
+        self._left = expansion_limit(compressed_bytes)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        piece = self._stream.read(min(len(buffer), self._left + 1))
+        self._left -= len(piece)
+        if self._left < 0:
+            raise expansion_error(self._label, self._compressed_bytes)
+        buffer[: len(piece)] = piece
+        return len(piece)
+
+
+def path_label(path: str | os.PathLike[str]) -> str:
+    """Return a path as messages show it: printable, on one line, at most 200 characters."""
+    return shorten(os.fspath(path), 200)
+
+
+def shorten(text: object, length: int = 60) -> str:
+    """Return text from a file in a printable form, cut where it is longer than `length`."""
+    shown = printable(str(text)[: 4 * length])
+    return shown if len(shown) <= length else f"{shown[: length - 3]}..."
+
+
+def open_regular(path: str | os.PathLike[str]) -> BinaryIO:
+    """Open a regular file for reading; the open never waits.
+
+    Raises
+    ------
+    FileMissingError, FileAccessError, FileFormatError
+        As `SourceFile.find` does.
+    """
+    label = path_label(path)
+    try:
+        check_regular(os.stat(path), label)  # noqa: PTH116  a device is not even opened
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    except ValueError as error:  # an embedded NUL character
+        raise FileMissingError(f"There is no file {label}: {error}.") from error
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG):
+            raise FileMissingError(f"There is no file {label} ({error.strerror}).") from error
+        raise FileAccessError(f"{label} cannot be read: {error.strerror or error}.") from error
+    file = os.fdopen(descriptor, "rb")
+    try:
+        check_regular(os.fstat(descriptor), label)  # the path may have been replaced in between
+    except BaseException:
+        file.close()
+        raise
+    return file
+
+
+def check_regular(status: os.stat_result, label: str) -> None:
+    """Raise `FileAccessError` for a pipe, a device or a socket, `FileFormatError` for a folder."""
+    if stat.S_ISDIR(status.st_mode):
+        raise FileFormatError(f"{label} is a folder. For pictures in it use patches:{label}.")
+    if not stat.S_ISREG(status.st_mode):
+        raise FileAccessError(
+            f"{label} is {file_kind(status)}, not a regular file; write the data to a file first, then give that file."
+        )
+
+
+@contextmanager
+def damage_refused(label: str, kind: str) -> Iterator[None]:
+    """Turn whatever a parser raises on a damaged file into one `FileFormatError` that names the file."""
+    try:
+        yield
+    except SparsaeError:
+        raise
+    except MemoryError as error:
+        raise FileFormatError(f"{label} cannot be read as a {kind}: the memory does not suffice.") from error
+    except OSError as error:
+        if error.errno:
+            raise FileAccessError(f"{label} cannot be read: {error.strerror}.") from error
+        raise FileFormatError(f"{label} is damaged or not a {kind}: {shorten(error, 150)}.") from error
+    except Exception as error:
+        what = shorten(error, 150).rstrip(".") or type(error).__name__
+        raise FileFormatError(f"{label} is damaged or not a {kind}: {what}.") from error
