@@ -132,3 +132,7 @@ class ObserverWarning(SparsaeWarning):
 
 class CheckpointWarning(SparsaeWarning):
     """A checkpoint could not be written, or an older one was used."""
+
+
+class DataWarning(SparsaeWarning):
+    """Data that was read in a way that its owner may not expect, such as a column of row names that is left out."""

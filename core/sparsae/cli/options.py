@@ -8,11 +8,29 @@ from typing import Any, TypeVar
 import click
 
 Command = TypeVar("Command", bound=Callable[..., Any])
-NAMES = ("n_patches", "patch_size", "whiten", "scale")
+LOAD_NAMES = ("n_patches", "patch_size", "whiten", "scale", "columns", "delimiter", "header", "transpose")
+
+
+def file_options(command: Command) -> Command:
+    """Add the options that say how a file is read."""
+    for option in reversed(
+        (
+            click.option("--columns", help="Columns of a file: names, numbers from 1, ranges; '2-65', '!label'."),
+            click.option("--delimiter", help="Between the cells of a table: a character, tab, space [default: found]."),
+            click.option(
+                "--header/--no-header",
+                default=None,
+                help="Whether the first line of a table has column names [default: found].",
+            ),
+            click.option("--transpose", is_flag=True, help="The samples of a file are columns, not rows."),
+        )
+    ):
+        command = option(command)
+    return command
 
 
 def data_options(command: Command) -> Command:
-    """Add the options that say how data is made from images or scaled."""
+    """Add the options that say how data is made from images, how a file is read, and how it is scaled."""
     for option in reversed(
         (
             click.option("--patches", "n_patches", default=10_000, show_default=True, help="How many image patches."),
@@ -25,6 +43,7 @@ def data_options(command: Command) -> Command:
                 help="Whitening of image patches.",
             ),
             click.option("--scale", is_flag=True, help="Scale the range of a file's values to [0.1, 0.9]."),
+            file_options,
         )
     ):
         command = option(command)
@@ -35,4 +54,4 @@ def load_data(source: str, options: dict[str, Any], *, seed: int, like: Mapping[
     """Load data with the options of `data_options`, which are taken out of `options`."""
     from sparsae.data import load
 
-    return load(source, seed=seed, like=like, **{name: options.pop(name) for name in NAMES if name in options})
+    return load(source, seed=seed, like=like, **{name: options.pop(name) for name in LOAD_NAMES if name in options})

@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+import warnings
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from sparsae.data.bundled import load_digits, load_natural_images, load_photographs
 from sparsae.data.dataset import Dataset
-from sparsae.data.images import natural_images, photographs, read_images
-from sparsae.data.patches import HIGH, LOW, make_patches
-from sparsae.data.readers import read_matrix
-from sparsae.errors import DataError, MissingExtraError, ParameterError
+from sparsae.data.patches import make_patches
+from sparsae.data.pictures import Images, images_of_array, read_pictures
+from sparsae.data.readers import ReadRequest, find_source, is_array_file, read_file, read_matrix
+from sparsae.data.readers.entries import LoadedArray
+from sparsae.data.readers.source_file import path_label
+from sparsae.data.scaling import apply_range, find_range
+from sparsae.errors import DataError, DataWarning, FileFormatError, FileMissingError
+
+WIDE = 10  # so many times more inputs than samples, and
+WIDE_INPUTS = 1000  # at least so many inputs, look like samples that stand in columns
 
 
 def load(
@@ -23,6 +31,10 @@ def load(
     patch_size: int = 8,
     whiten: str = "none",
     scale: bool = False,
+    columns: str | Sequence[str | int] | None = None,
+    delimiter: str | None = None,
+    header: bool | None = None,
+    transpose: bool = False,
     seed: int | np.random.Generator = 0,
     like: Mapping[str, Any] | None = None,
 ) -> Dataset:
@@ -34,8 +46,9 @@ def load(
         "digits": scikit-learn's 1,797 digits of 8x8, as x/16 * 0.8 + 0.1.
         "patches": patches of scikit-image's four bundled photographs.
         "photos": patches of scikit-learn's two photographs.
-        "patches:PATH": patches of your own picture, or of every picture in a folder.
-        A file: .npy (memory-mapped), .npz, .csv, .tsv, .txt (also .gz), .mat;
+        "patches:PATH": patches of a picture, of every picture in a folder, or of the images in a .npy, .npz, .mat or
+        idx file.
+        A file: .npy, .npz, .csv, .tsv, .txt, .mat, idx (MNIST); all but .npz and .mat also with .gz.
         "FILE:NAME" picks one array of an .npz or .mat file.
     n_patches, patch_size : int
         How many patches, and their rows and columns.
@@ -43,6 +56,15 @@ def load(
         Whitening of the patches.
     scale : bool
         For files: map the range of all values linearly to [0.1, 0.9], which a sigmoid output can reproduce.
+    columns : str or sequence of str or int, optional
+        Columns of a file to use. As text: names, numbers counted from 1 and ranges, such as "2-65" or "age,3",
+        or "!label" for all but one. As a sequence: names, and positions counted from 0.
+    delimiter : str, optional
+        Between the cells of a table: one character, or "tab", "space"; found when left out.
+    header : bool, optional
+        Whether the first line of a table has column names; found when left out.
+    transpose : bool
+        For files with one sample in each column, as Matlab programs write them.
     seed : int or numpy.random.Generator
         Where patches are cut.
     like : mapping, optional
@@ -56,54 +78,71 @@ def load(
     ------
     DataError, ParameterError
         When the data or the options cannot be used.
-    FileMissingError, FileFormatError
+    FileMissingError, FileAccessError, FileFormatError
         When there is no such file, or it cannot be read.
     MissingExtraError
         When a library that ships the data is not installed.
     """
-    word, _, rest = str(source).partition(":")
     like = like if like and like.get("kind") != "none" else None
+    kind = like.get("kind") if like is not None else None
+    word, _, rest = os.fspath(source).partition(":")
     if word in ("patches", "photos") and (word == "patches" or not rest):
-        images = photographs() if word == "photos" else read_images(Path(rest)) if rest else natural_images()
-        if like is not None and like["kind"] != "patches":
-            raise DataError(f"The model was trained on other data ({like['kind']}), not on patches; give a file.")
+        if like is not None and kind != "patches":
+            raise DataError(f"The model was trained on other data ({kind}), not on patches; give a file.")
+        request = ReadRequest(images=True, columns=None)
+        images = load_photographs() if word == "photos" else _load_images(rest, request)
         X, record = make_patches(images, n_patches=n_patches, size=patch_size, whiten=whiten, seed=seed, like=like)
         size = int(record["patch_size"])
-        return Dataset(X, str(source), record, (size, size))
-    if like is not None and like["kind"] == "patches":
+        return Dataset(X, os.fspath(source), record, (size, size))
+    if kind == "patches":
         raise DataError(
             "The model was trained on image patches; give patches, photos or patches:PATH, "
             "or a matrix that was prepared in the same way through the Python interface."
         )
-    if word == "digits" and not rest:
-        X = digits() * ((HIGH - LOW) / 16) + LOW
-        record = {"kind": "scaled", "offset": LOW, "factor": (HIGH - LOW) / 16}
-        return Dataset(X, "digits", record, (8, 8))
-    X = read_matrix(source)
-    if like is not None:
-        return Dataset(X * like["factor"] + like["offset"], str(source), dict(like))
-    if not scale:
-        return Dataset(X, str(source))
-    return _scaled(X, str(source))
+    if source == "digits":
+        record = {"kind": "scaled", "low": 0.0, "high": 16.0}
+        return Dataset(apply_range(load_digits(), "digits", record), "digits", record, (8, 8))
+    loaded = read_matrix(source, ReadRequest(columns=columns, delimiter=delimiter, header=header))
+    name = path_label(source)
+    X = _transposed(loaded.values, name) if transpose else loaded.values
+    if not transpose:
+        _hint_at_transpose(loaded, name)
+    shape, names = (None, None) if transpose else (loaded.image_shape, loaded.names)
+    if like is None and not scale:
+        return Dataset(X, name, image_shape=shape, columns=names)
+    record = dict(like) if like is not None else find_range(X, name)
+    return Dataset(apply_range(X, name, record), name, record, shape, names)
 
 
-def digits() -> np.ndarray[Any, Any]:
-    """scikit-learn's handwritten digits, (1797, 64), values 0 to 16."""
-    try:
-        from sklearn.datasets import load_digits
-    except ImportError as error:
-        raise MissingExtraError("'digits' needs scikit-learn: pip install 'sparsae[data]'.") from error
-    return np.asarray(load_digits().data, dtype=np.float64)
+def _load_images(path: str, request: ReadRequest) -> Images:
+    """Load the images behind ``patches:PATH``; the bundled photographs when there is no path."""
+    if not path:
+        return load_natural_images()
+    if not Path(path).is_dir():
+        try:
+            file, _ = find_source(path)
+        except FileMissingError as error:
+            raise FileMissingError(f"There is no file or folder {path_label(path)}.") from error
+        if is_array_file(file):
+            file, loaded = read_file(path, request)
+            return images_of_array(loaded, file.label)
+    return read_pictures(Path(path))
 
 
-def _scaled(X: np.ndarray[Any, Any], name: str) -> Dataset:
-    """Map the range of all values to [0.1, 0.9]."""
-    low, high = float(np.min(X)), float(np.max(X))
-    if not (np.isfinite(low) and np.isfinite(high)):
-        raise DataError(f"{name} contains values that are not finite; remove or fill them before scaling.")
-    if low == high:
-        raise ParameterError(f"All values of {name} are {low:g}; there is no range to scale.")
-    factor = (HIGH - LOW) / (high - low)
-    offset = LOW - low * factor
-    scaled = np.clip(X * factor + offset, LOW, HIGH)  # rounding may step over the edge by one bit
-    return Dataset(scaled, name, {"kind": "scaled", "offset": offset, "factor": factor})
+def _transposed(X: Any, name: str) -> np.ndarray[Any, Any]:
+    """Return samples as rows, of a matrix with samples as columns."""
+    if not isinstance(X, np.ndarray):
+        raise FileFormatError(f"{name} is too large to be transposed in memory; save it with one sample in each row.")
+    return np.ascontiguousarray(X.T)
+
+
+def _hint_at_transpose(loaded: LoadedArray, name: str) -> None:
+    """Warn when there are far more inputs than samples: Matlab programs store one sample in each column."""
+    n_samples, n_visible = loaded.values.shape
+    if n_samples > 1 and n_visible >= max(WIDE_INPUTS, WIDE * n_samples) and loaded.image_shape is None:
+        warnings.warn(
+            f"{name} is read as {n_samples:,} samples of {n_visible:,} inputs; "
+            f"if its samples are columns, use --transpose (transpose=True).",
+            DataWarning,
+            stacklevel=3,
+        )

@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sparsae.data.dataset import HIGH, LOW
 from sparsae.data.whiten import olshausen_filter, zca
 from sparsae.errors import DataError, ParameterError
 from sparsae.model import check_size
 
 Float = NDArray[np.float64]
 WHITENINGS = ("none", "zca", "olshausen")
-LOW, HIGH = 0.1, 0.9
 
 
 def extract_patches(images: Sequence[Float], n_patches: int, size: int, *, seed: int | np.random.Generator) -> Float:

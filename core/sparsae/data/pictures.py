@@ -1,74 +1,185 @@
-"""Grey images as float64 in [0, 1]: bundled ones and the user's own."""
+"""Grey images as float64: from pictures, in [0, 1], and from arrays of images.
+
+A picture is scaled by the range of its own pixels: 8 bits by 255, 16 bits by 65,535, 12 bits by 4,095.
+Where the range is not defined, as with 32-bit integers, the picture is refused.
+"""
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
+from sparsae.data.readers.entries import LoadedArray, format_shape
+from sparsae.data.readers.limits import check_expansion, check_memory, memory_share
+from sparsae.data.readers.source_file import damage_refused, open_regular, path_label
 from sparsae.errors import DataError, FileFormatError, FileMissingError, MissingExtraError
 
-Float = NDArray[np.float64]
-NATURAL = ("camera", "grass", "gravel", "brick")
+Images = list[NDArray[np.float64]]
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".pgm", ".ppm")
 LUMA = np.array([0.299, 0.587, 0.114])
+FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP", "GIF", "PPM")  # others may start programs to decode
+BYTES_PER_PIXEL = 16  # at most, while a picture is turned into grey float64
+PIECE_ROWS = 256  # rows of a picture that are turned into grey at a time
+BITS_PER_SAMPLE = 258  # tag of TIFF
+DEEP_INTEGERS = ("PNG", "PPM")  # formats whose pixels of mode I have 16 bits
+ALPHA_MODES = ("LA", "La", "PA", "RGBA", "RGBa")
+INTEGER_MAX = {"u1": 255, "u2": 65535}
+ORIENTATION_TAG = 0x0112  # of EXIF: how a camera was held
+ORIENTATIONS: dict[int, Callable[[NDArray[np.float64]], NDArray[np.float64]]] = {
+    2: np.fliplr,
+    3: lambda grey: np.rot90(grey, 2),
+    4: np.flipud,
+    5: np.transpose,
+    6: lambda grey: np.rot90(grey, -1),
+    7: lambda grey: np.rot90(grey, 2).T,
+    8: np.rot90,
+}
 
 
-def natural_images() -> list[Float]:
-    """scikit-image's bundled photographs camera, grass, gravel and brick, 512x512 each."""
-    try:
-        from skimage import data
-    except ImportError as error:
-        raise MissingExtraError(
-            "'patches' needs scikit-image, for its bundled photographs: pip install 'sparsae[data]'."
-        ) from error
-    return [_grey(np.asarray(getattr(data, name)())) for name in NATURAL]
+def to_grey(pixels: np.ndarray[Any, Any]) -> NDArray[np.float64]:
+    """Turn 8-bit grey or RGB pixels into grey float64 in [0, 1]."""
+    grey = np.empty(pixels.shape[:2])
+    for start in range(0, len(pixels), PIECE_ROWS):
+        piece = pixels[start : start + PIECE_ROWS].astype(np.float64) / 255
+        grey[start : start + PIECE_ROWS] = piece @ LUMA if piece.ndim == 3 else piece
+    return grey
 
 
-def photographs() -> list[Float]:
-    """scikit-learn's two photographs, china and flower, 427x640 each."""
-    try:
-        from sklearn.datasets import load_sample_images
-    except ImportError as error:
-        raise MissingExtraError(
-            "'photos' needs scikit-learn, for its two photographs: pip install 'sparsae[data]'."
-        ) from error
-    return [_grey(np.asarray(image)) for image in load_sample_images().images]
-
-
-def read_images(path: Path) -> list[Float]:
-    """Read one picture, or every picture of a folder in the order of their names.
+def read_pictures(path: Path) -> Images:
+    """Read one picture, or every picture of a folder in the order of their names; hidden files are skipped.
 
     Raises
     ------
-    FileMissingError, FileFormatError, DataError, MissingExtraError
-        When there is no such path, a file is no picture, a folder has none, or Pillow is missing.
+    FileMissingError, FileAccessError, FileFormatError, DataError, MissingExtraError
+        When there is no such path, a file is no picture or cannot be scaled, a folder has none, or Pillow is missing.
     """
     try:
-        from PIL import Image, UnidentifiedImageError
+        import PIL.Image  # noqa: F401
     except ImportError as error:
-        raise MissingExtraError("Reading pictures needs Pillow: pip install 'sparsae[data]'.") from error
-    if not path.exists():
-        raise FileMissingError(f"There is no file or folder {path}.")
-    files = [path]
-    if path.is_dir():
-        files = sorted(file for file in path.iterdir() if file.suffix.lower() in SUFFIXES)
-        if not files:
-            raise DataError(f"The folder {path} has no pictures; looked for {', '.join(SUFFIXES)}.")
-    images = []
-    for file in files:
-        try:
-            with Image.open(file) as image:
-                images.append(_grey(np.asarray(image.convert("RGB"))))
-        except (UnidentifiedImageError, OSError) as error:
-            raise FileFormatError(f"{file} cannot be read as a picture: {error}") from error
+        raise MissingExtraError(
+            "Reading pictures needs Pillow, which is not installed; install it with: pip install 'sparsae[data]'."
+        ) from error
+    images, n_bytes = [], 0
+    for file in _list_pictures(path):
+        images.append(_read_picture(file, memory_share() - n_bytes))
+        n_bytes += images[-1].nbytes
     return images
 
 
-def _grey(image: np.ndarray[Any, Any]) -> Float:
-    """Turn 8-bit grey or RGB pixels into grey float64 in [0, 1]."""
-    a = image.astype(np.float64) / 255
-    grey: Float = a @ LUMA if a.ndim == 3 else a
-    return grey
+def _list_pictures(path: Path) -> list[Path]:
+    """Return the path of a picture, or those of the pictures in a folder."""
+    label = path_label(path)
+    try:
+        if not path.is_dir():
+            return [path]
+        found = sorted(file for file in path.iterdir() if file.suffix.lower() in SUFFIXES)
+    except (OSError, ValueError) as error:
+        raise FileMissingError(f"There is no file or folder {label}: {getattr(error, 'strerror', error)}.") from error
+    visible = [file for file in found if not file.name.startswith(".") and not file.is_dir()]
+    if not visible:
+        hidden = f" ({len(found)} hidden files were skipped)" if found else ""
+        raise DataError(f"The folder {label} has no pictures{hidden}; looked for {', '.join(SUFFIXES)}.")
+    return visible
+
+
+def _read_picture(path: Path, free_bytes: int) -> NDArray[np.float64]:
+    """Read one picture; its declared size is checked before its pixels are decoded."""
+    from PIL import Image, UnidentifiedImageError
+
+    label = path_label(path)
+    with _open_picture(path, label) as stream, damage_refused(label, "picture"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of sizes, which are checked here, and of metadata, which are not used
+        size = stream.seek(0, 2)
+        stream.seek(0)
+        try:
+            picture = Image.open(stream, formats=FORMATS)
+        except UnidentifiedImageError as error:
+            raise FileFormatError(
+                f"{label} cannot be read as a picture; known formats are {', '.join(FORMATS)}."
+            ) from error
+        with picture as image:
+            n_pixels = image.width * image.height
+            check_expansion(label, size, n_pixels * len(image.getbands()))
+            if BYTES_PER_PIXEL * n_pixels > free_bytes:
+                check_memory(label, BYTES_PER_PIXEL * n_pixels + memory_share() - free_bytes)
+            if getattr(image, "n_frames", 1) > 1 and image.format != "MPO":  # MPO: a photograph and its preview
+                raise FileFormatError(f"{label} has {image.n_frames} frames; save each as a picture of its own.")
+            grey = _grey_pixels(image, label)
+            turn = ORIENTATIONS.get(image.getexif().get(ORIENTATION_TAG, 1))
+            if turn is not None:
+                grey = turn(grey)
+            return grey
+
+
+def _open_picture(path: Path, label: str) -> BinaryIO:
+    try:
+        return open_regular(path)
+    except FileMissingError as error:
+        raise FileMissingError(f"There is no file or folder {label}.") from error
+
+
+def _grey_pixels(image: Any, label: str) -> NDArray[np.float64]:
+    """Return the pixels of an open picture as grey values in [0, 1]."""
+    mode = image.mode
+    if mode.startswith("I;16") or (mode == "I" and image.format in DEEP_INTEGERS):
+        bits = image.tag_v2.get(BITS_PER_SAMPLE, (16,)) if image.format == "TIFF" else (16,)
+        deep: NDArray[np.float64] = np.asarray(image).astype(np.float64)
+        return deep / ((1 << int(bits[0])) - 1)
+    if mode == "I":
+        raise FileFormatError(
+            f"{label} has 32-bit integers, of which the largest grey value is not known; save it with 8 or 16 bits."
+        )
+    if mode == "F":
+        return _check_floats(np.asarray(image).astype(np.float64), label)
+    if _is_transparent(image):
+        raise FileFormatError(f"{label} has transparent pixels, which have no grey value; flatten it first.")
+    return to_grey(np.asarray(image.convert("L" if mode in ("1", "L") else "RGB")))
+
+
+def _is_transparent(image: Any) -> bool:
+    """Whether any pixel is not opaque."""
+    if image.mode not in ALPHA_MODES and "transparency" not in image.info:
+        return False
+    return bool(image.convert("RGBA").getchannel("A").getextrema()[0] < 255)
+
+
+def _check_floats(values: NDArray[np.float64], label: str) -> NDArray[np.float64]:
+    """Return pixels that are floats, which must be grey values in [0, 1] already."""
+    low, high = float(values.min()), float(values.max())
+    if not (low >= 0 and high <= 1):  # also where they are not a number
+        raise FileFormatError(f"{label} has floats from {low:.6g} to {high:.6g} as pixels; scale them to [0, 1] first.")
+    return values
+
+
+def images_of_array(loaded: LoadedArray, label: str) -> Images:
+    """Return the images of an array with two axes (one image) or three (several images of one size).
+
+    Unsigned integers of 8 and 16 bits are scaled to [0, 1] by their range; other numbers are kept.
+    Of three axes, the one that differs from two equal ones counts the images; where no two are equal, the last one
+    does for a file of Matlab and the first one else.
+
+    Raises
+    ------
+    DataError
+        When it has another number of axes, is empty, or has values that are not finite.
+    """
+    values = np.asarray(loaded.values[:])
+    if values.ndim not in (2, 3) or 0 in values.shape:
+        raise DataError(
+            f"{label} holds an array of shape {values.shape}; one image has two axes, several images have three."
+        )
+    check_memory(label, values.size * 8)
+    scale = INTEGER_MAX.get(values.dtype.str[1:], 1)
+    pixels = values.astype(np.float64) / scale
+    if not np.isfinite(pixels).all():
+        raise DataError(f"{label} ({format_shape(values.shape)}) has pixels that are not finite.")
+    if pixels.ndim == 2:
+        return [pixels]
+    rows, columns, depth = pixels.shape
+    last = loaded.images_last if (rows == columns) == (columns == depth) else rows == columns
+    return list(np.ascontiguousarray(np.moveaxis(pixels, -1, 0) if last else pixels))

@@ -18,7 +18,7 @@ from sparsae.data.readers.idx import is_idx, read_idx
 from sparsae.data.readers.matlab import HDF5_SIGNATURE, is_mat5, is_mat73, read_mat
 from sparsae.data.readers.npy import MAGIC, read_npy
 from sparsae.data.readers.npz import read_npz
-from sparsae.data.readers.source_file import SourceFile, shorten
+from sparsae.data.readers.source_file import SourceFile, damage_refused, shorten
 from sparsae.data.readers.table import read_table
 from sparsae.errors import FileFormatError, FileMissingError
 
@@ -93,8 +93,9 @@ def read_file(source: str | os.PathLike[str], request: ReadRequest) -> tuple[Sou
     file, name = find_source(source)
     reader = choose_reader(file)
     if name and not reader.several:
-        raise FileMissingError(f"There is no file {shorten(source, 200)}; {file.label} holds one array, without a name.")
-    return file, reader.read(file, replace(request, array=name))
+        raise FileMissingError(f"There is no file {shorten(source, 200)}; {file.label} holds one array without a name.")
+    with damage_refused(file.label, f"{reader.suffixes[0]} file"):
+        return file, reader.read(file, replace(request, array=name))
 
 
 def read_matrix(source: str | os.PathLike[str], request: ReadRequest) -> LoadedArray:
@@ -121,7 +122,7 @@ def find_source(source: str | os.PathLike[str]) -> tuple[SourceFile, str]:
             except FileMissingError:
                 pass
         raise FileMissingError(
-            f"{str(missing).rstrip('.')}. Give a file, or one of: digits, patches, photos, patches:FILE_OR_FOLDER."
+            f"{missing} Give a file, or one of: digits, patches, photos, patches:FILE_OR_FOLDER."
         ) from missing
 
 

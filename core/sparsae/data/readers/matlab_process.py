@@ -35,7 +35,7 @@ class MatFile:
 
     def __init__(self, path: str) -> None:
         import scipy.io
-        import scipy.sparse  # noqa: F401  loaded before memory is limited
+        import scipy.sparse  # before memory is limited
 
         self._path, self._io = path, scipy.io
 

@@ -14,8 +14,9 @@ from typing import Any, BinaryIO, final
 import numpy as np
 
 from sparsae.data.readers.entries import LoadedArray, ReadRequest
-from sparsae.data.readers.limits import check_memory
+from sparsae.data.readers.limits import check_memory, memory_share
 from sparsae.data.readers.source_file import SourceFile, damage_refused, shorten
+from sparsae.engine.npy_file import NpyFile
 from sparsae.errors import DataError, FileFormatError
 
 MAGIC = b"\x93NUMPY"
@@ -71,7 +72,12 @@ def read_header(stream: BinaryIO, label: str) -> ArrayHeader:
         parse = np.lib.format.read_array_header_1_0 if start[6] == 1 else np.lib.format.read_array_header_2_0
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # headers of Python 2 are read too
-            shape, fortran, dtype = parse(copy)
+            try:
+                shape, fortran, dtype = parse(copy)
+            except MemoryError as error:  # the parser's own stack, not the machine's memory
+                raise FileFormatError(
+                    f"{label} is damaged or not a .npy file: its header is nested too deep."
+                ) from error
         if any(length < 0 for length in shape):
             raise FileFormatError(f"{label} declares the shape {shape}, which has a negative length.")
         shape = tuple(int(length) for length in shape)
@@ -103,7 +109,7 @@ def read_values(stream: BinaryIO, header: ArrayHeader, label: str) -> np.ndarray
     check_memory(label, header.n_bytes)
     with damage_refused(label, ".npy file"):
         flat = np.empty(math.prod(header.shape), header.dtype)
-        buffer = memoryview(flat.view(np.uint8))
+        buffer = flat.view(np.uint8).data
         done = 0
         while done < len(buffer):
             n_read = stream.readinto(buffer[done:])  # type: ignore[attr-defined]
@@ -127,7 +133,7 @@ def truncated(label: str, header: ArrayHeader, n_bytes: int) -> FileFormatError:
 
 
 def read_npy(file: SourceFile, request: ReadRequest) -> LoadedArray:
-    """Read a .npy file; one that is larger than the memory share is read in blocks during the fit."""
+    """Read a .npy file; a matrix that is larger than the memory share stays in the file and is read in blocks."""
     with file.open() as stream:
         header = read_header(stream, file.label)
         check_numeric(header, file.label)
@@ -135,4 +141,6 @@ def read_npy(file: SourceFile, request: ReadRequest) -> LoadedArray:
             present = file.size - header.offset
             if present < header.n_bytes:
                 raise truncated(file.label, header, present)
+            if header.n_bytes > memory_share() and len(header.shape) == 2:
+                return LoadedArray(NpyFile(file.path))
         return LoadedArray(read_values(stream, header, file.label))

@@ -22,7 +22,6 @@ HEAD_BYTES = 1024  # enough for the signature of every format
 GZIP = b"\x1f\x8b"
 
 
-
 @final
 @dataclass(frozen=True)
 class SourceFile:
@@ -134,8 +133,10 @@ def open_regular(path: str | os.PathLike[str]) -> BinaryIO:
     except ValueError as error:  # an embedded NUL character
         raise FileMissingError(f"There is no file {label}: {error}.") from error
     except OSError as error:
-        if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG):
-            raise FileMissingError(f"There is no file {label} ({error.strerror}).") from error
+        if error.errno == errno.ENAMETOOLONG:
+            raise FileMissingError(f"There is no file {label}: its name is too long.") from error
+        if error.errno in (errno.ENOENT, errno.ENOTDIR):
+            raise FileMissingError(f"There is no file {label}.") from error
         raise FileAccessError(f"{label} cannot be read: {error.strerror or error}.") from error
     file = os.fdopen(descriptor, "rb")
     try:

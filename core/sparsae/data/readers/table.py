@@ -17,7 +17,7 @@ import numpy as np
 from sparsae.data.readers.columns import choose_columns
 from sparsae.data.readers.entries import LoadedArray, ReadRequest
 from sparsae.data.readers.limits import check_memory
-from sparsae.data.readers.source_file import SourceFile, damage_refused, shorten
+from sparsae.data.readers.source_file import SourceFile, shorten
 from sparsae.data.readers.table_layout import COMMA_NUMBER, TableLayout, find_layout, is_number, to_point
 from sparsae.data.readers.text_lines import numbered_lines, split_cells
 from sparsae.errors import DataError, DataWarning
@@ -30,23 +30,22 @@ COUNTED_ROWS = 10  # a column that counts so many rows is pointed out
 
 def read_table(file: SourceFile, request: ReadRequest) -> LoadedArray:
     """Read a table; lines above the numbers are taken for titles and column names."""
-    with damage_refused(file.label, "table of numbers"):
-        layout = find_layout(file, request)
-        names = layout.header.names
-        if request.columns is not None:
-            chosen = choose_columns(request.columns, names, layout.n_columns, file.label)
-        else:
-            chosen = list(range(1 if layout.header.row_names else 0, layout.n_columns))
-        try:
-            values = _read_fast(file, layout, chosen)
-            complete = bool(np.isfinite(values).all())
-        except (ValueError, csv.Error):
-            complete = False
-        if not complete:
-            values = _read_cells(file, layout, chosen)
-        chosen_names = tuple(names[i] for i in chosen) if names else None
-        _point_out_counter(file, values, chosen, chosen_names, request)
-        return LoadedArray(values, names=chosen_names, columns_chosen=True)
+    layout = find_layout(file, request)
+    names = layout.header.names
+    if request.columns is not None:
+        chosen = choose_columns(request.columns, names, layout.n_columns, file.label)
+    else:
+        chosen = list(range(1 if layout.header.row_names else 0, layout.n_columns))
+    try:
+        values = _read_fast(file, layout, chosen)
+        complete = bool(np.isfinite(values).all())
+    except (ValueError, csv.Error):
+        complete = False
+    if not complete:
+        values = _read_cells(file, layout, chosen)
+    chosen_names = tuple(names[i] for i in chosen) if names else None
+    _point_out_counter(file, values, chosen, chosen_names, request)
+    return LoadedArray(values, names=chosen_names, columns_chosen=True)
 
 
 def _rows(file: SourceFile, layout: TableLayout, n_chosen: int) -> Iterator[tuple[int, str]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import final
 
 from sparsae.data.readers.entries import ReadRequest
@@ -143,7 +144,7 @@ def _are_names(file: SourceFile, row: list[str], below: Sequence[list[str]], is_
         return True
     if counted or (apart and width > 2):
         raise DataError(
-            f"{file.label}: the first line ({shorten(', '.join(row), 40)}) has column names, or it is a sample; {WAY_OUT}."
+            f"{file.label}: the first line ({shorten(', '.join(row), 40)}) has column names or is a sample; {WAY_OUT}."
         )
     return False
 
@@ -153,7 +154,7 @@ def _steps(cells: Sequence[str]) -> int | None:
     if len(cells) < 2 or not all(cell.isascii() and cell.isdigit() and len(cell) < 10 for cell in cells):
         return None
     values = [int(cell) for cell in cells]
-    steps = {b - a for a, b in zip(values, values[1:], strict=False)}
+    steps = {b - a for a, b in pairwise(values)}
     step = steps.pop()
     return step if not steps and step > 0 else None
 

@@ -24,7 +24,8 @@ SAMPLE_CHARACTERS = 1 << 22
 DELIMITERS = (";", "\t", "|", ",", " ")  # the comma late: it may be a decimal mark
 DELIMITER_WORDS = {"comma": ",", "semicolon": ";", "tab": "\t", "\\t": "\t", "space": " ", "pipe": "|"}
 COMMA_NUMBER = re.compile(r"[+-]?\d*,\d+(?:[eE][+-]?\d+)?")
-BARE_DIGITS = re.compile(r"\d+")
+COMMAS_ALONE = re.compile(r"[+-]?\d+(?:,\d+)+")  # digits and commas: decimal marks, delimiters, or both
+ZERO_FIRST = re.compile(r"0\d")
 WAY_OUT = "say --delimiter ';' for decimal commas in one column, --delimiter , for two columns (delimiter= in Python)."
 
 
@@ -85,10 +86,10 @@ def find_layout(file: SourceFile, request: ReadRequest) -> TableLayout:
     decimal_comma = _has_decimal_commas(_body(rows), delimiter)
     if decimal_comma:
         rows = [[to_point(cell) for cell in row] for row in rows]
+    if request.delimiter is None and delimiter == ",":
+        _check_commas(file, [text for _, text in lines], rows)
     numbers = [number for number, _ in lines]
     header = find_header(file, request, numbers, rows, n_columns, is_number)
-    if request.delimiter is None and delimiter == ",":
-        _check_commas(file, _body(rows), header)
     return TableLayout(delimiter, header, n_columns, trailing, decimal_comma)
 
 
@@ -153,16 +154,18 @@ def _has_decimal_commas(rows: Sequence[list[str]], delimiter: str) -> bool:
     )
 
 
-def _check_commas(file: SourceFile, rows: Sequence[list[str]], header: Header) -> None:
+def _check_commas(file: SourceFile, lines: Sequence[str], rows: Sequence[list[str]]) -> None:
     """Raise `DataError` where commas that were taken for delimiters look like decimal marks."""
-    if not all(BARE_DIGITS.fullmatch(cell.lstrip("+-")) for row in rows for cell in row) or len(rows[0]) % 2:
+    numbers = [i for i, row in enumerate(rows) if any(is_number(cell) for cell in row)]
+    if not numbers or not all(COMMAS_ALONE.fullmatch(lines[i]) for i in numbers):
         return
-    n_columns = len(rows[0])
-    example = shorten(",".join(rows[0]), 40)
-    if n_columns == 2 and (header.names is None or len(header.names) < 2):
+    n_columns = len(rows[numbers[0]])
+    named = any(len(row) == n_columns for i, row in enumerate(rows) if i not in numbers)
+    example = shorten(lines[numbers[0]], 40)
+    if n_columns == 2 and not named:
         raise DataError(f"{file.label}: {example} is one number with a decimal comma, or two columns; {WAY_OUT}")
-    zeros = [any(len(row[i]) > 1 and row[i][0] == "0" for row in rows if len(row) > i) for i in range(n_columns)]
-    if header.names is None and any(zeros[1::2]) and not any(zeros[::2]):
+    zeros = [any(len(rows[i]) > c and ZERO_FIRST.match(rows[i][c]) for i in numbers) for c in range(n_columns)]
+    if n_columns % 2 == 0 and not named and any(zeros[1::2]) and not any(zeros[::2]):
         raise DataError(
             f"{file.label}: the commas in {example} look like decimal marks and delimiters at once; write the table "
             f"with ; or tabs between the cells, or give --delimiter , (delimiter=',') to read {n_columns} columns."

@@ -1,0 +1,464 @@
+"""Damaged and hostile files: one line, a `SparsaeError`, no memory, no crash."""
+
+import gzip
+import io
+import os
+import signal
+import struct
+import subprocess
+import sys
+import threading
+import zipfile
+import zlib
+from collections import Counter
+
+import numpy as np
+import pytest
+import scipy.io
+import scipy.sparse
+
+from sparsae import DataError, FileFormatError
+from sparsae.data import load
+from sparsae.data.readers import limits, matlab, npy, source_file
+from sparsae.errors import FileAccessError, FileMissingError
+from tests.support.damaged_files import damaged, load_outcome, zip_members
+
+X = np.random.default_rng(0).random((6, 4))
+
+
+def npy_bytes(array=X, **options):
+    """The bytes of a .npy file."""
+    file = io.BytesIO()
+    np.lib.format.write_array(file, array, **options)
+    return file.getvalue()
+
+
+def npz_bytes():
+    file = io.BytesIO()
+    np.savez_compressed(file, X=X, names=np.array(["a"]))
+    return file.getvalue()
+
+
+def csv_bytes():
+    rows = "\n".join(",".join(f"{value:.4f}" for value in row) for row in X)
+    return f'"a b",b,c,d\n{rows}\n'.encode()
+
+
+def mat_bytes(**options):
+    file = io.BytesIO()
+    scipy.io.savemat(file, {"X": X, "title": "x", "s": {"a": 1.0}, "c": np.array([[1, "b"]], object)}, **options)
+    return file.getvalue()
+
+
+def idx_bytes():
+    return struct.pack(">HBBIII", 0, 8, 3, 5, 4, 4) + bytes(range(80))
+
+
+def picture_bytes(kind):
+    from PIL import Image
+
+    file = io.BytesIO()
+    pixels = np.random.default_rng(0).integers(0, 256, (12, 9, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(file, kind)
+    return file.getvalue()
+
+
+SOUND = {
+    "x.npy": npy_bytes,
+    "x.npz": npz_bytes,
+    "x.csv": csv_bytes,
+    "x.csv.gz": lambda: gzip.compress(csv_bytes(), mtime=0),
+    "x.npy.gz": lambda: gzip.compress(npy_bytes(), mtime=0),
+    "x-idx3-ubyte": idx_bytes,
+}
+PICTURES = {"x.png": "PNG", "x.jpg": "JPEG", "x.tiff": "TIFF", "x.bmp": "BMP", "x.gif": "GIF", "x.ppm": "PPM"}
+
+
+@pytest.mark.parametrize("name", SOUND)
+def test_damaged_files_are_loaded_or_refused_in_one_line(tmp_path, name):
+    """300 damaged versions of each kind of file: nothing but a SparsaeError escapes; most are refused."""
+    sound = SOUND[name]()
+    assert load_outcome(tmp_path / name, sound) == "loaded"
+    outcomes = Counter(load_outcome(tmp_path / name, content) for content in damaged(sound, 300, seed=1))
+    assert outcomes.total() == 300
+    assert outcomes["FileFormatError"] + outcomes["DataError"] > 60
+
+
+@pytest.mark.parametrize("name", PICTURES)
+def test_damaged_pictures_are_loaded_or_refused_in_one_line(tmp_path, name):
+    """200 damaged versions of a picture of each format."""
+    path = tmp_path / name
+    sound = picture_bytes(PICTURES[name])
+    assert load_outcome(path, sound, f"patches:{path}") == "loaded"
+    outcomes = Counter(load_outcome(path, content, f"patches:{path}") for content in damaged(sound, 200, seed=2))
+    assert outcomes.total() == 200
+    assert outcomes["FileFormatError"] > 20
+
+
+@pytest.mark.parametrize("options", [{}, {"do_compression": True}, {"format": "4"}])
+def test_damaged_matlab_files_are_loaded_or_refused_in_one_line(tmp_path, options):
+    """Each read has a process of its own, so there are fewer of them; `tests/prove/fuzz_readers.py` tries thousands."""
+    file = io.BytesIO()
+    scipy.io.savemat(file, {"X": X}, **options)
+    assert load_outcome(tmp_path / "x.mat", file.getvalue()) == "loaded"
+    outcomes = Counter(load_outcome(tmp_path / "x.mat", c) for c in damaged(file.getvalue(), 20, seed=3))
+    assert outcomes.total() == 20
+    assert outcomes["loaded"] < 15
+
+
+# .npy and .npz
+
+
+@pytest.mark.parametrize(
+    ("header", "message"),
+    [
+        (b"{'descr': '<f8', 'fortran_order': False, 'shape': (100000000000, 4)}", "truncated: shape"),
+        (b"{'descr': '<f8', 'fortran_order': False, 'shape': (-1, 4)}", "negative length"),
+        (b"{'descr': '<f8', 'fortran_order': False, 'shape': (6.5, 4)}", "damaged or not a .npy file"),
+        (b"{'descr': '<f8', 'fortran_order': False, 'shape': (" + b"9" * 5000 + b", 4)}", "damaged or not a .npy file"),
+        (b"{'descr': '<f8', 'fortran_order': 3, 'shape': (6, 4)}", "damaged or not a .npy file"),
+        (b"{'descr': '<q9', 'fortran_order': False, 'shape': (6, 4)}", "damaged or not a .npy file"),
+        (b"{'shape': (6, 4)}", "damaged or not a .npy file"),
+        (b"(" * 1000, "damaged or not a .npy file"),
+        (b"-" * 9000 + b"1", "damaged or not a .npy file"),
+        (b"__import__('os').system('true')", "damaged or not a .npy file"),
+    ],
+)
+def test_headers_of_npy_files_are_checked_before_anything_is_allocated(tmp_path, header, message):
+    """Sizes that are not there, that are no sizes, and what is no header at all."""
+    header = header.ljust(len(header) + 1) + b"\n"
+    (tmp_path / "x.npy").write_bytes(npy.MAGIC + b"\1\0" + struct.pack("<H", len(header)) + header + X.tobytes())
+    with pytest.raises(FileFormatError, match=rf"x\.npy.*{message}"):
+        load(tmp_path / "x.npy")
+
+
+def test_a_long_header_of_an_npy_file_is_not_read(tmp_path):
+    """Version 2 may declare 4 GB of header."""
+    (tmp_path / "x.npy").write_bytes(npy.MAGIC + b"\2\0" + struct.pack("<I", 2**32 - 1) + b"{")
+    with pytest.raises(FileFormatError, match="declares a header of 4294967295 bytes; at most 10000"):
+        load(tmp_path / "x.npy")
+
+
+@pytest.mark.parametrize(
+    ("array", "error", "message"),
+    [
+        (np.array([[None, 1]], dtype=object), DataError, "holds Python objects, not numbers"),
+        (np.zeros(3, dtype=[("a", "f8"), ("b", "f4")]), DataError, r"structured array with the fields a, b"),
+        (np.array([["a", "b"]]), DataError, "holds <U1 values; real numbers are needed"),
+        (np.ones((3, 2), complex), DataError, "holds complex128 values; real numbers"),
+        (np.ones((3, 2), "M8[s]"), DataError, r"holds datetime64\[s\] values"),
+        (np.ones((3, 2, 2)), DataError, "three axes, 3x2x2: images"),
+        (np.ones(3), DataError, r"shape \(3,\); a matrix .* for one sample X.reshape\(1, -1\)"),
+        (np.array(1.5), DataError, r"shape \(\)"),
+        (np.ones((0, 3)), DataError, r"is empty: its shape is \(0, 3\)"),
+        (np.ones((3, 0)), DataError, r"is empty: its shape is \(3, 0\)"),
+    ],
+)
+@pytest.mark.parametrize("scale", [False, True])
+def test_arrays_that_are_no_matrix_of_numbers_are_refused_by_what_they_are(tmp_path, array, error, message, scale):
+    """Objects, fields, text, complex numbers, dates, other numbers of axes, empty tables; with --scale too."""
+    np.save(tmp_path / "x.npy", array)
+    with pytest.raises(error, match=message):
+        load(tmp_path / "x.npy", scale=scale)
+
+
+@pytest.mark.parametrize("dtype", [">f8", "<f4", ">f4", "<f2", ">i2", "u1", "?", "<i8", "g"])
+@pytest.mark.parametrize("order", ["C", "F"])
+@pytest.mark.parametrize("version", [(1, 0), (2, 0), (3, 0)])
+def test_every_kind_of_real_numbers_is_read(tmp_path, dtype, order, version):
+    """Either byte order, either memory order, each version of the format; native byte order comes out."""
+    array = np.asarray(np.arange(12).reshape(4, 3) % 2, dtype=dtype, order=order)
+    (tmp_path / "x.npy").write_bytes(npy_bytes(array, version=version))
+    loaded = load(tmp_path / "x.npy").X
+    np.testing.assert_array_equal(loaded, array)
+    assert loaded.dtype == array.dtype.newbyteorder("=")
+    assert loaded.dtype.isnative
+
+
+def test_a_byte_that_is_no_boolean_becomes_true(tmp_path):
+    """A bool array with other bytes than 0 and 1 would be neither true nor false."""
+    (tmp_path / "x.npy").write_bytes(npy_bytes(np.ones((2, 2), bool))[:-4] + b"\0\2\xff\1")
+    assert load(tmp_path / "x.npy").X.tolist() == [[False, True], [True, True]]
+
+
+def test_bytes_after_an_array_are_refused(tmp_path):
+    """numpy.save twice into one file: the second array would be lost in silence."""
+    (tmp_path / "x.npy").write_bytes(npy_bytes() * 2)
+    with pytest.raises(FileFormatError, match="has bytes after the array; a .npy file must hold one array"):
+        load(tmp_path / "x.npy")
+
+
+def test_the_content_decides_what_a_file_is(tmp_path):
+    """.npy bytes in x.npz, .npz bytes in x.npy, an array named x.csv or without an ending."""
+    for name in ("x.npz", "x.csv", "x", "x.mat"):
+        (tmp_path / name).write_bytes(npy_bytes())
+        np.testing.assert_array_equal(load(tmp_path / name).X, X)
+    (tmp_path / "y.npy").write_bytes(npz_bytes())
+    np.testing.assert_array_equal(load(tmp_path / "y.npy").X, X)
+    (tmp_path / "z.npy").write_bytes(csv_bytes())
+    with pytest.raises(FileFormatError, match=r"z.npy is damaged or not a .npy file: its first bytes are b'\"a b"):
+        load(tmp_path / "z.npy")
+
+
+@pytest.mark.parametrize(
+    ("members", "message"),
+    [
+        ([("X.npy", npy_bytes()), ("X.npy", npy_bytes())], "more than one member 'X.npy'"),
+        ([("[Content_Types].xml", b"<a/>")], "an office document, such as a spreadsheet; export it as CSV"),
+        ([("a.txt", b"1,2")], "a zip archive without arrays .*; it has a.txt"),
+        ([("X.npy", npy_bytes()[:-8])], r"x.npz:X is truncated"),
+        ([("X.npy", npy_bytes() + b"1")], r"x.npz:X is truncated: .* needs 192 bytes, the file has 193"),
+        ([("X.npy", b"not an array")], r"x.npz:X is damaged or not a .npy file"),
+        ([("\x1b[31m\n.npy", b"")], r"x.npz: is damaged"),
+        ([(f"{i}.npy", b"") for i in range(10_001)], "has 10001 members; at most 10000 are read"),
+    ],
+)
+def test_archives_are_checked_before_they_are_read(tmp_path, members, message):
+    """Members of one name, other archives, members that are not what they declare, escape sequences in names."""
+    zip_members(tmp_path / "x.npz", members, zipfile.ZIP_STORED)
+    with pytest.raises(FileFormatError, match=message) as caught:
+        load(tmp_path / "x.npz")
+    assert str(caught.value).isprintable()
+
+
+def test_members_with_path_names_stay_in_the_archive(tmp_path):
+    """Nothing is unpacked: a name is nothing but a name."""
+    zip_members(tmp_path / "x.npz", [("../../escaped.npy", npy_bytes())])
+    np.testing.assert_array_equal(load(f"{tmp_path}/x.npz:../../escaped").X, X)
+    assert [path.name for path in tmp_path.iterdir()] == ["x.npz"]
+
+
+def test_encrypted_and_foreign_compression_in_archives_is_named(tmp_path):
+    """The flag of encryption is set by hand; LZMA is a compression that NumPy never uses."""
+    zip_members(tmp_path / "x.npz", [("X.npy", npy_bytes())], zipfile.ZIP_STORED)
+    content = bytearray((tmp_path / "x.npz").read_bytes())
+    for signature, at in ((b"PK\3\4", 6), (b"PK\1\2", 8)):
+        content[content.index(signature) + at] |= 1
+    (tmp_path / "x.npz").write_bytes(content)
+    with pytest.raises(FileFormatError, match="'X.npy' is encrypted; encrypted files are not read"):
+        load(tmp_path / "x.npz")
+    zip_members(tmp_path / "x.npz", [("X.npy", npy_bytes())], zipfile.ZIP_LZMA)
+    with pytest.raises(FileFormatError, match="compressed in a way that NumPy does not use"):
+        load(tmp_path / "x.npz")
+
+
+def test_a_sparse_matrix_of_scipy_is_named(tmp_path):
+    """With the line that makes a dense one."""
+    scipy.sparse.save_npz(tmp_path / "x.npz", scipy.sparse.csr_matrix(X))
+    with pytest.raises(DataError, match=r"holds a sparse matrix of SciPy; .*load_npz\('x.npz'\).toarray\(\)"):
+        load(tmp_path / "x.npz")
+
+
+# Expansion and memory
+
+
+def test_what_compressed_files_may_expand_to_is_limited_and_said(tmp_path, monkeypatch):
+    """A limit of 1 MB in place of 268 MB: archives, gzip, text in one line; below it the same files load."""
+    zeros = np.zeros((500, 1000))
+    np.savez_compressed(tmp_path / "x.npz", X=zeros)
+    (tmp_path / "x.npy.gz").write_bytes(gzip.compress(npy_bytes(zeros)))
+    (tmp_path / "x.csv.gz").write_bytes(gzip.compress(b"0,0,0,0\n" * 500_000))
+    (tmp_path / "line.csv.gz").write_bytes(gzip.compress(b"0," * 2_000_000))
+    for name in ("x.npz", "x.npy.gz", "x.csv.gz"):
+        assert load(tmp_path / name).X.size in (500_000, 2_000_000)
+    monkeypatch.setattr(limits, "EXPANSION_FLOOR", 1 << 20)
+    for name in ("x.npz", "x.npy.gz", "x.csv.gz", "line.csv.gz"):
+        with pytest.raises(FileFormatError, match=r"expand to more than 1\.\d+ MB, the limit .*store it uncompressed"):
+            load(tmp_path / name)
+
+
+def test_a_line_has_a_limit(tmp_path, monkeypatch):
+    """A file of one endless line is not read into memory as one."""
+    monkeypatch.setattr("sparsae.data.readers.text_lines.MAX_LINE", 1000)
+    (tmp_path / "x.csv").write_bytes(b"1,2,3\n" + b"0," * 1000)
+    with pytest.raises(FileFormatError, match="line 2 is longer than 1000 characters"):
+        load(tmp_path / "x.csv")
+
+
+def test_numbers_beyond_the_memory_share_are_refused_before_they_are_read(tmp_path, monkeypatch):
+    """Every reader compares what a file declares with the memory; the message says both figures."""
+    monkeypatch.setattr(limits, "memory_limit", lambda: 2048)
+    made = {
+        "x.npz": lambda path: np.savez(path, X=np.zeros((40, 4))),
+        "x.mat": lambda path: scipy.io.savemat(path, {"X": np.zeros((40, 4))}),
+        "x.csv": lambda path: path.write_text("0.5,1.5,2,3\n" * 2000),
+        "x.idx": lambda path: path.write_bytes(struct.pack(">HBBII", 0, 14, 2, 40, 4) + bytes(1280)),
+    }
+    for name, write in made.items():
+        write(tmp_path / name)
+        with pytest.raises(FileFormatError, match=rf"{name}.* needs [\d.]+ kB in memory; at most 1.02 kB are used"):
+            load(tmp_path / name)
+
+
+def test_a_large_npy_file_stays_in_the_file(tmp_path, monkeypatch):
+    """It is read in blocks, and not through a memory map: a truncated file is an error, not a dead process."""
+    np.save(tmp_path / "x.npy", X)
+    assert type(load(tmp_path / "x.npy").X) is np.ndarray
+    monkeypatch.setattr(npy, "memory_share", lambda: 100)
+    streamed = load(tmp_path / "x.npy").X
+    assert type(streamed).__name__ == "NpyFile"
+    np.testing.assert_array_equal(streamed[2:5], X[2:5])
+    scaled = load(tmp_path / "x.npy", scale=True).X
+    assert (scaled.min(), scaled.max()) == (0.1, 0.9)
+    os.truncate(tmp_path / "x.npy", 200)
+    with pytest.raises(DataError, match=r"x.npy was truncated while it was read"):
+        streamed[2:5]
+
+
+def test_a_file_that_is_truncated_while_it_is_loaded_is_an_error(tmp_path, monkeypatch):
+    """Between the look at the header and the numbers."""
+    np.save(tmp_path / "x.npy", np.zeros((5000, 4)))
+    original = npy.read_header
+
+    def read_and_truncate(stream, label):
+        header = original(stream, label)
+        os.truncate(tmp_path / "x.npy", header.offset + 80_000)
+        return header
+
+    monkeypatch.setattr(npy, "read_header", read_and_truncate)
+    with pytest.raises(FileFormatError, match="is truncated: .* needs 160000 bytes, the file has 80000"):
+        load(tmp_path / "x.npy")
+
+
+def test_memory_that_the_system_refuses_is_one_line(tmp_path):
+    """Under a limit on the address space, in a process of its own."""
+    np.save(tmp_path / "x.npy", np.zeros((20_000_000, 2)))
+    code = (
+        "import resource, sys, numpy, sparsae.data\n"
+        "used = int(open('/proc/self/statm').read().split()[0]) * 4096\n"
+        "resource.setrlimit(resource.RLIMIT_AS, (used + (1 << 27), used + (1 << 27)))\n"
+        "try: sparsae.data.load(sys.argv[1])\n"
+        "except sparsae.SparsaeError as error: print(type(error).__name__, error)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, tmp_path / "x.npy"], capture_output=True, text=True, timeout=120)
+    assert done.stdout.startswith("FileFormatError"), done.stderr
+    assert "the memory does not suffice" in done.stdout
+
+
+def test_a_picture_that_expands_is_refused_by_its_declared_size(tmp_path):
+    """A PNG of 70 kB that declares 300,000,000 pixels is not decoded."""
+
+    def chunk(kind, body):
+        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+    header = struct.pack(">IIBBBBB", 20_000, 15_000, 8, 0, 0, 0, 0)
+    body = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(bytes(70_000_000))) + chunk(b"IEND", b"")
+    (tmp_path / "x.png").write_bytes(b"\x89PNG\r\n\x1a\n" + body)
+    with pytest.raises(FileFormatError, match=r"x.png .* (expand to more than 268 MB|exceeds limit)"):
+        load(f"patches:{tmp_path}/x.png")
+
+
+# Matlab
+
+
+def test_a_parser_that_crashes_costs_only_that_read(tmp_path, monkeypatch):
+    """A child that ends by SIGSEGV, one that never answers, one that answers nonsense: FileFormatError each."""
+    (tmp_path / "x.mat").write_bytes(mat_bytes())
+    script = tmp_path / "parser.py"
+    monkeypatch.setattr(matlab.matlab_process, "__file__", str(script))
+    monkeypatch.setattr(matlab, "SECONDS", 5)
+    listing = 'print(\'{"variables": [["X", [6, 4], "double"]]}\', flush=True)\n'
+    for code, message in (
+        ("import os; os.kill(os.getpid(), 11)", "its reader ended with SIGSEGV"),
+        ("import time; time.sleep(600)", r"its reader ended with SIGKILL \(a crash or the time limit\)"),
+        ("print('nonsense', flush=True); input()", "damaged or not a .mat file"),
+        ("print('{\"variables\": 5}', flush=True); input()", "damaged or not a .mat file"),
+        (listing + "import os; os.kill(os.getpid(), 11)", "its reader ended with SIGSEGV"),
+        (listing + "input(); import sys; sys.stdout.write('\\x93NUMPY')", "damaged or not a .npy file|.mat file"),
+        ("raise SystemExit(3)", "its reader ended with exit code 3"),
+    ):
+        script.write_text(code)
+        with pytest.raises(FileFormatError, match=message):
+            load(tmp_path / "x.mat")
+
+
+def test_no_process_is_left_after_a_read(tmp_path, monkeypatch):
+    """Whether it was read, refused, or interrupted."""
+    started = []
+    original = subprocess.Popen
+
+    def keep(*args, **kwargs):
+        started.append(original(*args, **kwargs))
+        return started[-1]
+
+    monkeypatch.setattr(matlab.subprocess, "Popen", keep)
+    (tmp_path / "x.mat").write_bytes(mat_bytes())
+    load(tmp_path / "x.mat")
+    with pytest.raises(DataError):
+        load(f"{tmp_path}/x.mat:none")
+    monkeypatch.setattr(matlab, "choose_entry", lambda *args: signal.raise_signal(signal.SIGINT))
+    with pytest.raises(KeyboardInterrupt):
+        load(tmp_path / "x.mat")
+    assert len(started) == 3
+    assert all(process.poll() is not None for process in started)
+    assert not [thread for thread in threading.enumerate() if isinstance(thread, threading.Timer)]
+
+
+def test_matlab_bombs_are_limited_in_the_child(tmp_path, monkeypatch):
+    """400 MB of zeros in 0.4 MB: more than the child may allocate when the limit is small."""
+    monkeypatch.setattr(limits, "EXPANSION_FLOOR", 1 << 20)
+    monkeypatch.setattr(limits, "EXPANSION_RATIO", 1)
+    scipy.io.savemat(tmp_path / "x.mat", {"X": np.zeros((50_000, 1000))}, do_compression=True)
+    with pytest.raises(FileFormatError, match="x.mat is damaged or not a .mat file: the memory does not suffice"):
+        load(tmp_path / "x.mat")
+
+
+# Special files
+
+
+@pytest.mark.parametrize("what", ["patches:{}", "{}"])
+def test_pipes_devices_and_sockets_are_refused_without_waiting(tmp_path, what):
+    """A FIFO without a writer, a node like /dev/zero; by name, through a link, and in a folder of pictures."""
+    os.mkfifo(tmp_path / "fifo.png")
+    (tmp_path / "link.npy").symlink_to(tmp_path / "fifo.png")
+    for name in ("fifo.png", "link.npy"):
+        with pytest.raises(FileAccessError, match=r"is a named pipe, not a regular file; write the data to a file"):
+            load(what.format(tmp_path / name))
+    with pytest.raises(FileAccessError, match="fifo.png is a named pipe"):
+        load(f"patches:{tmp_path}")
+
+
+def test_a_device_is_not_even_opened(tmp_path, monkeypatch):
+    """The kind of a path is looked at first; opening a tape would rewind it."""
+    monkeypatch.setattr(source_file.os, "stat", lambda path: os.stat_result((0o020666, *[0] * 9)))
+    monkeypatch.setattr(source_file.os, "open", lambda *args: pytest.fail("opened"))
+    with pytest.raises(FileAccessError, match="x.npy is a device, not a regular file"):
+        load(tmp_path / "x.npy")
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("x" * 300, "its name is too long"),
+        ("x\0.npy", "There is no file x.npy: embedded null byte"),
+        ("x\x1b[31m\n.npy", r"There is no file x \.npy\."),
+        ("no/such/folder.npy", "There is no file no/such/folder.npy"),
+        ("", "There is no file"),
+        ("a:b:c", "There is no file a:b:c"),
+    ],
+)
+def test_names_that_lead_nowhere_are_one_line(name, message):
+    """Too long, with a NUL, with an escape sequence, empty, with colons."""
+    with pytest.raises((FileMissingError, FileFormatError), match=message) as caught:
+        load(name)
+    assert str(caught.value).isprintable()
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"\x89PNG\r\n\x1a\n", "is a picture: use patches:"),
+        (b"PAR1", "is a Parquet file: save the table as .npy or .csv"),
+        (b"\x80\x04\x95", "is a pickle, which can run code"),
+        (b"\x89HDF\r\n\x1a\n", "is an HDF5 file: open it with h5py"),
+        (b"BZh9", "is compressed with bzip2"),
+        (b"\xd0\xcf\x11\xe0", "is a spreadsheet"),
+        (b"", "is empty: it has no bytes"),
+        (b"\0\0\0\0", "not a text file"),
+    ],
+)
+def test_other_formats_are_named(tmp_path, content, message):
+    """By their first bytes, whatever the ending says."""
+    (tmp_path / "x.csv").write_bytes(content)
+    with pytest.raises(FileFormatError, match=message):
+        load(tmp_path / "x.csv")
