@@ -16,12 +16,12 @@ import numpy as np
 import pytest
 import scipy.io
 import scipy.sparse
+from tests.support.damaged_files import damaged, load_outcome, zip_members
 
 from sparsae import DataError, FileFormatError
 from sparsae.data import load
 from sparsae.data.readers import limits, matlab, npy, source_file
 from sparsae.errors import FileAccessError, FileMissingError
-from tests.support.damaged_files import damaged, load_outcome, zip_members
 
 X = np.random.default_rng(0).random((6, 4))
 
@@ -184,7 +184,7 @@ def test_a_byte_that_is_no_boolean_becomes_true(tmp_path):
 def test_bytes_after_an_array_are_refused(tmp_path):
     """numpy.save twice into one file: the second array would be lost in silence."""
     (tmp_path / "x.npy").write_bytes(npy_bytes() * 2)
-    with pytest.raises(FileFormatError, match="has bytes after the array; a .npy file must hold one array"):
+    with pytest.raises(FileFormatError, match=r"has bytes after the array; a .npy file must hold one array"):
         load(tmp_path / "x.npy")
 
 
@@ -235,7 +235,7 @@ def test_encrypted_and_foreign_compression_in_archives_is_named(tmp_path):
     for signature, at in ((b"PK\3\4", 6), (b"PK\1\2", 8)):
         content[content.index(signature) + at] |= 1
     (tmp_path / "x.npz").write_bytes(content)
-    with pytest.raises(FileFormatError, match="'X.npy' is encrypted; encrypted files are not read"):
+    with pytest.raises(FileFormatError, match=r"'X.npy' is encrypted; encrypted files are not read"):
         load(tmp_path / "x.npz")
     zip_members(tmp_path / "x.npz", [("X.npy", npy_bytes())], zipfile.ZIP_LZMA)
     with pytest.raises(FileFormatError, match="compressed in a way that NumPy does not use"):
@@ -316,7 +316,7 @@ def test_a_file_that_is_truncated_while_it_is_loaded_is_an_error(tmp_path, monke
         return header
 
     monkeypatch.setattr(npy, "read_header", read_and_truncate)
-    with pytest.raises(FileFormatError, match="is truncated: .* needs 160000 bytes, the file has 80000"):
+    with pytest.raises(FileFormatError, match=r"is truncated: .* needs 160000 bytes, the file has 80000"):
         load(tmp_path / "x.npy")
 
 
@@ -399,7 +399,7 @@ def test_matlab_bombs_are_limited_in_the_child(tmp_path, monkeypatch):
     monkeypatch.setattr(limits, "EXPANSION_FLOOR", 1 << 20)
     monkeypatch.setattr(limits, "EXPANSION_RATIO", 1)
     scipy.io.savemat(tmp_path / "x.mat", {"X": np.zeros((50_000, 1000))}, do_compression=True)
-    with pytest.raises(FileFormatError, match="x.mat is damaged or not a .mat file: the memory does not suffice"):
+    with pytest.raises(FileFormatError, match=r"x.mat is damaged or not a .mat file: the memory does not suffice"):
         load(tmp_path / "x.mat")
 
 
@@ -414,7 +414,7 @@ def test_pipes_devices_and_sockets_are_refused_without_waiting(tmp_path, what):
     for name in ("fifo.png", "link.npy"):
         with pytest.raises(FileAccessError, match=r"is a named pipe, not a regular file; write the data to a file"):
             load(what.format(tmp_path / name))
-    with pytest.raises(FileAccessError, match="fifo.png is a named pipe"):
+    with pytest.raises(FileAccessError, match=r"fifo.png is a named pipe"):
         load(f"patches:{tmp_path}")
 
 
@@ -422,7 +422,7 @@ def test_a_device_is_not_even_opened(tmp_path, monkeypatch):
     """The kind of a path is looked at first; opening a tape would rewind it."""
     monkeypatch.setattr(source_file.os, "stat", lambda path: os.stat_result((0o020666, *[0] * 9)))
     monkeypatch.setattr(source_file.os, "open", lambda *args: pytest.fail("opened"))
-    with pytest.raises(FileAccessError, match="x.npy is a device, not a regular file"):
+    with pytest.raises(FileAccessError, match=r"x.npy is a device, not a regular file"):
         load(tmp_path / "x.npy")
 
 

@@ -109,7 +109,7 @@ def test_unusable_pictures_and_options_are_named(tmp_path):
     with pytest.raises(FileFormatError, match=r"x.png cannot be read as a picture"):
         load(f"patches:{tmp_path}/x.png")
     Image.new("L", (4, 4)).save(tmp_path / "x.png")
-    with pytest.raises(DataError, match="Image 0 has 4x4 pixels; patches of 8x8 do not fit"):
+    with pytest.raises(DataError, match=r"x.png has 4x4 pixels; patches of 8x8 do not fit"):
         load(f"patches:{tmp_path}/x.png")
     with pytest.raises(DataError, match="All patches are constant"):
         load(f"patches:{tmp_path}/x.png", patch_size=2)

@@ -19,6 +19,7 @@ from sparsae.data.readers.entries import LoadedArray
 from sparsae.data.readers.source_file import path_label
 from sparsae.data.scaling import apply_range, find_range
 from sparsae.errors import DataError, DataWarning, FileFormatError, FileMissingError
+from sparsae.model import check_size
 
 WIDE = 10  # so many times more inputs than samples, and
 WIDE_INPUTS = 1000  # at least so many inputs, look like samples that stand in columns
@@ -89,10 +90,9 @@ def load(
     if word in ("patches", "photos") and (word == "patches" or not rest):
         if like is not None and kind != "patches":
             raise DataError(f"The model was trained on other data ({kind}), not on patches; give a file.")
-        request = ReadRequest(images=True, columns=None)
-        images = load_photographs() if word == "photos" else _load_images(rest, request)
-        X, record = make_patches(images, n_patches=n_patches, size=patch_size, whiten=whiten, seed=seed, like=like)
-        size = int(record["patch_size"])
+        size = int(like["patch_size"]) if like is not None else check_size("patch_size", patch_size)
+        images = load_photographs() if word == "photos" else _load_images(rest, size)
+        X, record = make_patches(images, n_patches=n_patches, size=size, whiten=whiten, seed=seed, like=like)
         return Dataset(X, os.fspath(source), record, (size, size))
     if kind == "patches":
         raise DataError(
@@ -114,19 +114,19 @@ def load(
     return Dataset(apply_range(X, name, record), name, record, shape, names)
 
 
-def _load_images(path: str, request: ReadRequest) -> Images:
-    """Load the images behind ``patches:PATH``; the bundled photographs when there is no path."""
+def _load_images(path: str, patch_size: int) -> Images:
+    """Load the images behind ``patches:PATH``, for patches of that size; the bundled photographs without a path."""
     if not path:
         return load_natural_images()
-    if not Path(path).is_dir():
+    if not os.path.isdir(path):  # noqa: PTH112  Path.is_dir raises for a name that is too long
         try:
             file, _ = find_source(path)
         except FileMissingError as error:
             raise FileMissingError(f"There is no file or folder {path_label(path)}.") from error
         if is_array_file(file):
-            file, loaded = read_file(path, request)
+            file, loaded = read_file(path, ReadRequest(images=True))
             return images_of_array(loaded, file.label)
-    return read_pictures(Path(path))
+    return read_pictures(Path(path), min_size=patch_size)
 
 
 def _transposed(X: Any, name: str) -> np.ndarray[Any, Any]:

@@ -54,7 +54,7 @@ def extract_patches(images: Sequence[Float], n_patches: int, size: int, *, seed:
         tops = rng.integers(0, rows - size + 1, len(mine))
         lefts = rng.integers(0, columns - size + 1, len(mine))
         windows = np.lib.stride_tricks.sliding_window_view(image, (size, size))
-        patches[mine] = windows[tops, lefts].reshape(len(mine), -1)
+        patches[mine] = windows[tops, lefts].reshape(len(mine), size * size)
     rng.shuffle(patches)
     return patches
 

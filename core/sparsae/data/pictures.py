@@ -6,6 +6,7 @@ Where the range is not defined, as with 32-bit integers, the picture is refused.
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -14,10 +15,11 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
+from sparsae._text import plural
 from sparsae.data.readers.entries import LoadedArray, format_shape
 from sparsae.data.readers.limits import check_expansion, check_memory, memory_share
 from sparsae.data.readers.source_file import damage_refused, open_regular, path_label
-from sparsae.errors import DataError, FileFormatError, FileMissingError, MissingExtraError
+from sparsae.errors import DataError, FileAccessError, FileFormatError, FileMissingError, MissingExtraError
 
 Images = list[NDArray[np.float64]]
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".pgm", ".ppm")
@@ -50,13 +52,20 @@ def to_grey(pixels: np.ndarray[Any, Any]) -> NDArray[np.float64]:
     return grey
 
 
-def read_pictures(path: Path) -> Images:
+def read_pictures(path: Path, *, min_size: int = 1) -> Images:
     """Read one picture, or every picture of a folder in the order of their names; hidden files are skipped.
+
+    Parameters
+    ----------
+    path : Path
+    min_size : int
+        Rows and columns that each picture needs.
 
     Raises
     ------
     FileMissingError, FileAccessError, FileFormatError, DataError, MissingExtraError
-        When there is no such path, a file is no picture or cannot be scaled, a folder has none, or Pillow is missing.
+        When there is no such path, a file is no picture, cannot be scaled or is too small, a folder has none, or Pillow
+        is missing.
     """
     try:
         import PIL.Image  # noqa: F401
@@ -68,21 +77,27 @@ def read_pictures(path: Path) -> Images:
     for file in _list_pictures(path):
         images.append(_read_picture(file, memory_share() - n_bytes))
         n_bytes += images[-1].nbytes
+        rows, columns = images[-1].shape
+        if min(rows, columns) < min_size:
+            raise DataError(
+                f"{path_label(file)} has {rows}x{columns} pixels; patches of {min_size}x{min_size} do not fit into it."
+            )
     return images
 
 
 def _list_pictures(path: Path) -> list[Path]:
     """Return the path of a picture, or those of the pictures in a folder."""
     label = path_label(path)
+    if not os.path.isdir(path):  # noqa: PTH112  Path.is_dir raises for a name that is too long
+        return [path]
     try:
-        if not path.is_dir():
-            return [path]
         found = sorted(file for file in path.iterdir() if file.suffix.lower() in SUFFIXES)
-    except (OSError, ValueError) as error:
-        raise FileMissingError(f"There is no file or folder {label}: {getattr(error, 'strerror', error)}.") from error
+    except OSError as error:
+        raise FileAccessError(f"The folder {label} cannot be read: {error.strerror}.") from error
     visible = [file for file in found if not file.name.startswith(".") and not file.is_dir()]
     if not visible:
-        hidden = f" ({len(found)} hidden files were skipped)" if found else ""
+        n_hidden = sum(file.name.startswith(".") for file in found)
+        hidden = f" ({plural(n_hidden, 'hidden file')} skipped)" if n_hidden else ""
         raise DataError(f"The folder {label} has no pictures{hidden}; looked for {', '.join(SUFFIXES)}.")
     return visible
 

@@ -35,7 +35,7 @@ def choose_columns(
         items = [item.strip() for item in wanted.split(",") if item.strip()]
         taken = [i for item in items if not item.startswith("!") for i in _find(item, names, n_columns, label)]
         excluded = {i for item in items if item.startswith("!") for i in _find(item[1:], names, n_columns, label)}
-        if all(item.startswith("!") for item in items):
+        if items and all(item.startswith("!") for item in items):
             taken = list(range(n_columns))
         chosen = [i for i in taken if i not in excluded]
     else:

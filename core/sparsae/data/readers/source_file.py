@@ -130,6 +130,8 @@ def open_regular(path: str | os.PathLike[str]) -> BinaryIO:
     try:
         check_regular(os.stat(path), label)  # noqa: PTH116  a device is not even opened
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    except SparsaeError:
+        raise
     except ValueError as error:  # an embedded NUL character
         raise FileMissingError(f"There is no file {label}: {error}.") from error
     except OSError as error:

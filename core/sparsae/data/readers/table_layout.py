@@ -78,7 +78,7 @@ def find_layout(file: SourceFile, request: ReadRequest) -> TableLayout:
     delimiter = _find_delimiter(file, request, [text for _, text in lines])
     rows = [split_cells(text, delimiter) for _, text in lines]
     body = _body(rows)
-    n_columns = _common_length(body)
+    n_columns = _common_length(body, rows)
     trailing = n_columns > 1 and all(row[-1] == "" for row in body if len(row) == n_columns)
     if trailing:
         n_columns -= 1
@@ -114,8 +114,10 @@ def _body(rows: Sequence[list[str]]) -> Sequence[list[str]]:
     return rows[min(10, len(rows) // 2) :]
 
 
-def _common_length(rows: Sequence[list[str]]) -> int:
-    return Counter(len(row) for row in rows).most_common(1)[0][0]
+def _common_length(body: Sequence[list[str]], rows: Sequence[list[str]] = ()) -> int:
+    """Return the number of cells that most rows of the body have; all rows decide between equal counts."""
+    counts, further = Counter(map(len, body)), Counter(map(len, rows))
+    return max(counts, key=lambda length: (counts[length], further[length]))
 
 
 def _find_delimiter(file: SourceFile, request: ReadRequest, lines: Sequence[str]) -> str:
