@@ -3,8 +3,8 @@
     python -m tests.prove.fuzz_readers [FILES_PER_KIND] [SEED] [KIND ...]
 
 Prints, for each kind of file, how many were loaded and which errors refused the others, the time, and the most memory
-that this process held.  Whatever escapes is written with its traceback, and the exit code is 1.  Matlab files are read in
-a child process each, so a tenth as many of them are tried.
+that this process held.  Whatever escapes is written with its traceback, and the exit code is 1.  Matlab files are read
+in a child process each, so a tenth as many of them are tried.
 """
 
 from __future__ import annotations
@@ -20,9 +20,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import scipy.io
-
-from tests.data.test_damaged_files import PICTURES, SOUND, X, mat_bytes, picture_bytes
 from tests.support.damaged_files import damaged, load_outcome
+from tests.support.sound_files import PICTURES, SOUND, X, mat_bytes, picture_bytes
 
 
 def matlab4_bytes() -> bytes:
