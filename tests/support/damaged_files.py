@@ -8,6 +8,7 @@ import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from sparsae._text import printable
 from sparsae.data import load
 from sparsae.errors import SparsaeError
 
@@ -100,8 +101,7 @@ def load_outcome(path: Path, content: bytes, source: str | None = None) -> str:
             load(source or str(path), n_patches=4, patch_size=2)
         except SparsaeError as error:
             message = str(error)
-            assert "\n" not in message, message
-            assert message.isprintable(), message
+            assert printable(message) == message, message
             assert len(message) < 1500, message
             assert path.name in message or "patches" in message.lower(), message
             return type(error).__name__

@@ -10,7 +10,7 @@ import click
 
 from sparsae.cli.command import Command
 from sparsae.cli.model_input import data_files, load_model
-from sparsae.cli.options import load_data
+from sparsae.cli.options import file_options, load_data
 from sparsae.cli.report import print_facts, print_json, say, warnings_as_lines
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ FILE = click.Path(path_type=Path)
 def _output_options(command: Decorated) -> Decorated:
     """Add the options of the commands that write a matrix."""
     for option in (
+        file_options,
         click.option("--json", "as_json", is_flag=True, help="Print a report for programs."),
         click.option("--seed", default=0, show_default=True, help="Where patches are cut."),
         click.option("--patches", "n_patches", default=10_000, show_default=True, help="How many image patches."),

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import click
 
 Command = TypeVar("Command", bound=Callable[..., Any])
-LOAD_NAMES = ("n_patches", "patch_size", "whiten", "scale", "columns", "delimiter", "header", "transpose")
+DATA_OPTIONS = ("n_patches", "patch_size", "whiten", "scale", "columns", "delimiter", "header", "transpose")
 
 
 def file_options(command: Command) -> Command:
@@ -54,4 +54,4 @@ def load_data(source: str, options: dict[str, Any], *, seed: int, like: Mapping[
     """Load data with the options of `data_options`, which are taken out of `options`."""
     from sparsae.data import load
 
-    return load(source, seed=seed, like=like, **{name: options.pop(name) for name in LOAD_NAMES if name in options})
+    return load(source, seed=seed, like=like, **{name: options.pop(name) for name in DATA_OPTIONS if name in options})

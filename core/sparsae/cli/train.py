@@ -11,8 +11,7 @@ import click
 from sparsae.cli.command import Command
 from sparsae.cli.fit_options import METHOD_OPTIONS, RUN_OPTIONS, fit_arguments, fit_options, fit_outputs
 from sparsae.cli.fit_report import fit_facts, fit_values
-from sparsae.cli.options import NAMES as DATA_OPTIONS
-from sparsae.cli.options import data_options
+from sparsae.cli.options import DATA_OPTIONS, data_options
 from sparsae.cli.report import print_facts, print_json, say, warnings_as_lines
 
 if TYPE_CHECKING:

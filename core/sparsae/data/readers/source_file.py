@@ -19,6 +19,7 @@ from sparsae.errors import FileAccessError, FileFormatError, FileMissingError, S
 from sparsae.files import file_kind
 
 HEAD_BYTES = 1024  # enough for the signature of every format
+UNREADABLE = (errno.EACCES, errno.EPERM, errno.EIO, errno.ESTALE)  # any other error is one of the file's content
 GZIP = b"\x1f\x8b"
 
 
@@ -169,7 +170,7 @@ def damage_refused(label: str, kind: str) -> Iterator[None]:
     except MemoryError as error:
         raise FileFormatError(f"{label} cannot be read as a {kind}: the memory does not suffice.") from error
     except OSError as error:
-        if error.errno:
+        if error.errno in UNREADABLE:
             raise FileAccessError(f"{label} cannot be read: {error.strerror}.") from error
         raise FileFormatError(f"{label} is damaged or not a {kind}: {shorten(error, 150)}.") from error
     except Exception as error:
