@@ -19,10 +19,10 @@ import scipy.sparse
 from tests.support.damaged_files import damaged, load_outcome, zip_members
 from tests.support.sound_files import PICTURES, SOUND, X, csv_bytes, mat_bytes, npy_bytes, npz_bytes, picture_bytes
 
-from sparsae import DataError, FileFormatError
+from sparsae import DataError
 from sparsae.data import load
 from sparsae.data.readers import limits, matlab, npy, source_file
-from sparsae.errors import FileAccessError, FileMissingError
+from sparsae.errors import FileAccessError, FileFormatError, FileMissingError
 
 
 @pytest.mark.parametrize("name", SOUND)
