@@ -10,7 +10,7 @@ from typing import Any, Self, Unpack, final
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from sparsae._types import Output
+from sparsae._types import THREADINGS, Output
 from sparsae.cost import Cost
 from sparsae.cost import Evaluation as Evaluation
 from sparsae.engine.engine import Engine
@@ -27,10 +27,8 @@ from sparsae.errors import DataError, OptimizationError, ThreadsWarning
 from sparsae.model import Parameters, cast_parameters, check_output, check_parameters, check_size
 from sparsae.plugins.autoselect import fastest
 from sparsae.plugins.contract import Backend, Problem
-from sparsae.plugins.selection import AUTO, Selected, list_backends, requested_backend, select
+from sparsae.plugins.selection import AUTO, DEFAULT_BACKEND, Selected, list_backends, requested_backend, select
 from sparsae.receipt import Receipt, versions
-
-AUTO_ROWS = 20_000  # `auto` times candidates on no more rows than these
 
 
 @final
@@ -40,8 +38,9 @@ class Objective:
     Parameters
     ----------
     X : array_like (n_samples, n_visible)
-        Samples are rows.  Read-only, F-ordered, strided and memory-mapped data is used as it is and never written to;
-        memory maps and array-likes with row slicing are read block by block.
+        Samples are rows; never written to.  An array of any memory order, a memory map, a frame, or anything with
+        shape, dtype and row slicing (HDF5, Zarr).  Data that fits the memory share is kept, whatever its container;
+        larger data is read block by block.
     n_hidden : int
         Number of hidden units.
     target : array_like (n_samples, n_visible), optional
@@ -51,9 +50,10 @@ class Objective:
     beta, weight_decay : float
         Weights of the sparsity term and of the weight decay, at least 0.
     output : {"sigmoid", "linear"}
-        Output unit; a sigmoid needs targets in [0, 1].
+        Output unit; a sigmoid needs targets in [0, 1], within 8 units in the last place at 1 of the data's dtype.
     dtype : float32 or float64, optional
-        What the kernel computes in; the data's own when left out, else float64.  Sums across blocks are float64.
+        What the kernel computes in.  When left out: float32 for float32 and float16 data, else float64.
+        Sums across blocks are float64.
     backend : str or Backend, optional
         Name of the backend; else `use_backend`, ``SPARSAE_BACKEND``, the default.
     threads : int, optional
@@ -75,6 +75,13 @@ class Objective:
     ------
     DataError, ParameterError, BackendError
         When data, settings or backend cannot be used.
+    UsageError
+        When it is opened while it is open.
+
+    Notes
+    -----
+    Threads may share an objective: evaluations are done one at a time.  In the child after a fork it can be used too.
+    One that is open keeps its worker threads and thread limits until it is closed, dropped, or the interpreter exits.
 
     Examples
     --------
@@ -122,10 +129,10 @@ class Objective:
             if source.in_memory:  # else on the first pass
                 source.check(dtype=self.dtype, unit_range=self.output == "sigmoid" and source is y)
 
-        how, wanted = requested_backend(backend)
-        if wanted == AUTO:
+        how, requested = requested_backend(backend)
+        if requested == AUTO:
             options = {"output": output, "dtype": self.dtype, "block_rows": block_rows, "passes": passes}
-            self.selected = self._pick(how, options | {"threads": threads})
+            self.selected = self._fastest(how, options | {"threads": threads})
         else:
             self.selected = select(backend)
         self.backend = self.selected.backend
@@ -149,25 +156,28 @@ class Objective:
         self._session = Session(self.engine, self.backend, self.grant)
         self._receipt: Receipt | None = None
 
-    def _pick(self, how: str, options: dict[str, Any]) -> Selected:
+    def _fastest(self, how: str, options: dict[str, Any]) -> Selected:
         """Choose the fastest ready backend for this problem, on its first rows."""
-        some = slice(0, min(self.n_samples, AUTO_ROWS))
-        X = self._x.rows(some, self.dtype)
-        if self._target is not self._x:
-            options["target"] = self._target.rows(some, self.dtype)
+        separate = self._target is not self._x
         theta = Parameters.random(self.n_visible, self.n_hidden).flatten()
-        prepared: dict[str, Objective] = {}
+        prepared: dict[tuple[str, int], Objective] = {}
 
-        def enter(name: str, stack: ExitStack) -> Callable[[], object]:
-            if name not in prepared:
-                prepared[name] = Objective(X, self.n_hidden, backend=name, **options)
-            objective = stack.enter_context(prepared[name])
+        def prepare(name: str, rows: int, stack: ExitStack) -> Callable[[], object]:
+            if (name, rows) not in prepared:
+                where = slice(0, rows)
+                target = self._target.rows(where, self.dtype) if separate else None
+                X = self._x.rows(where, self.dtype)
+                prepared[name, rows] = Objective(X, self.n_hidden, target=target, backend=name, **options)
+            objective = stack.enter_context(prepared[name, rows])
             return lambda: objective(theta)
 
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ThreadsWarning)  # given once, for the one that is chosen
-            names = [record.name for record in list_backends() if record.state == "ready"]
-            choice = fastest(names, enter)
+            ready = [record for record in list_backends() if record.state == "ready"]
+            ready.sort(key=lambda record: (record.name != DEFAULT_BACKEND, THREADINGS.index(record.threading)))
+            names = [record.name for record in ready]
+            flop = 12.0 * self.n_visible * self.n_hidden
+            choice = fastest(names, self.n_samples, prepare, flop_per_row=flop)
         chosen = select(choice.name)
         return Selected(chosen.backend, chosen.record, f"auto ({how})", choice.notes)
 

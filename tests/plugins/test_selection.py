@@ -8,7 +8,7 @@ import pytest
 
 import sparsae
 from sparsae import errors
-from sparsae.plugins import selection
+from sparsae.plugins import autoselect, selection
 from sparsae.plugins.autoselect import fastest
 
 
@@ -25,6 +25,28 @@ def test_argument_before_context_before_environment_before_default(monkeypatch):
             assert selection.select().backend.name == "numpy"
             assert selection.requested_threads() == 3
     assert selection.requested_threads() is None
+
+
+def test_use_backend_without_with_takes_effect_at_once_and_can_be_restored(monkeypatch):
+    """The handle restores what was before, once; in a with block it works again; unknown names are refused at once."""
+    monkeypatch.delenv("SPARSAE_BACKEND", raising=False)
+    choice = sparsae.use_backend("numpy", threads=3)
+    try:
+        assert (sparsae.get_backend().name, selection.requested_threads()) == ("numpy", 3)
+        with sparsae.use_backend("dot") as inner:
+            assert (sparsae.get_backend().name, selection.requested_threads()) == ("dot", 3)
+        assert sparsae.get_backend().name == "numpy"
+        with inner:
+            assert sparsae.get_backend().name == "dot"
+    finally:
+        choice.restore()
+    choice.restore()
+    assert (sparsae.get_backend().name, selection.requested_threads()) == ("fused", None)
+    with pytest.raises(errors.BackendNotFoundError, match="No backend named 'nunpy'; did you mean 'numpy'"):
+        sparsae.use_backend("nunpy")
+    with pytest.raises(sparsae.ParameterError, match="threads must be an integer of at least 1, not 0"):
+        sparsae.use_backend("numpy", threads=0)
+    assert sparsae.get_backend().name == "fused"
 
 
 def test_context_ends_with_an_exception_and_stays_in_its_thread_and_task(monkeypatch):
@@ -94,22 +116,62 @@ def test_auto_takes_a_backend_that_works_and_says_why_not_the_others():
         assert any(note.startswith(f"auto: {other} ") for note in receipt.notes), receipt.notes
 
 
+class Clock:
+    """A clock that only the candidates move."""
+
+    def __init__(self, monkeypatch):
+        self.now, self.calls = 0.0, []
+        monkeypatch.setattr(autoselect.time, "perf_counter", lambda: self.now)
+
+    def prepare(self, seconds_per_row, fixed=0.0):
+        def prepare(name, rows, stack):
+            def evaluate():
+                self.calls.append((name, rows))
+                self.now += fixed + rows * seconds_per_row[name]
+
+            return evaluate
+
+        return prepare
+
+
+def test_auto_drops_slow_candidates_after_a_short_call_on_few_rows(monkeypatch):
+    """A loop a hundred times slower costs two short calls; the close ones are timed on many rows."""
+    clock = Clock(monkeypatch)
+    choice = fastest(["a", "loop", "b"], 50_000, clock.prepare({"a": 1e-5, "b": 9e-6, "loop": 1e-3}))
+    assert choice.name == "b"
+    assert any(note.startswith("auto: loop was dropped: 111.1 times") for note in choice.notes)
+    assert [rows for name, rows in clock.calls if name == "loop"] == [500, 500]
+    assert max(rows for name, rows in clock.calls if name == "a") == 5556
+    assert clock.now < 2 * autoselect.BUDGET
+
+
+def test_auto_keeps_to_its_time_budget(monkeypatch):
+    """Where a single call takes long, the candidates that were not timed are named; no call begins after the budget."""
+    clock = Clock(monkeypatch)
+    names = ["a", "b", "c", "d", "e"]
+    choice = fastest(names, 2000, clock.prepare(dict.fromkeys(names, 1e-5), fixed=1.0))
+    assert choice.name in names
+    assert len(choice.notes) == 5
+    assert sum("3 seconds had passed" in note for note in choice.notes) >= 2
+    assert clock.now <= autoselect.BUDGET + 2 * 1.1
+
+
 def test_auto_rejects_whoever_cannot_and_fails_when_nobody_can():
     """A candidate that declines costs nothing but its line."""
 
-    def enter(name, stack):
+    def prepare(name, rows, stack):
         if name == "clumsy":
             raise ZeroDivisionError("oops")
         if name != "able":
             raise errors.BackendDeclinedError(f"{name} declines")
         return lambda: None
 
-    choice = fastest(["able", "unable", "clumsy"], enter)
+    choice = fastest(["able", "unable", "clumsy"], 500, prepare)
     assert choice.name == "able"
     assert "auto: clumsy was rejected: ZeroDivisionError: oops" in choice.notes
     assert "auto: unable was rejected: unable declines" in choice.notes
     with pytest.raises(errors.BackendNotFoundError, match=r"auto found no backend .* rejected: unable declines"):
-        fastest(["unable"], enter)
+        fastest(["unable"], 500, prepare)
 
 
 def test_a_kernel_that_cannot_be_made_is_one_error_with_its_cause():

@@ -6,11 +6,9 @@ A backend that the user named either runs or the call fails; there is no silent 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import final
+from typing import Self, final
 
 from sparsae._text import suggest
 from sparsae.errors import BackendNotFoundError, ParameterError
@@ -117,11 +115,12 @@ def requested_threads() -> int | None:
     return int(word)
 
 
-@contextmanager
-def use_backend(backend: str | Backend | None = None, *, threads: int | None = None) -> Iterator[None]:
+@final
+class use_backend:  # noqa: N801  (a verb: `use_backend("numba")`, and `with use_backend("numba"):`)
     """Use that backend, and that many threads, where the arguments of a call do not say otherwise.
 
-    For this thread (or task) and until the end of the block; blocks may nest.
+    It takes effect at once, for this thread (or task).  As a context manager it ends with the block; without ``with``
+    it lasts until `restore` is called.  Blocks may nest.
 
     Parameters
     ----------
@@ -134,18 +133,48 @@ def use_backend(backend: str | Backend | None = None, *, threads: int | None = N
     ------
     BackendError, ParameterError
         At once, when the backend cannot be used or `threads` is not a positive integer.
+
+    Examples
+    --------
+    >>> import sparsae
+    >>> with sparsae.use_backend("numpy"):
+    ...     print(sparsae.get_backend().name)
+    numpy
+    >>> choice = sparsae.use_backend("dot")
+    >>> print(sparsae.get_backend().name)
+    dot
+    >>> choice.restore()
     """
-    if backend is not None and backend != AUTO:
-        select(backend)
-    if threads is not None:
-        threads = check_size("threads", threads)
-    before = _NAME.set(_NAME.get() if backend is None else backend)
-    count = _THREADS.set(_THREADS.get() if threads is None else threads)
-    try:
-        yield
-    finally:
-        _THREADS.reset(count)
-        _NAME.reset(before)
+
+    def __init__(self, backend: str | Backend | None = None, *, threads: int | None = None) -> None:
+        if backend is not None and backend != AUTO:
+            select(backend)
+        self._backend = backend
+        self._threads = None if threads is None else check_size("threads", threads)
+        self._before: tuple[str | Backend | None, int | None] | None = None
+        self._apply()
+
+    def _apply(self) -> None:
+        if self._before is None:
+            self._before = _NAME.get(), _THREADS.get()
+            if self._backend is not None:
+                _NAME.set(self._backend)
+            if self._threads is not None:
+                _THREADS.set(self._threads)
+
+    def restore(self) -> None:
+        """Use again what was used before; does nothing the second time."""
+        if self._before is not None:
+            before, self._before = self._before, None
+            _NAME.set(before[0])
+            _THREADS.set(before[1])
+
+    def __enter__(self) -> Self:
+        self._apply()  # once more, when it was restored meanwhile
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.restore()
 
 
 def _not_found(name: str, how: str) -> str:
