@@ -213,6 +213,22 @@ def test_compiled_code_is_remembered_and_a_read_only_home_is_no_obstacle(tmp_pat
     subprocess.run([sys.executable, "-c", script], check=True, env=dict(os.environ, NUMBA_CACHE_DIR=str(tmp_path)))
 
 
+def test_nothing_is_compiled_after_the_constructor(dtype):
+    """A fit calls what the constructor compiled, whatever the strides of the data; `backprop` compiles its own pass."""
+    names = ("to_panels", "encode", "accumulate", "backprop")
+    rng = np.random.default_rng(6)
+    for x in (rng.random((30, 5)), np.asfortranarray(rng.random((30, 5)))):
+        with Objective(x.astype(dtype), 3, backend="numba") as objective:
+            before = {name: set(getattr(passes, name).signatures) for name in names}
+            objective(Parameters.random(5, 3).flatten())
+            assert {name: set(getattr(passes, name).signatures) for name in names} == before
+    given = [rng.random(shape).astype(dtype) for shape in ((30, 5), (30, 3), (30, 5), (5, 3), (3,))]
+    sparsae.backprop(*given, backend="numba")
+    signatures = set(passes.backprop.signatures)
+    assert compilation.signature_of("backprop", dtype) in signatures
+    assert len(signatures) <= 2  # one for each dtype
+
+
 @pytest.mark.parametrize("n", [1, 64, 784, 100_000])
 def test_blocks_are_whole_panels(dtype, n):
     """No block but the last leaves lanes empty, whatever the dtype and the vector registers."""

@@ -5,6 +5,7 @@ Imported by the kernel's constructor, since it imports numba.
 
 from __future__ import annotations
 
+import pickle
 import threading
 import time
 from collections.abc import Callable
@@ -12,6 +13,7 @@ from typing import Any
 
 import numpy as np
 from numba import njit, types
+from numba.core.caching import NullCache
 
 OPTIONS = {"nogil": True, "error_model": "numpy", "fastmath": {"contract"}}  # without the GIL; NaN kept
 _LOCK = threading.Lock()  # two workers that are made at once compile once
@@ -53,17 +55,34 @@ def signature_of(name: str, dtype: np.dtype[Any]) -> tuple[Any, ...]:
 
 
 def compile_for(functions: tuple[Any, ...], dtype: np.dtype[Any]) -> float:
-    """Compile entry points for a dtype, or load them from the cache; returns the seconds that it took."""
+    """Compile entry points for a dtype, or load them from the cache; returns the seconds that it took.
+
+    Nothing is compiled at a call: numba would otherwise compile once more for matrices in C order, which the signature
+    for any strides takes as well.
+    """
     started = time.perf_counter()
     with _LOCK:
         for function in functions:
             signature = signature_of(function.py_func.__name__, dtype)
             if signature not in function.signatures:
-                function.compile(signature)
+                function.disable_compile(False)
+                _compile(function, signature)
+                function.disable_compile()
     return time.perf_counter() - started
+
+
+def _compile(function: Any, signature: tuple[Any, ...]) -> None:
+    """Compile; a cache that is damaged or full is done without."""
+    try:
+        function.compile(signature)
+    except (OSError, EOFError, ValueError, pickle.UnpicklingError):
+        _UNCACHED.add(function.py_func.__name__)
+        if signature not in function.signatures:  # else it is compiled, and was not remembered
+            function._cache = NullCache()
+            function.compile(signature)
 
 
 def describe(seconds: float) -> str:
     """Return a sentence for the receipt on what compiling took, and whether it is remembered."""
-    again = "; no folder for its cache can be written (NUMBA_CACHE_DIR), so each process compiles" if _UNCACHED else ""
-    return f"numba compiled its passes, or loaded them, in {seconds:.2f} s before the fit{again}"
+    again = "; its cache cannot be read or written (NUMBA_CACHE_DIR names the folder), so each process compiles"
+    return f"numba compiled its passes, or loaded them, in {seconds:.2f} s before the fit{again if _UNCACHED else ''}"

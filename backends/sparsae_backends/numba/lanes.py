@@ -9,7 +9,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from sparsae_backends.numba.emit import INDEX, Emit, bits_of, fields
+from sparsae_backends.numba.emit import INDEX, Emit, bits_of, call_shared, fields
 
 # 2^f on [-1/2, 1/2], minimax for the relative error (Remez): 1.9e-9 and 3.1e-18.
 EXP2 = {
@@ -31,14 +31,17 @@ def turn(typing: Any, x: Any, out: Any) -> Any:
     signature = types.void(x, out)
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        first, row_bytes = fields(builder, args[0], 2)
-        emit = Emit(builder, bits_of(signature.args[1]))
-        rows = [emit.load(emit.row(first, INDEX(i), row_bytes)) for i in range(emit.lanes)]
-        for i, turned in enumerate(emit.transposed(rows)):
-            emit.store(turned, emit.step(args[1], i * emit.panel))
+        operands = [*fields(builder, args[0], 2), args[1]]
+        call_shared(builder, "turn", bits_of(signature.args[1]), operands, _turn)
         return context.get_dummy_value()
 
     return signature, codegen
+
+
+def _turn(emit: Emit, x: Any, row_bytes: Any, out: Any) -> None:
+    rows = [emit.load(emit.row(x, INDEX(i), row_bytes)) for i in range(emit.lanes)]
+    for i, turned in enumerate(emit.transposed(rows)):
+        emit.store(turned, emit.step(out, i * emit.panel))
 
 
 @intrinsic
@@ -47,22 +50,24 @@ def turn_error(typing: Any, a3: Any, target: Any, sigmoid: Any, out: Any) -> Any
     signature = types.void(a3, target, types.boolean, out)
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        a3, a3_bytes = fields(builder, args[0], 2)
-        target, target_bytes = fields(builder, args[1], 2)
-        sigmoid, out = args[2:]
-        emit = Emit(builder, bits_of(signature.args[3]))
-        ones = ir.Constant(emit.vector, [emit.number(1.0)] * emit.lanes)
-        rows = []
-        for i in range(emit.lanes):
-            a = emit.load(emit.row(a3, INDEX(i), a3_bytes))
-            error = builder.fsub(a, emit.load(emit.row(target, INDEX(i), target_bytes)))
-            delta = builder.fmul(error, builder.fmul(a, builder.fsub(ones, a)))
-            rows.append(builder.select(sigmoid, delta, error))
-        for i, turned in enumerate(emit.transposed(rows)):
-            emit.store(turned, emit.step(out, i * emit.panel))
+        operands = [*fields(builder, args[0], 2), *fields(builder, args[1], 2), args[2], args[3]]
+        call_shared(builder, "turn_error", bits_of(signature.args[3]), operands, _turn_error)
         return context.get_dummy_value()
 
     return signature, codegen
+
+
+def _turn_error(emit: Emit, a3: Any, a3_bytes: Any, target: Any, target_bytes: Any, sigmoid: Any, out: Any) -> None:
+    builder = emit.builder
+    ones = ir.Constant(emit.vector, [emit.number(1.0)] * emit.lanes)
+    rows = []
+    for i in range(emit.lanes):
+        a = emit.load(emit.row(a3, INDEX(i), a3_bytes))
+        error = builder.fsub(a, emit.load(emit.row(target, INDEX(i), target_bytes)))
+        delta = builder.fmul(error, builder.fmul(a, builder.fsub(ones, a)))
+        rows.append(builder.select(sigmoid, delta, error))
+    for i, turned in enumerate(emit.transposed(rows)):
+        emit.store(turned, emit.step(out, i * emit.panel))
 
 
 @intrinsic

@@ -89,15 +89,20 @@ def detect() -> VectorTarget:
             "The numba backend is compiled code, and NUMBA_DISABLE_JIT tells numba not to compile. "
             "Unset that variable (or disable_jit in .numba_config.yaml), or choose another backend such as 'fused'."
         )
-    triple, cpu, features = cpu_target.target_context.codegen().magic_tuple()
     if config.CPU_NAME is not None or config.CPU_FEATURES is not None:
-        _refuse_unknown(cpu, features)
+        _refuse_unknown(config.CPU_NAME or binding.get_host_cpu_name(), config.CPU_FEATURES or "")
+    triple, cpu, features = cpu_target.target_context.codegen().magic_tuple()
     assembly = _assembly(triple, cpu, features)
     if re.match(r"aarch64|arm64", triple):
         return VectorTarget(16, 32, fma=True)
     if not re.match(r"x86_64|i[3-6]86|amd64", triple):
         return VectorTarget(16, 16, fma=True)  # correct everywhere; sized for the least that a processor has
     _refuse_foreign(cpu, assembly)
+    return registers_in(assembly)
+
+
+def registers_in(assembly: str) -> VectorTarget:
+    """Return the vector registers that x86 code uses."""
     wide = "zmm" in assembly
     return VectorTarget(64 if wide else 32 if "ymm" in assembly else 16, 32 if wide else 16, fma="vfmadd" in assembly)
 
