@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from tests.support import simulated
 
-from sparsae.bench.html import page
-from sparsae.bench.record import Session, split
-from sparsae.bench.settings import Settings
+from sparsae.bench.plan import RacePlan
+from sparsae.bench.record import RaceSession, split_sessions
+from sparsae.bench.report.page import make_page
 
 TIMES = {"numpy": 1.5e-6, "einsum": 1.5e-6, "dot": 0.8e-6}
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
@@ -24,16 +24,14 @@ FLAGS += ["--enable-logging=stderr", "--virtual-time-budget=2000"]
 
 @pytest.fixture(scope="module")
 def sessions():
-    settings = Settings.checked(
-        backends=list(TIMES), threads=[1], sizes=["1000x64x25", "4000x64x25"], launches=3, rounds=6
-    )
-    return [Session(tuple(simulated.session(TIMES, settings=settings, demand={"einsum": 1.8})))]
+    plan = RacePlan.checked(backends=list(TIMES), threads=[1], sizes=["1000x64x25", "4000x64x25"], launches=3, rounds=6)
+    return [RaceSession(tuple(simulated.session(TIMES, plan=plan, demand={"einsum": 1.8})))]
 
 
 class Reader(HTMLParser):
     """Collects tags, addresses and text, and checks that what opens is closed."""
 
-    VOID = ("meta", "link", "br")
+    VOID = ("meta", "link", "br", "img")
 
     def __init__(self):
         super().__init__()
@@ -58,34 +56,41 @@ class Reader(HTMLParser):
 def test_the_page_is_whole_and_needs_no_network(sessions):
     """Tags are balanced; there is no script and no address but those within the page."""
     reader = Reader()
-    reader.feed(page(sessions))
+    reader.feed(make_page(sessions))
     assert reader.open == []
     assert "script" not in reader.tags
     assert all(address.startswith(("#", "data:")) for address in reader.addresses)
-    assert "default-src 'none'" in page(sessions)
+    assert "default-src 'none'" in make_page(sessions)
 
 
 def test_the_page_says_what_the_race_found(sessions):
-    """Standings, reasons, pictures, machine facts, every sample and how it can fool you are on the page."""
-    text = page(sessions)
-    for part in ("noise floor", "faster", "breach", "demand 1.80 CPUs, limit 1", "OPENBLAS_CORETYPE=Haswell", "fooled"):
+    """Standings, reasons, pictures, machine facts, every sample and the limits of the method are on the page."""
+    text = make_page(sessions)
+    for part in (
+        "noise floor",
+        "faster",
+        "breach",
+        "demand 1.80 CPUs, limit 1",
+        "OPENBLAS_CORETYPE=Haswell",
+        "cannot show",
+    ):
         assert part in text
-    assert text.count("<svg") >= 5  # ratios and shares of two heats, and scaling with rows
+    assert text.count("src='data:image/svg+xml;base64,") == 5  # ratios and shares of two tables, and scaling
     count = sum(event["kind"] == "sample" for event in sessions[0].events)
     assert f"All {count} samples" in text
     assert text.count(", yes\n") + text.count(", yes</pre>") == count
 
 
-def test_names_cannot_break_the_page(sessions):
+def test_names_cannot_break_the_make_page(sessions):
     """What comes from the machine or a backend is escaped."""
-    assert "Imaginary 9000 &lt;script&gt;" in page(sessions)
-    assert "<script" not in page(sessions)
+    assert "Imaginary 9000 &lt;script&gt;" in make_page(sessions)
+    assert "<script" not in make_page(sessions)
 
 
 def test_a_race_that_was_interrupted_at_once_has_a_page():
     """A session without a single sample still gives a page."""
     events = simulated.session(TIMES)[:1]
-    text = page(split(events))
+    text = make_page(split_sessions(events))
     assert "The record has no end" in text
 
 
@@ -96,7 +101,7 @@ def test_a_browser_shows_it_from_a_file_without_a_complaint(sessions, tmp_path, 
     from matplotlib.image import imread
 
     file, picture = tmp_path / "race.html", tmp_path / "race.png"
-    file.write_text(page(sessions))
+    file.write_text(make_page(sessions))
     command = [CHROMIUM, *FLAGS, f"--user-data-dir={tmp_path / 'profile'}", f"--window-size={width},1200"]
     command += [f"--blink-settings=preferredColorScheme={0 if dark else 1}", f"--screenshot={picture}", file.as_uri()]
     told = subprocess.run(command, capture_output=True, text=True, timeout=120)
@@ -111,7 +116,7 @@ def test_a_browser_shows_it_from_a_file_without_a_complaint(sessions, tmp_path, 
 def test_a_phone_scrolls_tables_and_nothing_else(sessions, tmp_path):
     """At 390 points the page itself is no wider than the screen."""
     script = "<script>document.title = document.documentElement.scrollWidth</script>"
-    loose = re.sub(r"<meta http-equiv=.*?>", "", page(sessions)).replace("</body>", f"{script}</body>")
+    loose = re.sub(r"<meta http-equiv=.*?>", "", make_page(sessions)).replace("</body>", f"{script}</body>")
     frame = tmp_path / "frame.html"
     (tmp_path / "race.html").write_text(loose)
     frame.write_text(

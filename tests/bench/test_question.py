@@ -12,12 +12,14 @@ import numpy as np
 import pytest
 
 import sparsae
+from sparsae.bench.inputs import make_backprop_inputs
+from sparsae.bench.process import WrongResultError
 from sparsae.bench.question import octave as octave_module
 from sparsae.bench.question import replay, run_question
-from sparsae.bench.question.case import make_case
-from sparsae.bench.question.octave import OctaveProbe, find_octave
-from sparsae.bench.question.tasks import Product
+from sparsae.bench.question.octave import OctaveProcess, find_octave
 from sparsae.bench.question.variants import VARIANTS, Variant
+from sparsae.bench.tasks import product_task
+from sparsae.bench.timing import TimedBatch
 from sparsae.errors import ProbeError
 from sparsae.model import Parameters
 
@@ -47,42 +49,42 @@ def few_ways(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("size", [SIZE, (1, 1, 1), (37, 5, 5)])
 def test_every_way_gives_the_sums_of_the_reference(name: str, size: tuple[int, int, int]) -> None:
     """Each way of writing it is within what rounding explains, twice in a row (scratch keeps nothing)."""
-    case = make_case(*size)
-    call = VARIANTS[name].make(case)
-    assert case.error(call()) <= 1
-    assert case.error(call()) <= 1
+    inputs = make_backprop_inputs(size)
+    call = VARIANTS[name].make(inputs)
+    assert inputs.error(call()) <= 1
+    assert inputs.error(call()) <= 1
 
 
 def test_a_wrong_way_is_seen() -> None:
     """A sign, a forgotten sparsity term, a missing sample and NaN are all far outside the bound."""
-    case = make_case(*SIZE)
-    right = VARIANTS["vectorised"].make(case)()
+    inputs = make_backprop_inputs(SIZE)
+    right = VARIANTS["vectorised"].make(inputs)()
     wrong = [
         right._replace(W1=-right.W1),
         right._replace(b2=right.b2 * (1 + 1e-9)),
         right._replace(W2=np.full_like(right.W2, np.nan)),
-        VARIANTS["vectorised"].make(case._replace(beta=0.0))(),
-        VARIANTS["vectorised"].make(case._replace(a1=case.a1[:-1], a2=case.a2[:-1], a3=case.a3[:-1]))(),
+        VARIANTS["vectorised"].make(inputs._replace(beta=0.0))(),
+        VARIANTS["vectorised"].make(inputs._replace(a1=inputs.a1[:-1], a2=inputs.a2[:-1], a3=inputs.a3[:-1]))(),
     ]
     for sums in wrong:
-        assert not case.error(sums) <= 1
+        assert not inputs.error(sums) <= 1
 
 
 def test_sparsae_answers_the_question() -> None:
     """`sparsae.backprop` gives the same sums as the loop that was asked about."""
-    case = make_case(*SIZE)
-    sums = sparsae.backprop(case.a1, case.a2, case.a3, case.W2, case.sparsity)
-    assert case.error(sums) <= 1
+    inputs = make_backprop_inputs(SIZE)
+    sums = sparsae.backprop(inputs.a1, inputs.a2, inputs.a3, inputs.W2, inputs.sparsity)
+    assert inputs.error(sums) <= 1
 
 
 def test_products_in_all_orders_are_right_and_ordered() -> None:
     """The operands really have the memory order that the table names."""
-    case = make_case(*SIZE)
     for left in "CF":
         for right in "CF":
-            product = Product(case, left, right)
-            assert product._left.flags[f"{left}_CONTIGUOUS"]
-            assert product._right.flags[f"{right}_CONTIGUOUS"]
+            product = product_task(size=SIZE, seed=0, left=left, right=right)
+            ((first, second),) = product.pairs
+            assert first.flags[f"{left}_CONTIGUOUS"]
+            assert second.flags[f"{right}_CONTIGUOUS"]
             assert product.error() <= 1
 
 
@@ -158,8 +160,8 @@ def test_octave_gives_the_same_numbers(way: str) -> None:
     """``question.m``, loop and vectorised, run by a real Octave on the same numbers equals the reference."""
     command = find_octave()
     assert command
-    with OctaveProbe(command, way, make_case(*SIZE), environment={}) as probe:
-        assert probe.ready()["version"]
+    with OctaveProcess(command, way, make_backprop_inputs(SIZE), environment={}) as probe:
+        assert probe.prepare()["octave_version"]
         assert probe.error() <= 1
         assert probe.time(2).loops == 2
 
@@ -170,44 +172,44 @@ def test_an_error_in_octave_is_told() -> None:
     command = find_octave()
     assert command
     with (
-        OctaveProbe(command, "sideways", make_case(*SIZE), environment={}) as probe,
+        OctaveProcess(command, "sideways", make_backprop_inputs(SIZE), environment={}) as probe,
         pytest.raises(ProbeError, match="way must be loop or vectorised"),
     ):
-        probe.ready()
+        probe.prepare()
 
 
-def test_a_way_that_becomes_wrong_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_way_that_becomes_wrong_is_not_shown() -> None:
     """The check after timing counts too: a result that was right before and wrong after is left out."""
     errors = iter([0.1, 7.0])
 
     class Turning:
-        def ready(self) -> dict[str, object]:
+        def prepare(self) -> dict[str, object]:
             """Nothing to tell."""
-            return {"pools": []}
+            return {"pools_after_call": []}
 
-        def error(self) -> float:
+        def check(self) -> float:
             """Right once, then wrong."""
-            return next(errors)
+            error = next(errors)
+            if error > 1:
+                raise WrongResultError(f"turning: wrong result: {error:.0f} times")
+            return error
 
-        def time(self, loops: int) -> object:
+        def time(self, loops: int) -> TimedBatch:
             """Any time."""
-            from sparsae.bench.probe import Sample
-
-            return Sample(loops, loops * 1e-3)
+            return TimedBatch(loops, loops * 1e-3)
 
         def close(self) -> None:
             """Nothing to do."""
 
-    record = replay._Record()
-    entry = replay._Entry("turning", "turning", 1, Turning)  # type: ignore[arg-type]
-    monkeypatch.setattr(replay, "Probe", Turning)
-    list(replay._launch([entry], 1, 0, record))
-    assert record.left_out == {"turning": "wrong result: 7 times the error that rounding explains"}
-    assert record.rows([entry], "turning") == ()
+    results = replay.QuestionResults()
+    turning = replay.Competitor("turning", "turning", 1, Turning)  # type: ignore[arg-type]
+    list(replay._run_launch([turning], 1, 0, results))
+    assert results.left_out == {"turning": "wrong result: 7 times"}
+    assert results.rows([turning], "turning") == ()
 
 
 def test_variants_say_what_they_are() -> None:
     """Each way has a label of its own, for the table."""
     assert all(isinstance(way, Variant) for way in VARIANTS.values())
     assert len({way.label for way in VARIANTS.values()}) == len(VARIANTS)
-    assert isinstance(VARIANTS["asked"].make(make_case(*SIZE))(), Parameters)
+    assert isinstance(VARIANTS["asked"].make(make_backprop_inputs(SIZE))(), Parameters)

@@ -12,23 +12,25 @@ import time
 import pytest
 from tests.support import strangers
 
-from sparsae.bench import race as race_module
-from sparsae.bench.race import choose_cpus, environment, run
-from sparsae.bench.record import Recorder, read
-from sparsae.bench.settings import PEAK, Settings
-from sparsae.bench.standings import standings
+from sparsae.bench import process as process_module
+from sparsae.bench.plan import PEAK, RacePlan
+from sparsae.bench.process import choose_cpus, thread_environment
+from sparsae.bench.race import run
+from sparsae.bench.record import RaceRecorder, read_record
+from sparsae.bench.standings import compute_standings
+from sparsae.cli.race_table import print_session
 from sparsae.errors import BackendNotFoundError, ParameterError
 
 RACE = """
 import sys
 from pathlib import Path
 from sparsae.bench.race import run
-from sparsae.bench.record import Recorder
-from sparsae.bench.settings import Settings
-settings = Settings.checked(backends=sys.argv[2].split(","), threads=[1], sizes=["200x20x10"], cases=["backprop"],
+from sparsae.bench.record import RaceRecorder
+from sparsae.bench.plan import RacePlan
+plan = RacePlan.checked(backends=sys.argv[2].split(","), threads=[1], sizes=["200x20x10"], cases=["backprop"],
     preset="quick", rounds=6, launches=1, timeout=4.0, batch=0.002)
-with Recorder(Path(sys.argv[1])) as recorder:
-    run(settings, recorder)
+with RaceRecorder(Path(sys.argv[1])) as recorder:
+    run(plan, recorder)
 """
 
 
@@ -40,13 +42,13 @@ def bad_race(tmp_path_factory):
     file = folder / "race.jsonl"
     command = [sys.executable, "-c", RACE, str(file), ",".join(["numpy", *strangers.NAMES])]
     subprocess.run(command, env=os.environ | {"PYTHONPATH": str(folder)}, check=True, timeout=300)
-    return read(file)[0]
+    return read_record(file)[0]
 
 
 @pytest.fixture(scope="module")
 def good_race():
     """Two launches of two backends and two cases at one thread."""
-    settings = Settings.checked(
+    plan = RacePlan.checked(
         backends=["numpy", "dot"],
         threads=[1],
         sizes=["small"],
@@ -56,9 +58,9 @@ def good_race():
         launches=2,
         batch=0.002,
     )
-    recorder = Recorder()
+    recorder = RaceRecorder()
     shares = []
-    run(settings, recorder, lambda what, share: shares.append(share))
+    run(plan, recorder, lambda what, share: shares.append(share))
     return recorder, shares
 
 
@@ -73,6 +75,7 @@ def good_race():
         ("sleepy", "sleeps", "demand 0."),
         ("mortal", "failed", "ended with code 9"),
         ("hanging", "failed", "no answer within 4 s"),
+        ("marked", "failed", "no [/x]  luck"),
         ("garbage", "failed", "something else than an answer: '%%% garbage %%%'"),
     ],
 )
@@ -82,7 +85,7 @@ def test_each_kind_of_misbehaviour_is_caught_and_named(bad_race, name, state, wh
     One that is wrong only after a while is caught by the check after timing;
     one that prints disturbs nobody; and none of them stops the others.
     """
-    row = {row.label: row for row in bad_race.groups()[0].rows}[name]
+    row = {row.label: row for row in bad_race.standings()[0].rows}[name]
     assert row.state == state, row.why
     assert why in row.why
     if state != "ok":
@@ -96,20 +99,61 @@ def test_wrong_results_are_not_timed(bad_race):
     assert [event for event in bad_race.events if event["kind"] == "sample" and event["cell"] == "chatty x1"]
 
 
+def test_a_race_with_any_text_in_it_can_be_shown(bad_race, capsys):
+    """The error of a backend is text: markup and escape sequences in it neither end the table nor reach a terminal."""
+    print_session(bad_race)
+    shown = capsys.readouterr().out
+    assert "no [/x]  luck" in shown
+    assert "\x1b[2J" not in shown
+
+
+def test_plugins_that_nobody_named_are_not_loaded(tmp_path):
+    """A plugin that hangs at import disturbs neither the plan of a race of others nor its processes."""
+    mark = strangers.install_trap(tmp_path)
+    command = [sys.executable, "-c", "from sparsae.cli import main; main()", "bench", "--backends", "numpy,dot"]
+    command += ["--threads", "1", "--size", "small", "--rounds", "1", "--launches", "1"]
+    environment = os.environ | {"PYTHONPATH": str(tmp_path)}
+    told = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+    assert told.returncode == 0, told.stderr
+    assert "dot" in told.stdout
+    assert not mark.exists()
+
+
+def test_the_benchmark_loads_where_a_system_lacks_what_linux_has(tmp_path):
+    """Without the module `resource`, affinity and process groups everything loads, and a child process answers."""
+    code = """
+import os, pkgutil, sys
+from importlib import import_module
+sys.modules["resource"] = None
+for name in ("sched_getaffinity", "sched_setaffinity", "killpg", "getloadavg"):
+    delattr(os, name)
+import sparsae.bench, sparsae.doctor
+for package in (sparsae.bench, sparsae.doctor):
+    for module in pkgutil.walk_packages(package.__path__, package.__name__ + "."):
+        import_module(module.name)
+from sparsae.bench.process import LineProcess, choose_cpus
+assert choose_cpus(2) == []
+with LineProcess([sys.executable, "-c", "print(input())"], environment={}, cpus=[0], name="x") as process:
+    assert process.ask("hello") == "hello"
+    process.kill()
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
+
+
 def test_turns_are_complete_rounds_in_random_order(good_race):
     """Each round visits each cell once, and the order differs from round to round."""
     recorder, _ = good_race
     samples = [event for event in recorder.events if event["kind"] == "sample"]
     rounds = {}
     for sample in samples:
-        rounds.setdefault((sample["heat"], sample["launch"], sample["round"]), []).append(sample)
+        rounds.setdefault((sample["workload"], sample["launch"], sample["round"]), []).append(sample)
     assert len(rounds) == 2 * 2 * 6
     cells = {"numpy x1", "dot x1", "numpy' x1", f"{PEAK} x1"}
     for visits in rounds.values():
         for cell in cells:  # a turn is repeated only where the worker had to wait for a CPU
             attempts = [v for v in visits if v["cell"] == cell]
             assert [v["attempt"] for v in attempts] == list(range(len(attempts)))
-            assert not any(v["clean"] for v in attempts[:-1])
+            assert not any(v["undisturbed"] for v in attempts[:-1])
         visits[:] = [v for v in visits if v["attempt"] == 0]
         assert {v["cell"] for v in visits} == cells
         assert sorted(v["position"] for v in visits) == [0, 1, 2, 3]
@@ -123,7 +167,7 @@ def test_loops_are_frozen_before_the_first_round(good_race):
     loops = {}
     for event in recorder.events:
         if event["kind"] == "sample":
-            loops.setdefault((event["heat"], event["launch"], event["cell"]), set()).add(event["loops"])
+            loops.setdefault((event["workload"], event["launch"], event["cell"]), set()).add(event["loops"])
     assert all(len(counts) == 1 for counts in loops.values())
 
 
@@ -146,7 +190,7 @@ def test_the_record_holds_what_a_reader_needs(good_race):
     busy = next(event for event in recorder.events if event["kind"] == "launch")["busy"]
     assert {"steal", "load"} <= busy.keys()
     sample = next(event for event in recorder.events if event["kind"] == "sample")
-    assert {"wall", "cpu", "delay", "switches", "clean", "round", "position", "loops"} <= sample.keys()
+    assert {"wall", "cpu", "delay", "switches", "undisturbed", "round", "position", "loops"} <= sample.keys()
     assert {e["kind"] for e in recorder.events} >= {"header", "launch", "worker", "demand", "loops", "after", "end"}
 
 
@@ -154,7 +198,7 @@ def test_all_workers_have_the_same_data(good_race):
     """Every contestant of a heat works on the same numbers."""
     recorder, _ = good_race
     digests = {
-        (event["heat"], event["arrays"]["X"]["digest"])
+        (event["workload"], event["arrays"]["X"]["digest"])
         for event in recorder.events
         if event["kind"] == "worker" and "arrays" in event
     }
@@ -165,7 +209,7 @@ def test_the_training_case_takes_the_fixed_number_of_evaluations(good_race):
     """The case `train` ends by its number of evaluations, not by convergence."""
     recorder, _ = good_race
     for event in recorder.events:
-        if event["kind"] == "worker" and event["heat"].startswith("train") and "evaluations" in event:
+        if event["kind"] == "worker" and event["workload"].startswith("train") and "evaluations" in event:
             assert 20 <= event["evaluations"] <= 22
 
 
@@ -192,7 +236,7 @@ def test_ctrl_c_keeps_what_was_measured(tmp_path):
     assert "Traceback" not in err
     assert "numpy" in out
     assert "dot" in out
-    session = read(file)[0]
+    session = read_record(file)[0]
     assert not session.complete
     assert "interrupted" in session.notes[0]
     children = [event for event in session.events if event["kind"] == "worker"]
@@ -205,10 +249,10 @@ def test_without_proc_nothing_is_verified_and_nobody_is_ranked(good_race):
     events = json.loads(json.dumps(recorder.events))
     for event in events:
         if event["kind"] == "demand":
-            event |= {"cpus": None, "honesty": "unverified"}
+            event |= {"cpus": None, "verdict": "unverified"}
         if event["kind"] == "sample":
-            event |= {"delay": None, "clean": True}
-    for group in standings(events):
+            event |= {"delay": None, "undisturbed": True}
+    for group in compute_standings(events):
         assert {row.state for row in group.rows} == {"unverified"}
         assert {row.tier for row in group.rows} == {None}
 
@@ -219,17 +263,17 @@ def test_more_than_the_peak_is_an_error_and_not_a_record(good_race):
     events = json.loads(json.dumps(recorder.events))
     for event in events:
         if event["kind"] == "sample":
-            event |= {"clean": True, "delay": 0.0}
+            event |= {"undisturbed": True, "delay": 0.0}
             event["wall"] /= 1e5 if event["cell"] == "dot x1" else 1
             event["cpu"] = event["wall"]
-    rows = {row.label: row for row in standings(events)[0].rows}
+    rows = {row.label: row for row in compute_standings(events)[0].rows}
     assert rows["dot"].state == "impossible"
     assert rows["dot"].tier is None
     assert "% of the peak" in rows["dot"].why
     for event in events:
         if event["kind"] == "worker" and event["cell"] == "dot x1":
             event["threading"] = "own"
-    assert {row.label: row for row in standings(events)[0].rows}["dot"].state == "ok"
+    assert {row.label: row for row in compute_standings(events)[0].rows}["dot"].state == "ok"
 
 
 def test_cpus_are_the_same_for_all_and_exactly_as_many_as_threads():
@@ -244,23 +288,23 @@ def test_cpus_are_the_same_for_all_and_exactly_as_many_as_threads():
 def test_one_cpu_only(monkeypatch):
     """On one CPU a race of one thread is planned by default, and two threads are refused with the reason."""
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0})
-    assert Settings.checked(backends=["dot"]).threads == (1,)
+    assert RacePlan.checked(backends=["dot"]).threads == (1,)
     with pytest.raises(ParameterError, match=r"threads=2 cannot be raced fairly.*this process may use 1"):
-        Settings.checked(backends=["dot"], threads=[2])
+        RacePlan.checked(backends=["dot"], threads=[2])
 
 
 def test_no_affinity_is_no_crash(monkeypatch):
     """Where the system knows no affinity nothing is pinned."""
-    monkeypatch.setattr(race_module, "affinity", list)
+    monkeypatch.setattr(process_module, "affinity", list)
     assert choose_cpus(2) == []
 
 
 def test_every_variable_is_set_before_a_library_loads():
     """The environment of a worker names its number of threads for every runtime."""
-    changes = environment(1)
+    changes = thread_environment(1)
     assert {changes[f"{name}_NUM_THREADS"] for name in ("OMP", "OPENBLAS", "MKL", "BLIS", "NUMBA", "TBB")} == {"1"}
     assert "xla_cpu_multi_thread_eigen=false" in changes["XLA_FLAGS"]
-    assert environment(2)["OMP_NUM_THREADS"] == "2"
+    assert thread_environment(2)["OMP_NUM_THREADS"] == "2"
 
 
 @pytest.mark.parametrize(
@@ -280,24 +324,22 @@ def test_every_variable_is_set_before_a_library_loads():
 def test_what_cannot_be_raced_is_refused_with_the_choices(choice, error, message):
     """Unknown backends, cases, dtypes, sizes and presets are refused before anything starts."""
     with pytest.raises(error, match=message):
-        Settings.checked(**choice)
+        RacePlan.checked(**choice)
 
 
 def test_a_name_given_twice_races_against_itself():
     """The A/A race: the second copy has a label of its own."""
-    labels = [cell.label for cell in Settings.checked(backends=["dot", "dot"], threads=[1]).cells()]
+    labels = [cell.label for cell in RacePlan.checked(backends=["dot", "dot"], threads=[1]).cells()]
     assert labels == ["dot", "dot#2", "dot'", PEAK]
 
 
 def test_settings_survive_the_record():
     """What was asked for comes back from JSON as it was."""
-    settings = Settings.checked(
-        backends=["dot", "numpy"], sizes=["mnist", "5x4x3"], cases=["train"], dtypes=["f4", "f8"]
-    )
-    assert Settings.from_dict(json.loads(json.dumps(settings.to_dict()))) == settings
+    plan = RacePlan.checked(backends=["dot", "numpy"], sizes=["mnist", "5x4x3"], cases=["train"], dtypes=["f4", "f8"])
+    assert RacePlan.from_dict(json.loads(json.dumps(plan.to_dict()))) == plan
 
 
 def test_useful_work_is_the_same_for_everyone():
     """6mnp flop for backprop and 10mnp for the objective."""
-    heats = Settings.checked(backends=["dot"], cases=["backprop", "objective"], sizes=["10x3x2"]).heats()
-    assert [heat.flop for heat in heats] == [360.0, 600.0]
+    workloads = RacePlan.checked(backends=["dot"], cases=["backprop", "objective"], sizes=["10x3x2"]).workloads()
+    assert [workload.flop for workload in workloads] == [360.0, 600.0]

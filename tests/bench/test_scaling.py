@@ -5,18 +5,18 @@ from __future__ import annotations
 import pytest
 from tests.support import simulated
 
-from sparsae.bench.plot import draw
-from sparsae.bench.record import Session
-from sparsae.bench.scaling import series, sweep
-from sparsae.bench.settings import Settings
+from sparsae.bench.plan import RacePlan
+from sparsae.bench.record import RaceSession
+from sparsae.bench.report.figures import draw
+from sparsae.bench.scaling import scaling_series, sweep
 
 TIMES = {"numpy": 1.5e-6, "dot": 0.8e-6}
 
 
 @pytest.fixture(scope="module")
 def session():
-    settings = Settings.checked(backends=list(TIMES), threads=[1], sizes=sweep((800, 8, 4)), launches=2, rounds=5)
-    return Session(tuple(simulated.session(TIMES, settings=settings)))
+    plan = RacePlan.checked(backends=list(TIMES), threads=[1], sizes=sweep((800, 8, 4)), launches=2, rounds=5)
+    return RaceSession(tuple(simulated.session(TIMES, plan=plan)))
 
 
 def test_the_sweep_changes_one_thing_at_a_time():
@@ -32,7 +32,7 @@ def test_the_sweep_changes_one_thing_at_a_time():
 
 def test_a_line_holds_all_else_fixed(session):
     """Along rows, inputs and hidden units each backend has three points with its time per row and share of peak."""
-    lines = series(session.groups())
+    lines = scaling_series(session.standings())
     assert [one.axis for one in lines] == ["rows", "inputs", "hidden units"]
     assert "8 inputs, 4 hidden units, 1 thread" in lines[0].title
     for one in lines:
@@ -47,20 +47,20 @@ def test_a_line_holds_all_else_fixed(session):
 
 def test_one_size_has_no_lines_but_threads():
     """Where nothing varies there is nothing to draw a line through."""
-    assert series(Session(tuple(simulated.session(TIMES))).groups()) == ()
+    assert scaling_series(RaceSession(tuple(simulated.session(TIMES))).standings()) == ()
 
 
 def test_what_is_not_sound_has_no_line():
     """A backend that breached its limit is in the table and not on a line."""
-    settings = Settings.checked(backends=list(TIMES), threads=[1], sizes=["10x4x2", "20x4x2"], launches=2, rounds=5)
-    events = simulated.session(TIMES, settings=settings, demand={"dot": 2.0})
-    assert [line.backend for line in series(Session(tuple(events)).groups())[0].lines] == ["numpy"]
+    plan = RacePlan.checked(backends=list(TIMES), threads=[1], sizes=["10x4x2", "20x4x2"], launches=2, rounds=5)
+    events = simulated.session(TIMES, plan=plan, demand={"dot": 2.0})
+    assert [line.backend for line in scaling_series(RaceSession(tuple(events)).standings())[0].lines] == ["numpy"]
 
 
 def test_threads_are_lines_of_their_own_and_one_series():
     """With sizes and threads: each axis of size has a line for each backend and count; the first size has threads."""
-    settings = Settings.checked(backends=list(TIMES), threads=[1, 2], sizes=sweep((800, 8, 4)), launches=2, rounds=5)
-    rows, *_, threads = found = series(Session(tuple(simulated.session(TIMES, settings=settings))).groups())
+    plan = RacePlan.checked(backends=list(TIMES), threads=[1, 2], sizes=sweep((800, 8, 4)), launches=2, rounds=5)
+    rows, *_, threads = found = scaling_series(RaceSession(tuple(simulated.session(TIMES, plan=plan))).standings())
     assert [one.axis for one in found] == ["rows", "inputs", "hidden units", "threads"]
     assert rows.title.endswith("8 inputs, 4 hidden units")
     assert sorted(rows.name(line) for line in rows.lines) == ["dot x1", "dot x2", "numpy x1", "numpy x2"]

@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 
 from sparsae.bench import statistics as st
-from sparsae.bench.settings import PRESETS
+from sparsae.bench.plan import PRESETS
+from sparsae.bench.statistics import PairedRatio, paired_ratio
+from sparsae.bench.timing import TimedBatch
 
 BETWEEN = 0.006  # spread between launches: where memory came to lie
 WITHIN = 0.02  # spread of a sample
@@ -183,3 +185,25 @@ def test_nobody_leads_when_nothing_is_known():
     """Where every comparison with the fastest is unknown, nobody has a tier."""
     assert st.tiers("ab", lambda a, b: "unknown") == {"a": None, "b": None}
     assert st.tiers("", lambda a, b: "tie") == {}
+
+
+def test_a_ratio_is_taken_within_rounds() -> None:
+    """A machine that becomes three times as slow half way changes both of a round and no ratio."""
+    drift = [1.0, 1.0, 3.0, 3.0]
+    assert paired_ratio(batches([2 * d for d in drift]), batches(drift)) == pytest.approx(PairedRatio(2, 2, 2, 4, 4))
+    low = paired_ratio(batches([1, 2, 3]), batches([1, 1, 1]))
+    assert (low.median, low.rounds, low.wins) == (pytest.approx(2), 3, 2)
+    assert 1 < low.low < 2 < low.high < 3
+
+
+def test_disturbed_rounds_do_not_count_while_enough_remain() -> None:
+    """With five undisturbed rounds the others are left out; with fewer all count, and the ratio says so."""
+    own = batches([1.0] * 6)
+    other = [*batches([2.0] * 5), TimedBatch(1, 40.0, delay=38.0)]
+    assert paired_ratio(other, own) == pytest.approx(PairedRatio(2, 2, 2, 5, 5))
+    few = paired_ratio(other[2:], own[2:])
+    assert (few.rounds, few.undisturbed) == (4, False)
+
+
+def batches(seconds: list[float]) -> list[TimedBatch]:
+    return [TimedBatch(1, value) for value in seconds]

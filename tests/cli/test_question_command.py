@@ -12,19 +12,19 @@ from rich.console import Console
 
 import sparsae.bench.question
 from sparsae.bench.question import QuestionReport
-from sparsae.bench.question.report import Row
-from sparsae.bench.rounds import Ratio
+from sparsae.bench.question.report import QuestionRow
+from sparsae.bench.statistics import PairedRatio
 from sparsae.cli import cli
 from sparsae.cli.question_table import print_question
 
 
-def row(key: str, times: float) -> Row:
-    return Row(
+def row(key: str, times: float) -> QuestionRow:
+    return QuestionRow(
         key=key,
         label=f"way {key}",
         threads=1,
         seconds=0.1 / times,
-        ratio=Ratio(times, times, times, 3, 3),
+        ratio=PairedRatio(times, times, times, 3, 3),
         error_before=0.1,
         error_after=0.2,
     )

@@ -9,17 +9,18 @@ import sys
 
 import pytest
 
-from sparsae.doctor import tasks
-from sparsae.doctor.experiments import Experiment, run_experiments
+from sparsae.bench import tasks
+from sparsae.bench.inputs import product_error
+from sparsae.doctor.experiments import _TASKS, Experiment, Work, run_experiments
 from sparsae.doctor.facts import read_facts
 from sparsae.machine import facts as machine
 from sparsae.machine.limits import pools
 
 
-@pytest.mark.parametrize("work", ["products", "elementwise", "objective", "pool"])
-def test_every_kind_of_work_is_right(work: str) -> None:
+@pytest.mark.parametrize("work", _TASKS)
+def test_every_kind_of_work_is_right(work: Work) -> None:
     """What the children time computes what it should, twice in a row."""
-    made = getattr(tasks, work)(rows=24, n_visible=40, n_hidden=7)
+    made = getattr(tasks, _TASKS[work])(rows=24, n_visible=40, n_hidden=7)
     made.run()
     assert made.error() <= 1
     assert made.error() <= 1
@@ -30,8 +31,8 @@ def test_wrong_products_are_noticed() -> None:
     import numpy as np
 
     a = np.random.default_rng(0).standard_normal((30, 20))
-    assert tasks._product_error(a, a.T, a @ a.T) <= 1
-    assert tasks._product_error(a, a.T, (a @ a.T) * (1 + 1e-12)) > 1
+    assert product_error(a, a.T, a @ a.T) <= 1
+    assert product_error(a, a.T, (a @ a.T) * (1 + 1e-12)) > 1
 
 
 @pytest.mark.skipif(not any(p["internal_api"] == "openblas" for p in pools()), reason="NumPy has another BLAS here")

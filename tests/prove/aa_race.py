@@ -20,9 +20,9 @@ import time
 from collections import Counter
 from pathlib import Path
 
+from sparsae.bench.plan import RacePlan
 from sparsae.bench.race import run
-from sparsae.bench.record import Recorder
-from sparsae.bench.settings import Settings
+from sparsae.bench.record import RaceRecorder
 from sparsae.machine.facts import affinity
 
 
@@ -48,7 +48,7 @@ def load(wanted: bool):
 
 def one(number: int, arguments: argparse.Namespace) -> tuple[str, dict[str, object]]:
     """Run one race and say what it found."""
-    settings = Settings.checked(
+    plan = RacePlan.checked(
         backends=[arguments.backend, arguments.backend],
         threads=[int(word) for word in arguments.threads.split(",")] if arguments.threads else (),
         sizes=[arguments.size],
@@ -58,10 +58,10 @@ def one(number: int, arguments: argparse.Namespace) -> tuple[str, dict[str, obje
         launches=arguments.launches,
         seed=number,
     )
-    with Recorder() as recorder:
-        run(settings, recorder)
+    with RaceRecorder() as recorder:
+        run(plan, recorder)
     found = {}
-    for group in recorder.sessions()[0].groups():
+    for group in recorder.sessions()[0].standings():
         row = next(row for row in group.rows if row.label == f"{arguments.backend}#2")
         effect = row.effect
         found[f"x{group.threads}"] = {
@@ -69,7 +69,7 @@ def one(number: int, arguments: argparse.Namespace) -> tuple[str, dict[str, obje
             "ratio": effect and round(effect.ratio, 4),
             "interval": effect and [round(end, 4) for end in effect.interval],
             "floor": group.floor and round(group.floor, 4),
-            "kept": row.clean and round(row.clean, 2),
+            "kept": row.kept and round(row.kept, 2),
             "why": row.why,
         }
     verdicts = [str(cell["verdict"]) for cell in found.values()]

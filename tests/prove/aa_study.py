@@ -9,7 +9,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from sparsae.bench.study import MODES, draw, study
+sys.path.insert(0, str(Path(__file__).parents[2]))
+from tests.support.timing_study import MODES, draw, study
 
 
 def main() -> int:

@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 
 from sparsae.bench.question import QuestionReport, run_question
-from sparsae.bench.question.report import Table
+from sparsae.bench.question.report import QuestionTable
 
 ROOT = Path(__file__).parents[2]
 MARKS = re.compile(r"(<!-- question:begin -->\n).*?(<!-- question:end -->)", re.DOTALL)
@@ -25,7 +25,7 @@ def short(report: QuestionReport) -> str:
     table = report.tables()[0]
     keep = [table.columns.index(name) for name in ("way", "ms", "times as fast", "published in 2013")]
     rows = tuple(tuple(cells[i] for i in keep) for cells in table.rows)
-    return Table(table.title, tuple(table.columns[i] for i in keep), rows).markdown() + "\n"
+    return QuestionTable(table.title, tuple(table.columns[i] for i in keep), rows).markdown() + "\n"
 
 
 def main() -> int:
@@ -38,7 +38,7 @@ def main() -> int:
     options = parser.parse_args()
     report = run_question(rounds=options.rounds, launches=options.launches)
     print(report.markdown())
-    quiet = all(row.ratio.clean for row in (*report.ways, *report.scratch, *report.orders))
+    quiet = all(row.ratio.undisturbed for row in (*report.ways, *report.scratch, *report.orders))
     if options.write and (quiet or options.busy):
         for page, text in (("README.md", short(report)), ("docs/question.md", report.markdown())):
             path = ROOT / page

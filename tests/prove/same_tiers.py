@@ -13,9 +13,9 @@ import sys
 from pathlib import Path
 
 from sparsae.bench.compare import compare_sessions, same_tiers
+from sparsae.bench.plan import RacePlan
 from sparsae.bench.race import run
-from sparsae.bench.record import Recorder
-from sparsae.bench.settings import Settings
+from sparsae.bench.record import RaceRecorder
 from sparsae.cli.race_table import print_changes, print_session
 
 
@@ -35,7 +35,7 @@ def main() -> int:
     parser.add_argument("--launches", type=int)
     parser.add_argument("--record", type=Path, help="keep both sessions in this file")
     arguments = parser.parse_args()
-    settings = Settings.checked(
+    plan = RacePlan.checked(
         backends=arguments.backends,
         threads=[int(word) for word in arguments.threads],
         cases=arguments.case,
@@ -43,9 +43,9 @@ def main() -> int:
         rounds=arguments.rounds,
         launches=arguments.launches,
     )
-    with Recorder(arguments.record, force=True) as recorder:
+    with RaceRecorder(arguments.record, force=True) as recorder:
         for number in range(2):
-            run(settings.with_seed(number), recorder)
+            run(plan.with_seed(number), recorder)
     sessions = recorder.sessions()
     for session in sessions:
         print_session(session)

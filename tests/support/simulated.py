@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from sparsae.bench.settings import Settings
+from sparsae.bench.plan import RacePlan
 
 MACHINE = {
     "cpu": "Imaginary 9000 <script>",
@@ -32,9 +32,9 @@ POOL = {
 }
 
 
-def session(times, *, settings=None, seed=0, cpu=None, kernels="Haswell", policy=None, between=0.002, demand=None):
+def session(times, *, plan=None, seed=0, cpu=None, kernels="Haswell", policy=None, between=0.002, demand=None):
     """Events of one session; `times` maps a backend to seconds per row at one thread."""
-    settings = settings or Settings.checked(
+    plan = plan or RacePlan.checked(
         backends=list(times), threads=[1], sizes=["1000x64x25"], launches=4, rounds=12, preset="default"
     )
     rng = np.random.default_rng(seed)
@@ -42,8 +42,8 @@ def session(times, *, settings=None, seed=0, cpu=None, kernels="Haswell", policy
         {
             "kind": "header",
             "format": "sparsae-race",
-            "version": 1,
-            "settings": settings.to_dict(),
+            "version": 2,
+            "plan": plan.to_dict(),
             "machine": MACHINE | ({"cpu": cpu} if cpu else {}),
             "versions": {"numpy": "2.0"},
             "cpus": {},
@@ -52,36 +52,36 @@ def session(times, *, settings=None, seed=0, cpu=None, kernels="Haswell", policy
         }
     ]
     variables = {"OMP_NUM_THREADS": "1"} | ({"OMP_WAIT_POLICY": policy} if policy else {})
-    for launch in range(settings.launches):
-        for heat in settings.heats():
-            place = {"launch": launch, "heat": heat.key}
+    for launch in range(plan.launches):
+        for workload in plan.workloads():
+            place = {"launch": launch, "workload": workload.key}
             events.append({"kind": "launch", **place, "busy": {"used": 0.1, "steal": 0.0, "load": 0.5}})
-            for cell in settings.cells():
+            for cell in plan.cells():
                 worker = {"error": 0.1, "variables": variables, "versions": {"numpy": "2.0"}, "threading": "workers"}
                 pools = [POOL | {"architecture": kernels}]
                 events.append({"kind": "worker", **place, "cell": cell.key, "pools_after_call": pools} | worker)
                 wanted = (demand or {}).get(cell.label, float(cell.threads))
-                honesty = "honoured" if wanted <= cell.threads + 0.25 else "breach"
+                demanded = "honoured" if wanted <= cell.threads + 0.25 else "breach"
                 events.append(
-                    {"kind": "demand", **place, "cell": cell.key, "honesty": honesty, "cpus": wanted, "used": wanted}
+                    {"kind": "demand", **place, "cell": cell.key, "verdict": demanded, "cpus": wanted, "used": wanted}
                 )
-            shifts = {cell.key: rng.normal(0, between) for cell in settings.cells()}
-            for turn in range(settings.rounds):
+            shifts = {cell.key: rng.normal(0, between) for cell in plan.cells()}
+            for turn in range(plan.rounds):
                 common = rng.normal(0, 0.02)
-                for position, cell in enumerate(settings.cells()):
+                for position, cell in enumerate(plan.cells()):
                     sample = {"kind": "sample", **place, "cell": cell.key, "round": turn, "position": position}
                     if cell.kind == "peak":
                         sample |= {"rate": 5e10 * cell.threads, "shape": [512, 512, 512]}
                         seconds = 0.02
                     else:
-                        rows = heat.size[0] / cell.threads**0.9
+                        rows = workload.size[0] / cell.threads**0.9
                         noise = shifts[cell.key] + common + rng.normal(0, 0.01)
                         seconds = times[cell.backend] * rows * math.exp(noise)
                     events.append(
                         sample
                         | {"loops": 1, "wall": seconds, "cpu": seconds * cell.threads, "delay": 0.0, "switches": [0, 0]}
-                        | {"clean": True, "reason": "", "attempt": 0, "waited": 0.0}
+                        | {"undisturbed": True, "reason": "", "attempt": 0, "quiet_after": 0.0}
                     )
-            events += [{"kind": "after", **place, "cell": cell.key, "error": 0.1} for cell in settings.cells()]
+            events += [{"kind": "after", **place, "cell": cell.key, "error": 0.1} for cell in plan.cells()]
     events.append({"kind": "end", "finished": "complete", "ended": "2026-01-01T00:10:00+00:00"})
     return events

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-NAMES = ("greedy", "wrong", "later", "sleepy", "mortal", "hanging", "garbage", "chatty")
+NAMES = ("greedy", "wrong", "later", "sleepy", "mortal", "hanging", "garbage", "chatty", "marked")
 
 SOURCE = '''
 import os, threading, time
@@ -81,6 +81,11 @@ class Chatty(Good):
         os.write(1, b"hello from C\\n")
         return super().backprop(*arrays)
 
+class Marked(Good):
+    """Fails with a text that a terminal would obey."""
+    def backprop(self, *arrays):
+        raise ValueError("no [/x] \\x1b[2J luck")
+
 def make(name, kernel):
     class Plugin:
         @staticmethod
@@ -89,7 +94,7 @@ def make(name, kernel):
             return sparsae.Backend(name, kernel, threading="none")
     return Plugin()
 
-for kernel in (Greedy, Wrong, Later, Sleepy, Mortal, Hanging, Garbage, Chatty):
+for kernel in (Greedy, Wrong, Later, Sleepy, Mortal, Hanging, Garbage, Chatty, Marked):
     globals()[kernel.__name__.lower()] = make(kernel.__name__.lower(), kernel)
 '''
 
@@ -106,3 +111,14 @@ def install(folder: Path) -> None:
         )
     points = "".join(f"{name} = strangers_{name}\n" for name in NAMES)
     (info / "entry_points.txt").write_text(f"[sparsae.backends]\n{points}")
+
+
+def install_trap(folder: Path) -> Path:
+    """Make a distribution whose only plugin leaves a file and hangs when it is imported; return the file's path."""
+    mark = folder / "was-imported"
+    (folder / "trap.py").write_text(f"import time\nopen({str(mark)!r}, 'w').close()\ntime.sleep(600)\n")
+    info = folder / "trap-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: trap\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[sparsae.backends]\ntrap = trap\n")
+    return mark

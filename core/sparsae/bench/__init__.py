@@ -1,1 +1,1 @@
-"""The fair race."""
+"""The benchmark: race backends under equal conditions, check their results, and report with intervals."""

@@ -1,39 +1,37 @@
-"""Two sessions side by side: did a backend's ratio to the reference change, and are the tiers the same."""
+"""Compare two sessions: did a backend's ratio to the reference change, and are the tiers the same."""
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import final
 
-from sparsae.bench.record import Session, check_comparable, conditions
-from sparsae.bench.standings import Group, Row
-from sparsae.bench.statistics import Effect, Verdict, student, verdict
+from sparsae.bench.record import RaceSession, check_comparable, conditions
+from sparsae.bench.standings import Standings, StandingsRow
+from sparsae.bench.statistics import Effect, Verdict, difference, verdict
 from sparsae.errors import ParameterError
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class Change:
+class CellChange:
     """One cell in two sessions.
 
     Attributes
     ----------
-    heat, label, threads
+    workload, label, threads
         Which cell.
-    before, after : Row
-        Its lines in the standings.
+    before, after : StandingsRow
     change : Effect or None
         Ratio to the reference after, over the same before; less than 1: faster.
     verdict : str
         What the change amounts to.
     """
 
-    heat: str
+    workload: str
     label: str
     threads: int
-    before: Row
-    after: Row
+    before: StandingsRow
+    after: StandingsRow
     change: Effect | None
     verdict: Verdict
 
@@ -43,7 +41,7 @@ class Change:
         return self.before.tier == self.after.tier
 
 
-def compare_sessions(a: Session, b: Session) -> tuple[Change, ...]:
+def compare_sessions(a: RaceSession, b: RaceSession) -> tuple[CellChange, ...]:
     """Compare the ratios to the reference, cell by cell.
 
     Raises
@@ -52,11 +50,11 @@ def compare_sessions(a: Session, b: Session) -> tuple[Change, ...]:
         When CPU, BLAS architecture, dtype or wait policy differ, or no cell and reference is in both.
     """
     check_comparable(conditions(a), conditions(b))
-    older = {(group.heat, group.threads): group for group in a.groups()}
+    older = {(group.workload, group.threads): group for group in a.standings()}
     changes = [
         change
-        for group in b.groups()
-        if (before := older.get((group.heat, group.threads))) is not None and before.reference == group.reference
+        for group in b.standings()
+        if (before := older.get((group.workload, group.threads))) is not None and before.reference == group.reference
         for change in _changes(before, group)
     ]
     if not changes:
@@ -67,28 +65,12 @@ def compare_sessions(a: Session, b: Session) -> tuple[Change, ...]:
     return tuple(changes)
 
 
-def same_tiers(changes: tuple[Change, ...]) -> bool:
+def same_tiers(changes: tuple[CellChange, ...]) -> bool:
     """Whether every backend has the same tier, or none, in both sessions, and at least one has a tier."""
     return all(change.same_tier for change in changes) and any(change.after.tier for change in changes)
 
 
-def difference(a: Effect | None, b: Effect | None) -> Effect | None:
-    """B - a with Welch's interval; None where either is missing."""
-    if a is None or b is None:
-        return None
-    pairs = a.pairs + b.pairs
-    launches = min(a.launches, b.launches)
-    if launches < 2:
-        return Effect(b.estimate - a.estimate, math.inf, launches, pairs)
-    errors = [(e.half_width / student(e.launches - 1)) ** 2 for e in (a, b)]
-    total = sum(errors)
-    if total == 0:
-        return Effect(b.estimate - a.estimate, 0.0, launches, pairs)
-    degrees = total**2 / sum(e**2 / (n - 1) for e, n in zip(errors, (a.launches, b.launches), strict=True))
-    return Effect(b.estimate - a.estimate, student(degrees) * math.sqrt(total), launches, pairs)
-
-
-def _changes(before: Group, after: Group) -> list[Change]:
+def _changes(before: Standings, after: Standings) -> list[CellChange]:
     old = {row.label: row for row in before.rows if row.kind == "backend"}
     floor = None if before.floor is None or after.floor is None else max(before.floor, after.floor)
     found = []
@@ -99,8 +81,8 @@ def _changes(before: Group, after: Group) -> list[Change]:
         change = None if is_reference else difference(old[row.label].effect, row.effect)
         sound = row.state == "ok" == old[row.label].state
         found.append(
-            Change(
-                heat=row.heat,
+            CellChange(
+                workload=row.workload,
                 label=row.label,
                 threads=row.threads,
                 before=old[row.label],

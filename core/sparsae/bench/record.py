@@ -4,26 +4,30 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self, final
 
-from sparsae.bench.race import FORMAT, VERSION
-from sparsae.bench.settings import Settings
-from sparsae.bench.standings import Group, standings
-from sparsae.errors import FileAccessError, FileFormatError, FileMissingError, OutputExistsError, ParameterError
+from sparsae.bench.plan import RacePlan
+from sparsae.bench.schema import check_events
+from sparsae.bench.standings import Standings, compute_standings
+from sparsae.errors import FileAccessError, FileFormatError, ParameterError
+from sparsae.files import check_readable, check_writable, resolve_output, stream_number
+from sparsae.files.temporary import name_temporary, open_temporary
 from sparsae.machine.facts import cpu_name
 
 Event = dict[str, Any]
+LARGEST = 1 << 28  # bytes of a record; a race of a day writes a tenth of that
 # Variables that say how long idle threads spin before they sleep.
 WAIT_POLICY = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME", "OPENBLAS_THREAD_TIMEOUT")
 
 
 @final
 @dataclass(frozen=True)
-class Session:
+class RaceSession:
     """One session of a race: its events, from the header on.
 
     Attributes
@@ -42,23 +46,26 @@ class Session:
         return self.events[0]
 
     @property
-    def settings(self) -> Settings:
+    def plan(self) -> RacePlan:
         """What was raced."""
-        return Settings.from_dict(self.header["settings"])
+        return RacePlan.from_dict(self.header["plan"])
 
     @property
     def complete(self) -> bool:
         """Whether the race ran to its end."""
         return self.events[-1].get("finished") == "complete"
 
-    def groups(self) -> tuple[Group, ...]:
-        """Return the standings."""
-        return standings(self.events)
+    def standings(self) -> tuple[Standings, ...]:
+        """Rank the cells of each workload at each number of threads."""
+        return compute_standings(self.events)
 
 
 @final
-class Recorder:
+class RaceRecorder:
     """Keeps the events, and writes each to a file when it happens; a context manager.
+
+    A record that exists is kept until something was measured: the new one is written beside it, replaces it with the
+    first sample, and grows from there.  Without a sample the old record stays.
 
     Parameters
     ----------
@@ -71,32 +78,63 @@ class Recorder:
     def __init__(self, path: Path | None = None, *, force: bool = False) -> None:
         self.events: list[Event] = []
         self._file: IO[str] | None = None
+        self._path = path
+        self._replaces: Path | None = None  # the old record, until the first sample replaces it
+        self._name: Path | None = None  # of the new record until then, where it has one
         if path is None:
             return
+        check_writable(path, force=force)
         try:
-            self._file = path.open("w" if force else "x", encoding="utf-8")
-        except FileExistsError:
-            raise OutputExistsError(f"{path} exists; give another name, or --force to replace it.") from None
+            self._file = self._open(path)
         except OSError as error:
-            raise FileAccessError(f"{path} cannot be written: {error.strerror}.") from None
+            raise FileAccessError(f"Cannot write {path}: {error.strerror}.") from None
 
     def __call__(self, event: Event) -> None:
         """Keep one event."""
         line = json.dumps(event, allow_nan=False)
         self.events.append(json.loads(line))  # what a reader of the file would see
-        if self._file is not None:
-            try:
-                self._file.write(line + "\n")
-                self._file.flush()  # what was measured is kept, whatever happens next
-            except OSError as error:
-                file, self._file = self._file, None
-                with contextlib.suppress(OSError):
-                    file.close()
-                raise FileAccessError(f"{file.name} cannot be written: {error.strerror}.") from None
+        if self._file is None:
+            return
+        try:
+            self._file.write(line + "\n")
+            self._file.flush()  # what was measured is kept, whatever happens next
+            if self._replaces is not None and event["kind"] == "sample":
+                self._replace(self._file.fileno(), self._replaces)
+        except OSError as error:
+            self._close()
+            raise FileAccessError(f"Cannot write {self._path}: {error.strerror}.") from None
 
-    def sessions(self) -> tuple[Session, ...]:
+    def sessions(self) -> tuple[RaceSession, ...]:
         """Return what was recorded."""
-        return split(self.events)
+        return split_sessions(self.events)
+
+    def _open(self, path: Path) -> IO[str]:
+        """Open the file itself, or a temporary one beside it where it exists."""
+        number = stream_number(path)
+        if number is not None:
+            return os.fdopen(os.dup(number), "w", encoding="utf-8")
+        target = resolve_output(path)
+        if not target.is_file():
+            return target.open("w", encoding="utf-8")
+        descriptor, self._name = open_temporary(target, target.stat())
+        self._replaces = target
+        return os.fdopen(descriptor, "w", encoding="utf-8")
+
+    def _replace(self, descriptor: int, target: Path) -> None:
+        """Let the new record, which is still being written, take the place of the old one."""
+        os.fsync(descriptor)
+        name = self._name or name_temporary(descriptor, target)
+        name.replace(target)
+        self._replaces = self._name = None
+
+    def _close(self) -> None:
+        """Close the file; a record that has not replaced the old one is removed."""
+        file, self._file = self._file, None
+        if file is not None:
+            with contextlib.suppress(OSError):
+                file.close()
+        if self._name is not None:
+            self._name.unlink(missing_ok=True)
 
     def __enter__(self) -> Self:
         return self
@@ -104,11 +142,10 @@ class Recorder:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._file is not None:
-            self._file.close()
+        self._close()
 
 
-def read(path: Path) -> tuple[Session, ...]:
+def read_record(path: Path) -> tuple[RaceSession, ...]:
     """Read the sessions of a record.
 
     A last line that was cut off, as by a full disk or a kill, is left out and said in the session's notes.
@@ -116,42 +153,35 @@ def read(path: Path) -> tuple[Session, ...]:
     Raises
     ------
     FileMissingError, FileAccessError
-        When there is no such file or it cannot be read.
+        When there is no such file, or it is no regular file or cannot be read.
     FileFormatError
-        When it is no record, is damaged, or was written by a version that this one cannot read.
+        When it is no record, is damaged or too large, or was written by a version that this one cannot read.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise FileMissingError(f"There is no file {path}.") from None
-    except UnicodeDecodeError:
-        raise FileFormatError(f"{path} is no record of a race: it is not text.") from None
-    except OSError as error:
-        raise FileAccessError(f"{path} cannot be read: {error.strerror}.") from None
-    lines = text.splitlines()
+    lines = _read_text(path).split("\n")
+    if lines[-1] == "":
+        lines.pop()
     events: list[Event] = []
     notes: list[str] = []
     for number, line in enumerate(lines, start=1):
         try:
-            event = json.loads(line)
-            if not isinstance(event, dict) or "kind" not in event:
+            event = json.loads(line, parse_constant=_refuse_constant)
+            if not isinstance(event, dict) or not isinstance(event.get("kind"), str):
                 raise ValueError(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             if number == len(lines) and number > 1:
-                notes.append(f"The file ends in the middle of line {number}; what stands before it is shown.")
+                notes.append(f"The file ends in the middle of line {number}; the lines before it are shown.")
                 break
             raise FileFormatError(
                 f"{path} is no record of a race, or damaged: line {number} is not an event."
             ) from None
-        if number == 1:
-            _check_header(path, event)
         events.append(event)
     if not events:
         raise FileFormatError(f"{path} is no record of a race: it is empty.")
-    return split(events, notes)
+    check_events(path, events)
+    return split_sessions(events, notes)
 
 
-def split(events: Iterable[Event], notes: Iterable[str] = ()) -> tuple[Session, ...]:
+def split_sessions(events: Iterable[Event], notes: Iterable[str] = ()) -> tuple[RaceSession, ...]:
     """Cut events into sessions, at their headers; the notes go with the last one."""
     runs: list[list[Event]] = []
     for event in events:
@@ -160,16 +190,16 @@ def split(events: Iterable[Event], notes: Iterable[str] = ()) -> tuple[Session, 
         runs[-1].append(event)
     sessions = []
     for number, run in enumerate(runs):
-        said = list(notes) if number == len(runs) - 1 else []
+        remarks = list(notes) if number == len(runs) - 1 else []
         if run[-1]["kind"] != "end":
-            said.append("The record has no end: the race was killed, or the file was cut.")
+            remarks.append("The record has no end: the race was killed, or the file was cut.")
         elif run[-1]["finished"] != "complete":
-            said.append("The race was interrupted; what was measured until then is shown.")
-        sessions.append(Session(tuple(run), tuple(said)))
+            remarks.append("The race was interrupted; what was measured until then is shown.")
+        sessions.append(RaceSession(tuple(run), tuple(remarks)))
     return tuple(sessions)
 
 
-def conditions(session: Session) -> dict[str, Any]:
+def conditions(session: RaceSession) -> dict[str, Any]:
     """Return what has to be the same for two sessions to be compared."""
     machine = session.header["machine"]
     workers = [event for event in session.events if event["kind"] == "worker"]
@@ -188,7 +218,7 @@ def conditions(session: Session) -> dict[str, Any]:
     return {
         "CPU": machine["cpu"],
         "BLAS architecture": ", ".join(sorted(pools)),
-        "dtype": ", ".join(session.settings.dtypes),
+        "dtype": ", ".join(session.plan.dtypes),
         "wait policy": ", ".join(sorted(policies)) or "default",
     }
 
@@ -206,24 +236,34 @@ def check_comparable(a: Mapping[str, Any], b: Mapping[str, Any]) -> None:
         raise ParameterError(f"These sessions cannot be compared: {'; '.join(differ)}.")
 
 
-def check_baseline(baseline: Session, settings: Settings) -> None:
+def check_baseline(baseline: RaceSession, plan: RacePlan) -> None:
     """Refuse, before the race, a baseline that its result could not be compared with.
 
     Raises
     ------
     ParameterError
-        When CPU or dtype differ; BLAS architecture and wait policy are seen when the workers run.
+        When CPU or dtype differ; BLAS architecture and wait policy are known only when the processes run.
     """
-    known = {"CPU": cpu_name(), "dtype": ", ".join(settings.dtypes)}
+    known = {"CPU": cpu_name(), "dtype": ", ".join(plan.dtypes)}
     old = conditions(baseline)
     check_comparable({name: old[name] for name in known}, known)
 
 
-def _check_header(path: Path, event: Event) -> None:
-    if event.get("kind") != "header" or event.get("format") != FORMAT:
-        raise FileFormatError(f"{path} is no record of a race: it does not begin with the header of one.")
-    if event.get("version") != VERSION:
-        raise FileFormatError(
-            f"{path} was written in version {event.get('version')} of the format and this sparsae reads version "
-            f"{VERSION}; show it with the sparsae that wrote it."
-        )
+def _read_text(path: Path) -> str:
+    """Read a regular file of limited size; anything else could block or never end."""
+    check_readable(path, what="record of a race")
+    try:
+        with path.open("rb") as file:
+            data = file.read(LARGEST + 1)
+    except OSError as error:
+        raise FileAccessError(f"{path} cannot be read: {error.strerror}.") from None
+    if len(data) > LARGEST:
+        raise FileFormatError(f"{path} is no record of a race: it is larger than {LARGEST >> 20} MB.")
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError:
+        raise FileFormatError(f"{path} is no record of a race: it is not text.") from None
+
+
+def _refuse_constant(word: str) -> None:
+    raise ValueError(f"{word} is no number in JSON")

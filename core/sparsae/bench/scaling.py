@@ -7,16 +7,17 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import final
 
-from sparsae.bench.standings import Group
+from sparsae.bench.standings import Standings
 
 AXES = ("rows", "inputs", "hidden units", "threads")
 FACTORS = (0.25, 1.0, 4.0)
+LinePoints = dict[tuple[str, int | None], list["ScalingPoint"]]  # by backend and threads
 
 
 @final
 @dataclass(frozen=True)
-class Point:
-    """One cell on a line: where it stands, seconds per row, and the share of the peak product's rate."""
+class ScalingPoint:
+    """One cell on a line: its place on the axis, seconds per row, and the share of the peak product's rate."""
 
     place: int
     seconds: float
@@ -25,17 +26,17 @@ class Point:
 
 @final
 @dataclass(frozen=True)
-class Line:
+class ScalingLine:
     """The points of one backend at one number of threads, by place; without that number where it is what varies."""
 
     backend: str
     threads: int | None
-    points: tuple[Point, ...]
+    points: tuple[ScalingPoint, ...]
 
 
 @final
 @dataclass(frozen=True)
-class Series:
+class ScalingSeries:
     """What was measured along one axis, all else being the same.
 
     Attributes
@@ -44,21 +45,21 @@ class Series:
         One of `AXES`.
     title : str
         Case, dtype and what stayed the same.
-    lines : tuple of Line
+    lines : tuple of ScalingLine
         By backend, as the standings have them, and threads.
     """
 
     axis: str
     title: str
-    lines: tuple[Line, ...]
+    lines: tuple[ScalingLine, ...]
 
     @property
     def places(self) -> list[int]:
         """Where there are points, sorted."""
         return sorted({point.place for line in self.lines for point in line.points})
 
-    def name(self, line: Line) -> str:
-        """How a line is called: the threads belong to it where they differ."""
+    def name(self, line: ScalingLine) -> str:
+        """Label of a line: with the number of threads where lines differ in it."""
         several = len({other.threads for other in self.lines}) > 1
         return f"{line.backend} x{line.threads}" if several else line.backend
 
@@ -72,14 +73,14 @@ def sweep(size: tuple[int, int, int]) -> tuple[tuple[int, int, int], ...]:
     return tuple(dict.fromkeys(sizes))
 
 
-def series(groups: Iterable[Group]) -> tuple[Series, ...]:
+def scaling_series(groups: Iterable[Standings]) -> tuple[ScalingSeries, ...]:
     """Collect the lines along every axis; where nothing varies there is none.
 
     Where sizes vary, the threads do so within every line, and only the first size has a series of its own for them.
     """
-    found: dict[tuple[str, str], dict[tuple[str, int | None], list[Point]]] = defaultdict(lambda: defaultdict(list))
+    found: dict[tuple[str, str], LinePoints] = defaultdict(lambda: defaultdict(list))
     for group in groups:
-        case, size, dtype = group.heat.split()
+        case, size, dtype = group.workload.split()
         places = dict(zip(AXES, (*map(int, size.split("x")), group.threads), strict=True))
         for row in group.rows:
             if row.kind != "backend" or row.seconds is None or row.state not in ("ok", "unverified"):
@@ -87,7 +88,7 @@ def series(groups: Iterable[Group]) -> tuple[Series, ...]:
             for axis in AXES:
                 fixed = ", ".join(_counted(name, places[name]) for name in AXES[:3] if name != axis)
                 line = row.label, None if axis == "threads" else group.threads
-                point = Point(places[axis], row.seconds / places["rows"], row.share)
+                point = ScalingPoint(places[axis], row.seconds / places["rows"], row.share)
                 found[axis, f"{case} {dtype}: {fixed}"][line].append(point)
     made = [_series(axis, title, lines) for (axis, title), lines in found.items()]
     made = [one for one in made if any(len(line.points) > 1 for line in one.lines)]
@@ -96,14 +97,15 @@ def series(groups: Iterable[Group]) -> tuple[Series, ...]:
     return (*others, *(threads[:1] if others else threads))
 
 
-def _series(axis: str, title: str, lines: dict[tuple[str, int | None], list[Point]]) -> Series:
+def _series(axis: str, title: str, lines: LinePoints) -> ScalingSeries:
     """Put the lines of each backend together."""
     labels = list(dict.fromkeys(label for label, _ in lines))
     order = sorted(lines, key=lambda line: (labels.index(line[0]), line[1] or 0))
     counts = {threads for _, threads in lines}
     if len(counts) == 1 and None not in counts:
         title += f", {_counted('threads', counts.copy().pop() or 0)}"
-    return Series(axis, title, tuple(Line(*key, tuple(sorted(lines[key], key=lambda p: p.place))) for key in order))
+    made = [ScalingLine(*key, tuple(sorted(lines[key], key=lambda point: point.place))) for key in order]
+    return ScalingSeries(axis, title, tuple(made))
 
 
 def _counted(name: str, count: int) -> str:

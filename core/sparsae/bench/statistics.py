@@ -1,6 +1,6 @@
-"""From timed rounds to verdicts: paired log ratios, Student t over launches, tiers, ties, and "unknown".
+"""From timed rounds to verdicts: paired log ratios, Student's t over launches, tiers, ties, and "unknown".
 
-A launch is the unit: all processes are started afresh, for where memory and threads come to lie differs from start
+A launch is the unit: all processes are started afresh, because the placement of memory and threads differs from start
 to start, and no number of rounds within one launch shows that.
 Two cells are compared round by round, so that whatever slows a whole round (frequency, a neighbour) cancels.
 """
@@ -11,16 +11,20 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean, median, stdev
-from typing import Literal, final
+from typing import Literal, NamedTuple, final
+
+import numpy as np
+
+from sparsae.bench.timing import TimedBatch
 
 Verdict = Literal["faster", "slower", "tie", "unknown"]
-Rounds = Mapping[int, float]  # round -> seconds per call, the clean samples of one cell in one launch
+Rounds = Mapping[int, float]  # round -> seconds per call: the undisturbed batches of one cell in one launch
 
 CONFIDENCE = 0.95
-MIN_ROUNDS = 5  # clean pairs that a launch needs to count: the median of fewer is no defence against bursts
+MIN_ROUNDS = 5  # undisturbed pairs that a ratio or a launch needs: the median of fewer does not resist bursts
 LEAST_FLOOR = 0.01  # no difference below 1 % is called one, however quiet the machine
-QUICK_FLOOR = 0.02  # the same for a quick race: three launches can look quiet by chance
-WIDEST_TIE = math.log(1.25)  # an interval wider than this says too little to call anything a tie
+QUICK_FLOOR = 0.02  # the same for a quick race: few rounds can look quiet by chance
+WIDEST_TIE = math.log(1.25)  # an interval wider than this is too wide to call anything a tie
 
 
 @final
@@ -37,7 +41,7 @@ class Effect:
     launches : int
         How many counted.
     pairs : int
-        Rounds in which both samples were clean, over all launches.
+        Rounds in which both batches were undisturbed, over all launches.
     """
 
     estimate: float
@@ -67,7 +71,7 @@ def launch_ratios(own: Mapping[int, Rounds], other: Mapping[int, Rounds]) -> dic
     Parameters
     ----------
     own, other : mapping of launch to rounds
-        Clean samples only.  A launch with fewer than `MIN_ROUNDS` pairs does not count.
+        A launch with fewer than `MIN_ROUNDS` pairs does not count.
     """
     ratios = {}
     for launch in sorted(own.keys() & other.keys()):
@@ -92,14 +96,63 @@ def half_width(values: Sequence[float]) -> float:
     n = len(values)
     if n < 2:
         return math.inf
-    return student(n - 1) * stdev(values) / math.sqrt(n)
+    return student_quantile(n - 1) * stdev(values) / math.sqrt(n)
 
 
-def student(degrees: float) -> float:
+def student_quantile(degrees: float) -> float:
     """Two-sided 95 % quantile of Student's t."""
-    from scipy.special import stdtrit  # costs a tenth of what importing scipy.stats does
+    from scipy.stats import t  # loaded when the first interval is needed: it takes as long as all of sparsae
 
-    return float(stdtrit(degrees, (1 + CONFIDENCE) / 2))
+    return float(t.ppf((1 + CONFIDENCE) / 2, degrees))
+
+
+def difference(a: Effect | None, b: Effect | None) -> Effect | None:
+    """Return b - a with Welch's interval; None where either is missing."""
+    if a is None or b is None:
+        return None
+    estimate, launches, pairs = b.estimate - a.estimate, min(a.launches, b.launches), a.pairs + b.pairs
+    if launches < 2:
+        return Effect(estimate, math.inf, launches, pairs)
+    variances = [(e.half_width / student_quantile(e.launches - 1)) ** 2 for e in (a, b)]
+    total = sum(variances)
+    if total == 0:
+        return Effect(estimate, 0.0, launches, pairs)
+    degrees = total**2 / sum(v**2 / (e.launches - 1) for v, e in zip(variances, (a, b), strict=True))
+    return Effect(estimate, student_quantile(degrees) * math.sqrt(total), launches, pairs)
+
+
+class PairedRatio(NamedTuple):
+    """How many times as long the reference took, over the rounds of one or more launches.
+
+    Attributes
+    ----------
+    median, low, high : float
+        Over rounds: the median, the 10th and the 90th percentile.
+    rounds, wins : int
+        How many rounds count, and in how many of them the reference took longer.
+    undisturbed : bool
+        Whether only undisturbed rounds count; else there were too few of them, and all count.
+    """
+
+    median: float
+    low: float
+    high: float
+    rounds: int
+    wins: int
+    undisturbed: bool = True
+
+
+def paired_ratio(reference: Sequence[TimedBatch], other: Sequence[TimedBatch]) -> PairedRatio:
+    """Ratios of the same rounds: reference / other, so that more than 1 means that the other is faster.
+
+    Rounds in which either had to wait for a CPU do not count, unless fewer than `MIN_ROUNDS` remain.
+    """
+    pairs = list(zip(reference, other, strict=True))
+    quiet = [(a, b) for a, b in pairs if a.undisturbed and b.undisturbed]
+    enough = len(quiet) >= min(MIN_ROUNDS, len(pairs))
+    logs = [math.log(a.seconds / b.seconds) for a, b in (quiet if enough else pairs)]
+    middle, low, high = (math.exp(value) for value in np.quantile(logs, (0.5, 0.1, 0.9)))
+    return PairedRatio(middle, low, high, len(logs), sum(log > 0 for log in logs), enough)
 
 
 def noise_floor(
@@ -107,7 +160,7 @@ def noise_floor(
 ) -> float | None:
     """Noise floor: the largest difference that a second copy of the reference showed in any launch, at least `least`.
 
-    None where fewer than two launches tell.
+    None where fewer than two launches count.
     """
     ratios = launch_ratios(twin, reference)
     if len(ratios) < 2:
@@ -118,9 +171,9 @@ def noise_floor(
 def pair_noise_floor(
     own: Mapping[int, Rounds], other: Mapping[int, Rounds], *, least: float = LEAST_FLOOR
 ) -> float | None:
-    """Noise floor of a pair without a twin: how far one launch strays from the mean of all, at least `least`.
+    """Noise floor of a pair without a twin: the largest deviation of a launch from the mean of all, at least `least`.
 
-    What `noise_floor` is to a twin, whose true mean is zero.  None where fewer than two launches tell.
+    The same as `noise_floor` for a twin, whose true mean is zero.  None where fewer than two launches count.
     """
     values = [value for value, _ in launch_ratios(own, other).values()]
     if len(values) < 2:
@@ -142,29 +195,29 @@ def verdict(effect: Effect | None, floor: float | None) -> Verdict:
     return "tie" if effect.half_width <= WIDEST_TIE else "unknown"
 
 
-def tiers(names: Sequence[str], judge: Callable[[str, str], Verdict]) -> dict[str, int | None]:
+def tiers(names: Sequence[str], compare_pair: Callable[[str, str], Verdict]) -> dict[str, int | None]:
     """Tier of each cell, 1 the fastest; None where it is unknown.
 
     Parameters
     ----------
     names : sequence of str
         By estimate, the fastest first.
-    judge : callable
-        ``judge(a, b)``: the verdict on a against b.
+    compare_pair : callable
+        ``compare_pair(a, b)``: the verdict on a against b.
 
     Notes
     -----
-    The fastest cell leads the first tier; with it go all that tie with it.
-    What is slower waits for the next tier, and what cannot be told from the leader has no tier.
+    The fastest cell is the leader of the first tier; cells that tie with it share its tier.
+    Slower cells are ranked in the next tiers, and a cell whose verdict against the leader is unknown has no tier.
     """
     found: dict[str, int | None] = {}
     waiting, tier = list(names), 0
     while waiting:
         tier += 1
         leader, *others = waiting
-        verdicts = {name: judge(name, leader) for name in others}
+        verdicts = {name: compare_pair(name, leader) for name in others}
         if others and all(v == "unknown" for v in verdicts.values()) and tier == 1 and len(others) == len(names) - 1:
-            return dict.fromkeys(names)  # the leader leads nobody: nothing is known
+            return dict.fromkeys(names)  # nothing is known of any pair
         found[leader] = tier
         found |= {name: tier for name in others if verdicts[name] in ("tie", "faster")}
         found |= {name: None for name in others if verdicts[name] == "unknown"}

@@ -1,7 +1,8 @@
-"""`sparsae bench`: the fair race, its records, and the question replayed."""
+"""`sparsae bench`: the race, its records, and the question replayed."""
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,8 +14,8 @@ from sparsae.cli.report import json_text, print_json, say
 from sparsae.errors import MissingExtraError, ParameterError, SparsaeError
 
 if TYPE_CHECKING:
-    from sparsae.bench.record import Recorder, Session
-    from sparsae.bench.settings import Settings
+    from sparsae.bench.plan import RacePlan
+    from sparsae.bench.record import RaceRecorder, RaceSession
 
 _FILE = click.Path(dir_okay=False, path_type=Path)
 
@@ -70,7 +71,7 @@ EXAMPLES = (
     help="SAMPLESxINPUTSxHIDDEN or question, mnist, small.",
 )
 @click.option("--dtype", "dtypes", callback=_parse_names, default="f8", help="f8, f4; with commas.")
-@click.option("--reference", help="The backend that the others are divided by; default: numpy.")
+@click.option("--reference", help="The backend that the others are compared with; default: numpy.")
 @click.option("--quick", "preset", flag_value="quick", help="About a minute; for a first look.")
 @click.option("--publish", "preset", flag_value="publish", help="Two sessions, which must give the same tiers.")
 @click.option("--launches", type=int, help="Starts of all processes.")
@@ -78,8 +79,8 @@ EXAMPLES = (
 @click.option("--timeout", default=120.0, help="Seconds that one answer of a worker may take.", show_default=True)
 @click.option("--seed", default=0, help="Of the data and the order of turns.", show_default=True)
 @click.option("--json", "json_file", type=_FILE, help="Write the record, JSON lines.")
-@click.option("--plot", "plot_file", type=_FILE, help="Draw the ratios.")
-@click.option("--html", "html_file", type=_FILE, help="Write one self-contained page.")
+@click.option("--plot", "plot_file", type=_FILE, help="Draw the ratios; needs [plot].")
+@click.option("--html", "html_file", type=_FILE, help="Write one self-contained page; needs [plot].")
 @click.option("--force", is_flag=True, help="Replace files that exist.")
 @click.option("--baseline", type=_FILE, help="A record to compare with.")
 @click.option("--scaling", is_flag=True, help="A quarter and four times the rows, inputs, hidden units; every size.")
@@ -87,7 +88,7 @@ EXAMPLES = (
 @click.option("--list", "only_list", is_flag=True, help="Say what would be raced, and stop.")
 @click.pass_context
 def bench(ctx: click.Context, /, **options: Any) -> int | None:
-    """Race backends so that nobody can be fooled.
+    """Race backends under equal conditions.
 
     Each backend runs in a pinned process of its own; results are checked, thread use is verified, turns are shuffled.
     """
@@ -101,16 +102,16 @@ def bench(ctx: click.Context, /, **options: Any) -> int | None:
 
 @bench.command()
 @click.argument("file", type=_FILE)
-@click.option("--plot", "plot_file", type=_FILE, help="Draw the ratios.")
-@click.option("--html", "html_file", type=_FILE, help="Write one self-contained page.")
+@click.option("--plot", "plot_file", type=_FILE, help="Draw the ratios; needs [plot].")
+@click.option("--html", "html_file", type=_FILE, help="Write one self-contained page; needs [plot].")
 @click.option("--force", is_flag=True, help="Replace files that exist.")
 @click.option("--json", "as_json", is_flag=True, help="Print the standings for programs.")
 def show(file: Path, plot_file: Path | None, html_file: Path | None, *, force: bool, as_json: bool) -> None:
     """Show the standings of a record."""
-    from sparsae.bench.record import read
+    from sparsae.bench.record import read_record
 
     _check_outputs({"--plot": plot_file, "--html": html_file}, {"FILE": file}, force=force)
-    sessions = read(file)
+    sessions = read_record(file)
     if as_json:
         print_json([_report(session) for session in sessions])
     else:
@@ -123,9 +124,9 @@ def show(file: Path, plot_file: Path | None, html_file: Path | None, *, force: b
 @click.argument("b", type=_FILE)
 def compare(a: Path, b: Path) -> None:
     """Compare the last sessions of two records; refused when they were measured under different conditions."""
-    from sparsae.bench.record import read
+    from sparsae.bench.record import read_record
 
-    _compare(read(a)[-1], read(b)[-1])
+    _compare(read_record(a)[-1], read_record(b)[-1])
 
 
 def _race(
@@ -141,74 +142,74 @@ def _race(
     only_list: bool,
     **choices: Any,
 ) -> int:
-    from sparsae.bench.record import Recorder, check_baseline, read
+    from sparsae.bench.plan import RacePlan, parse_size
+    from sparsae.bench.record import RaceRecorder, check_baseline, read_record
     from sparsae.bench.scaling import sweep
-    from sparsae.bench.settings import Settings, parse_size
 
     if scaling:
         choices["sizes"] = [size for given in choices["sizes"] for size in sweep(parse_size(given))]
-    settings = Settings.checked(preset=preset or ("quick" if scaling else "default"), **choices)
+    plan = RacePlan.checked(preset=preset or ("quick" if scaling else "default"), **choices)
     if only_list:
-        for heat in settings.heats():
-            for cell in settings.cells():
-                say(f"{heat.key}: {cell.key}")
+        for workload in plan.workloads():
+            for cell in plan.cells():
+                say(f"{workload.key}: {cell.key}")
         return 0
     outputs = {"--json": json_file, "--plot": plot_file, "--html": html_file}
     _check_outputs(outputs, {"--baseline": baseline}, force=force)
-    old = read(baseline)[-1] if baseline else None
+    old = read_record(baseline)[-1] if baseline else None
     if old is not None:
-        check_baseline(old, settings)
-    with Recorder(json_file, force=force) as recorder:
-        interrupted = _run(settings, recorder)
+        check_baseline(old, plan)
+    with RaceRecorder(json_file, force=force) as recorder:
+        interrupted = _run(plan, recorder)
     sessions = recorder.sessions()
     _show(sessions)
     _draw(sessions, plot_file, html_file)
     if old is not None:
         _compare(old, sessions[-1])
-    if settings.sessions > 1 and len(sessions) > 1 and not _agree(*sessions[:2]):
+    if plan.sessions > 1 and len(sessions) > 1 and not _agree(*sessions[:2]):
         return 1
     return INTERRUPTED if interrupted else 0
 
 
-def _run(settings: Settings, recorder: Recorder) -> bool:
+def _run(plan: RacePlan, recorder: RaceRecorder) -> bool:
     """Run every session; return whether Ctrl-C ended it."""
     from sparsae.bench.race import run
     from sparsae.cli.progress import progress_bar
 
     try:
         with progress_bar() as show_share:
-            for number in range(settings.sessions):
+            for number in range(plan.sessions):
 
                 def part(what: str, share: float, number: int = number) -> None:
-                    show_share(what, (number + share) / settings.sessions)
+                    show_share(what, (number + share) / plan.sessions)
 
-                run(settings.with_seed(settings.seed + number), recorder, part)
+                run(plan.with_seed(plan.seed + number), recorder, part)
     except KeyboardInterrupt:
         say("Interrupted; this is what was measured.", err=True)
         return True
     return False
 
 
-def _show(sessions: tuple[Session, ...]) -> None:
+def _show(sessions: tuple[RaceSession, ...]) -> None:
     from sparsae.cli.race_table import print_session
 
     for session in sessions:
         print_session(session)
 
 
-def _report(session: Session) -> dict[str, Any]:
-    groups = [group.to_dict() for group in session.groups()]
-    return {"settings": session.settings.to_dict(), "standings": groups, "notes": session.notes}
+def _report(session: RaceSession) -> dict[str, Any]:
+    standings = [table.to_dict() for table in session.standings()]
+    return {"plan": session.plan.to_dict(), "standings": standings, "notes": session.notes}
 
 
-def _compare(a: Session, b: Session) -> None:
+def _compare(a: RaceSession, b: RaceSession) -> None:
     from sparsae.bench.compare import compare_sessions
     from sparsae.cli.race_table import print_changes
 
     print_changes(compare_sessions(a, b))
 
 
-def _agree(a: Session, b: Session) -> bool:
+def _agree(a: RaceSession, b: RaceSession) -> bool:
     """Say whether two sessions give the same tiers."""
     from sparsae.bench.compare import compare_sessions, same_tiers
 
@@ -226,27 +227,25 @@ def _check_outputs(outputs: dict[str, Path | None], inputs: dict[str, Path | Non
     from sparsae.files import check_distinct, check_writable
 
     check_distinct(outputs, inputs)
-    for path in outputs.values():
+    for option, path in outputs.items():
         if path is not None:
             check_writable(path, force=force)
+            if option in ("--plot", "--html") and find_spec("matplotlib") is None:
+                raise MissingExtraError(f"{option} needs matplotlib; pip install 'sparsae[plot]' brings it.")
 
 
-def _draw(sessions: tuple[Session, ...], plot_file: Path | None, html_file: Path | None) -> None:
+def _draw(sessions: tuple[RaceSession, ...], plot_file: Path | None, html_file: Path | None) -> None:
     """Write the page and the picture."""
     from sparsae.files import atomic_write_text
 
     if html_file is not None:
-        from sparsae.bench.html import page
+        from sparsae.bench.report.page import make_page
 
-        atomic_write_text(html_file, page(sessions))
+        atomic_write_text(html_file, make_page(sessions))
         say(f"Wrote {html_file}.")
     if plot_file is not None:
-        try:
-            from sparsae.bench.plot import draw
-        except ImportError as error:
-            raise MissingExtraError(
-                f"Drawing needs matplotlib ({error}); pip install 'sparsae[plot]' brings it."
-            ) from error
+        from sparsae.bench.report.figures import draw
+
         draw(sessions, plot_file)
         say(f"Wrote {plot_file}.")
 

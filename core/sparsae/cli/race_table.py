@@ -6,40 +6,47 @@ import math
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from sparsae.bench.scaling import series
-from sparsae.bench.words import HEADINGS, cells, number, percent, remarks, summary
+from sparsae.bench.report.text import (
+    HEADINGS,
+    format_number,
+    format_percent,
+    remarks,
+    row_cells,
+    session_notes,
+    summary,
+)
+from sparsae.bench.scaling import scaling_series
 from sparsae.cli.tables import StyledRow, print_line, print_table, table_console
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from sparsae.bench.compare import Change
-    from sparsae.bench.record import Session
+    from sparsae.bench.compare import CellChange
+    from sparsae.bench.record import RaceSession
+    from sparsae.bench.standings import StandingsRow
 
 _WORDS = ("race", "backend", "verdict")  # columns that are not numbers
 _OPTIONAL = ("demand", "kept", "GFLOP/s", "of peak", "tier")
 _CHANGE_HEADINGS = ("race", "backend", "threads", "before", "after", "change", "95 %", "verdict", "tiers")
 
 
-def print_session(session: Session) -> None:
-    """Print the standings of each heat at each number of threads, and what is to be said of them."""
+def print_session(session: RaceSession) -> None:
+    """Print the standings of each workload at each number of threads, and the notes on them."""
     console = table_console()
-    for group in session.groups():
+    for standings in session.standings():
         rows = []
-        for row in group.rows:
+        for row in standings.rows:
             style = "yellow" if row.state != "ok" else "" if row.kind == "backend" else "dim"
-            rows.append(StyledRow(cells(row), style))
-        print_table(console, summary(group), HEADINGS, rows, words=_WORDS, optional=_OPTIONAL)
-        for remark in remarks(group):
+            rows.append(StyledRow(row_cells(row), style))
+        print_table(console, summary(standings), HEADINGS, rows, words=_WORDS, optional=_OPTIONAL)
+        for remark in remarks(standings):
             print_line(console, remark, "yellow")
     _print_scaling(console, session)
-    for note in session.notes:
+    for note in session_notes(session.plan, session.notes):
         print_line(console, f"Note: {note}", "yellow")
-    if session.settings.preset == "quick":
-        print_line(console, "A quick race is for a first look, not for publication.", "yellow")
 
 
-def print_changes(changes: Iterable[Change]) -> None:
+def print_changes(changes: Iterable[CellChange]) -> None:
     """Print each cell's ratio before and after."""
     rows = []
     for one in changes:
@@ -49,22 +56,31 @@ def print_changes(changes: Iterable[Change]) -> None:
             low, high = one.change.interval
             change = f"{one.change.ratio:.3f}"
             interval = f"{low:.3f} to {high:.3f}" if math.isfinite(high) else "one launch"
-        tiers = " -> ".join(str(row.tier or "-") if row.state == "ok" else row.state for row in (one.before, one.after))
-        rows.append(StyledRow((one.heat, one.label, str(one.threads), *ratios, change, interval, one.verdict, tiers)))
+        tiers = f"{_tier(one.before)} -> {_tier(one.after)}"
+        rows.append(
+            StyledRow((one.workload, one.label, str(one.threads), *ratios, change, interval, one.verdict, tiers))
+        )
     print_table(
         table_console(), "", _CHANGE_HEADINGS, rows, words=_WORDS, optional=("tiers", "before", "after", "threads")
     )
 
 
-def _print_scaling(console: Console, session: Session) -> None:
+def _tier(row: StandingsRow) -> str:
+    return str(row.tier or "-") if row.state == "ok" else row.state
+
+
+def _print_scaling(console: Console, session: RaceSession) -> None:
     """Print time per row and share of peak against what varies, where sizes do."""
-    lines = series(session.groups())
-    if all(one.axis == "threads" for one in lines):
+    found = scaling_series(session.standings())
+    if all(one.axis == "threads" for one in found):
         return
-    for one in lines:
+    for one in found:
         rows = []
         for line in one.lines:
-            at = {point.place: f"{number(point.seconds, 1e6)}, {percent(point.share)}" for point in line.points}
+            at = {
+                point.place: f"{format_number(point.seconds, 1e6)}, {format_percent(point.share)}"
+                for point in line.points
+            }
             rows.append(StyledRow((one.name(line), *(at.get(place, "-") for place in one.places))))
         headings = ("backend", *(f"{one.axis} {place}" for place in one.places))
         title = f"Microseconds per row, share of peak. {one.title}"

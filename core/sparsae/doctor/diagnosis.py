@@ -1,4 +1,4 @@
-"""Look at the machine, measure what looks dear, and say what to do."""
+"""Read the facts, measure what better settings would gain, and apply the rules."""
 
 from __future__ import annotations
 
@@ -6,26 +6,25 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, final
 
-from sparsae.bench.rounds import BATCH_SECONDS
-from sparsae.doctor.experiments import Gain, run_experiments
+from sparsae.bench.timing import BATCH_SECONDS
+from sparsae.doctor.experiments import Gain, propose_experiments, run_experiments
 from sparsae.doctor.facts import Facts, read_facts
-from sparsae.doctor.finding import Finding
-from sparsae.doctor.rules import experiments, findings
+from sparsae.doctor.rules import Finding, find
 from sparsae.machine.facts import affinity
 
-QUOTA_BATCH_SECONDS = 0.25
+QUOTA_BATCH_SECONDS = 0.25  # several periods of 0.1 s of a control group
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
 class Diagnosis:
-    """What the doctor says.
+    """The doctor's report.
 
     Attributes
     ----------
     facts : Facts
     findings : tuple of Finding
-        The dear ones first; empty when all is well.
+        The most costly first; empty where there is nothing to report.
     gains : mapping of str to Gain
         What was measured.
     """
@@ -55,12 +54,12 @@ def diagnose(
     measure: bool = True,
     progress: Callable[[str, float], None] = lambda what, share: None,
 ) -> Diagnosis:
-    """Say what this machine will do to your numbers.
+    """Find what on this machine distorts or slows measurements and fits.
 
     Parameters
     ----------
     facts : Facts, optional
-        What to judge; read from this machine when left out.
+        Read from this machine when left out.
     measure : bool
         Whether to measure in child processes what a better setting would gain; a few seconds, and only where
         something looks suspicious.
@@ -71,9 +70,9 @@ def diagnose(
     -------
     Diagnosis
     """
-    progress("looking at the machine", 0.0)
+    progress("reading the facts", 0.0)
     facts = read_facts() if facts is None else facts
-    wanted = experiments(facts) if measure else ()
+    wanted = propose_experiments(facts) if measure else ()
     gains: dict[str, Gain] = {}
     if wanted:
         gains = run_experiments(
@@ -82,4 +81,4 @@ def diagnose(
             batch_seconds=BATCH_SECONDS if facts.budget.cgroup is None else QUOTA_BATCH_SECONDS,
             progress=lambda share: progress("measuring better settings", share),
         )
-    return Diagnosis(facts=facts, findings=findings(facts, gains), gains=gains)
+    return Diagnosis(facts=facts, findings=find(facts, gains), gains=gains)

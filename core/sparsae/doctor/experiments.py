@@ -1,20 +1,29 @@
-"""What a better setting would gain: the same work in child processes that differ in one variable, taking turns."""
+"""Measure what a better setting gains: the same work in child processes that differ in one variable, in turns."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
-from typing import Any, NamedTuple, final
+from typing import Any, Literal, NamedTuple, final
 
-from sparsae.bench.probe import Probe, Sample, one_thread
-from sparsae.bench.race import choose_cpus
-from sparsae.bench.rounds import BATCH_SECONDS, Ratio, Timed, paired_ratio, take_turns
+from sparsae.bench.process import TaskProcess, choose_cpus, thread_environment
+from sparsae.bench.statistics import PairedRatio, paired_ratio
+from sparsae.bench.timing import BATCH_SECONDS, Timed, TimedBatch, take_turns
+from sparsae.doctor.facts import BIASING, PRODUCT_VARIABLES, Facts
 from sparsae.errors import ProbeError
 
 ROUNDS = 15
-SURE = 0.8
-_TASKS = "sparsae.doctor.tasks"
+SURE = 0.8  # share of the rounds in which the better setting must be faster: by chance 2 times in 100 with 15 rounds
+ELEMENTWISE_VARIABLES = frozenset({"NPY_DISABLE_CPU_FEATURES"})
+Work = Literal["products", "elementwise", "objective", "pool"]
+_TASKS: dict[Work, str] = {
+    "products": "block_products_task",
+    "elementwise": "elementwise_task",
+    "objective": "evaluation_task",
+    "pool": "pool_task",
+}
+_ONE_THREAD: tuple[Work, ...] = ("products", "elementwise")
 _SIZES = {"64/25": (500, 64, 25), "784/196": (512, 784, 196)}  # rows of a block, visible, hidden units
 
 
@@ -26,45 +35,42 @@ class Experiment:
     Attributes
     ----------
     key : str
-        The finding that asks.
+        The finding that it belongs to.
     change : mapping of str to str or None
         The variables as they should be; None: not set.
     work : {"products", "elementwise", "objective", "pool"}
         What is timed: products of the model's shapes on one thread, element-wise functions on one thread,
-        a whole evaluation as `sparsae.Objective` does it with the threads it is given, or one large product
+        a whole evaluation by `sparsae.Objective` with the threads that it is given, or one large product
         with the BLAS pool as it is.
     """
 
     key: str
     change: Mapping[str, str | None]
-    work: str
+    work: Work
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
 class Gain:
-    """What an experiment found.
+    """The result of an experiment.
 
     Attributes
     ----------
-    ratios : mapping of str to Ratio
-        For each size: how many times as fast it is with the change.
+    ratios : mapping of str to PairedRatio
+        For each size: how many times as fast the work is with the change.
     architectures : tuple of str
         Kernel architectures of the BLAS pools with the change.
     failed : str
         Why there are no ratios.
     """
 
-    ratios: Mapping[str, Ratio]
+    ratios: Mapping[str, PairedRatio]
     architectures: tuple[str, ...] = ()
     failed: str = ""
 
     @property
     def best(self) -> float | None:
-        """The largest gain that is above noise, at least 1; None where nothing was measured.
-
-        Above noise: faster in four rounds of five, which chance does in two of a hundred with fifteen rounds.
-        """
+        """The largest gain above noise (faster in four rounds of five), at least 1; None where nothing was measured."""
         if not self.ratios:
             return None
         return max((r.median for r in self.ratios.values() if r.wins >= SURE * r.rounds), default=1.0)
@@ -73,22 +79,31 @@ class Gain:
         if self.failed:
             return f"could not be measured: {self.failed}"
         parts = [f"{r.median:.2f} [{r.low:.2f}, {r.high:.2f}] at {size}" for size, r in self.ratios.items()]
-        busy = "" if all(r.clean for r in self.ratios.values()) else " (on a busy machine: most rounds were disturbed)"
+        quiet = all(r.undisturbed for r in self.ratios.values())
+        busy = "" if quiet else " (on a busy machine: most rounds were disturbed)"
         return f"measured: times as fast, with the 10th to 90th percentile: {', '.join(parts)}{busy}"
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as values that JSON can take."""
-        values = asdict(self)
-        values["ratios"] = {size: ratio._asdict() for size, ratio in self.ratios.items()}
-        return values
+        ratios = {size: ratio._asdict() for size, ratio in self.ratios.items()}
+        return asdict(self) | {"ratios": ratios}
 
 
-class _Arm(NamedTuple):
-    """One child process: its experiment ("" is the setting as it is), work and size."""
+class _Setting(NamedTuple):
+    """One child process: its experiment ("" is the environment as it is), work and size."""
 
     key: str
-    work: str
+    work: Work
     size: str
+
+    @property
+    def name(self) -> str:
+        return f"{self.work} at {self.size}, {self.key or 'as it is'}"
+
+
+def propose_experiments(facts: Facts) -> tuple[Experiment, ...]:
+    """Return what is worth measuring on this machine: nothing, where nothing is suspicious."""
+    return (*_kernel_experiments(facts), *_thread_experiments(facts))
 
 
 def run_experiments(
@@ -100,13 +115,13 @@ def run_experiments(
     batch_seconds: float = BATCH_SECONDS,
     progress: Callable[[float], None] = lambda share: None,
 ) -> dict[str, Gain]:
-    """Time every experiment against the setting as it is, all in turns, and return the gains by key.
+    """Time every experiment against the environment as it is, all in turns, and return the gains by key.
 
     Parameters
     ----------
     experiments : tuple of Experiment
     cpus : list of int
-        The CPUs that we may use; what runs on one thread is pinned to one of them.
+        The CPUs that this process may use; work on one thread is pinned to one of them.
     rounds, seed : int
     batch_seconds : float
         How long a turn is; under a quota it must span several of its periods of 0.1 s.
@@ -114,59 +129,84 @@ def run_experiments(
         Called with the share that is done.
     """
     changes: dict[str, Mapping[str, str | None]] = {"": {}} | {e.key: e.change for e in experiments}
-    arms = [_Arm(e.key, e.work, size) for e in experiments for size in _SIZES]
-    arms += dict.fromkeys(_Arm("", arm.work, arm.size) for arm in arms)
+    settings = [_Setting(e.key, e.work, size) for e in experiments for size in _SIZES]
+    settings += dict.fromkeys(_Setting("", one.work, one.size) for one in settings)
     architectures: dict[str, tuple[str, ...]] = {}
     dropped: dict[str, str] = {}
-    samples: dict[str, list[Sample]] = {}
+    batches: dict[str, list[TimedBatch]] = {}
     with ExitStack() as running:
-        started = {_name(arm): running.enter_context(_start(arm, changes[arm.key], cpus)) for arm in arms}
-        probes: dict[str, Timed] = {}
-        for arm in arms:
-            probe = started[_name(arm)]
+        started = [(one, running.enter_context(_start(one, changes[one.key], cpus))) for one in settings]
+        timed: dict[str, Timed] = {}
+        for one, process in started:
             try:
-                pools = probe.ready()["pools"]
-                if not probe.error() <= 1:
-                    raise ProbeError(f"{probe.name}: wrong result")
+                pools = process.prepare()["pools_after_call"]
+                process.check()
             except ProbeError as error:
-                dropped[_name(arm)] = str(error)
+                dropped[one.name] = str(error)
                 continue
-            architectures[arm.key] = tuple(p["architecture"] for p in pools if p.get("architecture"))
-            probes[_name(arm)] = probe
-        turns = take_turns(probes, rounds=rounds, seed=seed, batch_seconds=batch_seconds, dropped=dropped)
+            architectures[one.key] = tuple(p["architecture"] for p in pools if p.get("architecture"))
+            timed[one.name] = process
+        turns = take_turns(timed, rounds=rounds, seed=seed, batch_seconds=batch_seconds, dropped=dropped)
         for done, turn in enumerate(turns, start=1):
-            for name, value in turn.items():
-                samples.setdefault(name, []).append(value)
+            for name, batch in turn.items():
+                batches.setdefault(name, []).append(batch)
             progress(done / rounds)
-    return {e.key: _gain(e, samples, dropped, architectures.get(e.key, ())) for e in experiments}
+    return {e.key: _gain(e, batches, dropped, architectures.get(e.key, ())) for e in experiments}
+
+
+def _kernel_experiments(facts: Facts) -> Iterator[Experiment]:
+    """Each variable that changes the arithmetic, one by one; all of them; kernels with wider vectors."""
+    for name in BIASING:
+        if name in facts.environment:
+            work: Work = "objective"
+            if name in PRODUCT_VARIABLES:
+                work = "products"
+            elif name in ELEMENTWISE_VARIABLES:
+                work = "elementwise"
+            yield Experiment(key=name, change={name: None}, work=work)
+    if len(facts.product_variables) > 1:
+        yield Experiment(key="all of them", change=dict.fromkeys(facts.product_variables), work="products")
+    if facts.wider_kernels:
+        yield Experiment(key="core", change={"OPENBLAS_CORETYPE": facts.wider_kernels}, work="products")
+
+
+def _thread_experiments(facts: Facts) -> Iterator[Experiment]:
+    """Fewer threads than CPUs, and more."""
+    if facts.limiting_variables:
+        yield Experiment(key="thread limit", change=dict.fromkeys(facts.limiting_variables), work="objective")
+    if facts.requested_threads is not None:
+        yield Experiment(key="SPARSAE_THREADS", change={"SPARSAE_THREADS": None}, work="objective")
+    if facts.oversubscribed_pools:
+        yield Experiment(key="oversubscription", change=facts.pool_limits, work="pool")
 
 
 def _gain(
     experiment: Experiment,
-    samples: Mapping[str, list[Sample]],
+    batches: Mapping[str, list[TimedBatch]],
     dropped: Mapping[str, str],
     architectures: tuple[str, ...],
 ) -> Gain:
-    """Ratios of one experiment to the setting as it is."""
+    """Compute the ratios of one experiment to the environment as it is."""
     ratios = {}
     for size in _SIZES:
-        now, then = (_name(_Arm(key, experiment.work, size)) for key in ("", experiment.key))
-        for name in (now, then):
+        before, after = (_Setting(key, experiment.work, size).name for key in ("", experiment.key))
+        for name in (before, after):
             if name in dropped:
                 return Gain(ratios={}, failed=dropped[name])
-        ratios[size] = paired_ratio(samples[now], samples[then])
+        ratios[size] = paired_ratio(batches[before], batches[after])
     return Gain(ratios=ratios, architectures=architectures)
 
 
-def _start(arm: _Arm, change: Mapping[str, str | None], cpus: list[int]) -> Probe:
-    """Start the child of an arm."""
-    rows, n, p = _SIZES[arm.size]
-    single = arm.work in ("products", "elementwise")
-    environment = (one_thread() if single else {}) | dict(change)
-    settings = {"rows": rows, "n_visible": n, "n_hidden": p}
-    pinned = choose_cpus(1) if single else cpus
-    return Probe(f"{_TASKS}:{arm.work}", settings, environment=environment, cpus=pinned, name=_name(arm), watch=single)
-
-
-def _name(arm: _Arm) -> str:
-    return f"{arm.work} at {arm.size}, {arm.key or 'as it is'}"
+def _start(setting: _Setting, change: Mapping[str, str | None], cpus: list[int]) -> TaskProcess:
+    """Start the child process of a setting."""
+    rows, n, p = _SIZES[setting.size]
+    single = setting.work in _ONE_THREAD
+    return TaskProcess(
+        _TASKS[setting.work],
+        {"rows": rows, "n_visible": n, "n_hidden": p},
+        threads=1 if single else 2,  # two stands for "more than one"
+        environment=(thread_environment(1) if single else {}) | dict(change),
+        cpus=choose_cpus(1) if single else cpus,
+        name=setting.name,
+        ignore_waiting=not single,
+    )

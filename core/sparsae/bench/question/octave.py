@@ -1,4 +1,4 @@
-"""The Matlab side of the question, run by Octave on the same numbers; skipped, and said, where there is no Octave."""
+"""The Matlab side of the question, run by Octave on the same numbers; left out, with the reason, without Octave."""
 
 from __future__ import annotations
 
@@ -10,15 +10,17 @@ from typing import Any, Self, final
 
 import numpy as np
 
-from sparsae.bench.probe import TIMEOUT, Lines, Sample
-from sparsae.bench.question.case import Case
+from sparsae._text import printable
+from sparsae.bench.inputs import BackpropInputs
+from sparsae.bench.process import LineProcess, WrongResultError
+from sparsae.bench.timing import TimedBatch
 from sparsae.errors import ProbeError
-from sparsae.model import Parameters
 
 SCRIPT = Path(__file__).with_name("question.m")
 WAYS = {"loop": "Octave, one sample at a time, as asked", "vectorised": "Octave, vectorised"}
 _CALL = "[dW1, db1, dW2, db2] = question('{way}', data, a2, a3, W2, rho, rhohat, beta);"
-_MARK = "sparsae"  # starts the lines that are meant for us
+_MARK = "sparsae"  # begins the lines that are an answer
+_SUMS = ("dW1", "db1", "dW2", "db2")
 
 
 def find_octave() -> str | None:
@@ -27,59 +29,74 @@ def find_octave() -> str | None:
 
 
 @final
-class OctaveProbe:
-    """One way of ``question.m`` in an Octave process of its own; takes turns like a `Probe`.
+class OctaveProcess:
+    """One way of ``question.m`` in an Octave process of its own; timed in turns as a `TaskProcess` is.
 
     Parameters
     ----------
     command : str
         The Octave to run.
     way : {"loop", "vectorised"}
-    case : Case
+    inputs : BackpropInputs
     environment, cpus
-        As in `sparsae.bench.probe.Lines`.
+        As in `LineProcess`.
     """
 
     def __init__(
-        self, command: str, way: str, case: Case, *, environment: Mapping[str, str | None], cpus: Iterable[int] = ()
+        self,
+        command: str,
+        way: str,
+        inputs: BackpropInputs,
+        *,
+        environment: Mapping[str, str | None],
+        cpus: Iterable[int] = (),
     ) -> None:
         from scipy.io import savemat
 
-        self._case, self._call = case, _CALL.format(way=way)
+        self.name = WAYS.get(way, f"Octave ({way})")
+        self._inputs, self._call = inputs, _CALL.format(way=way)
         self._folder = tempfile.TemporaryDirectory(prefix="sparsae-question-")
         given = Path(self._folder.name) / "given.mat"
-        numbers = {"data": case.a1, "a2": case.a2, "a3": case.a3, "W2": case.W2, "rho": case.rho, "beta": case.beta}
-        savemat(given, {**numbers, "rhohat": case.rho_hat[None, :]})
+        numbers = {"data": inputs.a1, "a2": inputs.a2, "a3": inputs.a3, "W2": inputs.W2}
+        savemat(given, {**numbers, "rho": inputs.rho, "beta": inputs.beta, "rhohat": inputs.rho_hat[None, :]})
         quiet = [command, "--no-gui", "--quiet", "--norc", "--no-history"]
-        self._lines = Lines(quiet, environment=environment, cpus=cpus, name=f"Octave ({way})")
+        self._lines = LineProcess(quiet, environment=environment, cpus=cpus, name=self.name)
         self._lines.send(f"load('{given.as_posix()}'); addpath('{SCRIPT.parent.as_posix()}');")
 
-    def ready(self) -> dict[str, Any]:
+    def prepare(self) -> dict[str, Any]:
         """Wait until Octave has run it once; return its version and its BLAS."""
         version = self._ask(f"{self._call} printf('{_MARK} %s\\n', OCTAVE_VERSION);")
         blas = self._ask(f"printf('{_MARK} %s\\n', version('-blas'));")
-        return {"version": version, "blas": blas}
+        return {"octave_version": version, "octave_blas": blas}
 
     def error(self) -> float:
         """Largest error of Octave's sums against the reference, in units of what rounding explains."""
         from scipy.io import loadmat
 
         found = Path(self._folder.name) / "found.mat"
-        save = f"save('-v6', '{found.as_posix()}', 'dW1', 'db1', 'dW2', 'db2');"
-        self._ask(f"{self._call} {save} printf('{_MARK} saved\\n');")
+        names = ", ".join(f"'{name}'" for name in _SUMS)
+        self._ask(f"{self._call} save('-v6', '{found.as_posix()}', {names}); printf('{_MARK} saved\\n');")
         sums = loadmat(found)
-        return self._case.error(Parameters(*(np.asarray(sums[name]) for name in ("dW1", "db1", "dW2", "db2"))))
+        return self._inputs.error(np.asarray(sums[name]) for name in _SUMS)
 
-    def time(self, loops: int) -> Sample:
-        """One untimed call, then `loops` calls between tic and toc."""
+    def check(self) -> float:
+        """Return the error, or raise `WrongResultError` where it is more than rounding explains."""
+        error = self.error()
+        if not error <= 1:
+            raise WrongResultError(f"{self.name}: wrong result: {error:.3g} times the error that rounding explains")
+        return error
+
+    def time(self, loops: int) -> TimedBatch:
+        """Call once untimed, then `loops` times between tic and toc."""
         timed = f"tic; for turn = 1:{loops}, {self._call} end, took = toc;"
         before = self._lines.waited()
         answer = self._ask(f"{self._call} {timed} printf('{_MARK} %.9e\\n', took);")
         after = self._lines.waited()
         try:
-            return Sample(loops, float(answer), None if before is None or after is None else after - before)
+            wall = float(answer)
         except ValueError:
-            raise ProbeError(f"{self._lines.name}: expected seconds, got {answer[:80]!r}.") from None
+            raise ProbeError(f"{self.name}: expected seconds, got {printable(answer[:80])!r}.") from None
+        return TimedBatch(loops, max(wall, 1e-9), delay=None if before is None or after is None else after - before)
 
     def close(self) -> None:
         """End the process and remove its files."""
@@ -87,10 +104,10 @@ class OctaveProbe:
         self._folder.cleanup()
 
     def _ask(self, line: str) -> str:
-        """Send a line and return what follows the mark in the answer; whatever else Octave prints is passed over."""
+        """Send a line and return what follows the mark in the answer; other lines that Octave prints are skipped."""
         self._lines.send(f"{line} fflush(stdout);")
         while True:
-            mark, _, rest = self._lines.read(timeout=TIMEOUT).partition(" ")
+            mark, _, rest = self._lines.read().partition(" ")
             if mark == _MARK:
                 return rest.strip()
 

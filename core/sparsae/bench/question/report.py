@@ -1,4 +1,4 @@
-"""What the replayed question found, and its tables."""
+"""The results of the replayed question, and their tables."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple, final
 
-from sparsae.bench.rounds import LEAST_CLEAN, Ratio
+from sparsae._text import printable
+from sparsae.bench.statistics import MIN_ROUNDS, PairedRatio
 
 # What was published with the question and its answer in 2013, on two other people's machines: seconds,
 # and the ratio to the loop as asked on the same machine.
@@ -20,7 +21,7 @@ PUBLISHED = {
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class Row:
+class QuestionRow:
     """One way of doing it.
 
     Attributes
@@ -29,7 +30,7 @@ class Row:
     threads : int
     seconds : float
         Median over all rounds.
-    ratio : Ratio
+    ratio : PairedRatio
         How many times as long the row's reference took, in the same rounds.
     error_before, error_after : float
         Largest error against the reference before and after timing, in units of what rounding explains (at most 1).
@@ -39,7 +40,7 @@ class Row:
     label: str
     threads: int
     seconds: float
-    ratio: Ratio
+    ratio: PairedRatio
     error_before: float
     error_after: float
 
@@ -53,12 +54,12 @@ class QuestionReport:
     ----------
     size : tuple of int
         Samples, visible units, hidden units.
-    ways : tuple of Row
+    ways : tuple of QuestionRow
         The ways of writing it; ratios to the loop as asked.
-    scratch : tuple of Row
+    scratch : tuple of QuestionRow
         The same arithmetic with scratch made once, by ``np.empty`` and by ``np.zeros`` in each call;
         ratios to the first.
-    orders : tuple of Row
+    orders : tuple of QuestionRow
         ``np.dot`` in the four combinations of memory orders; ratios to C times C.
     left_out : mapping
         What was not timed, and why.
@@ -70,9 +71,9 @@ class QuestionReport:
     """
 
     size: tuple[int, int, int]
-    ways: tuple[Row, ...]
-    scratch: tuple[Row, ...]
-    orders: tuple[Row, ...]
+    ways: tuple[QuestionRow, ...]
+    scratch: tuple[QuestionRow, ...]
+    orders: tuple[QuestionRow, ...]
     left_out: Mapping[str, str] = field(default_factory=dict)
     facts: Mapping[str, str] = field(default_factory=dict)
     rounds: int
@@ -88,20 +89,20 @@ class QuestionReport:
         }
         return asdict(self) | rows | {"published": {key: value[:2] for key, value in PUBLISHED.items()}}
 
-    def tables(self) -> tuple[Table, ...]:
+    def tables(self) -> tuple[QuestionTable, ...]:
         """Return the three tables, as text."""
         return (
-            Table(
+            QuestionTable(
                 "Gradient sums of one backpropagation",
                 ("way", "threads", "ms", "times as fast", "published in 2013", "error"),
                 tuple(_way_cells(row) for row in self.ways),
             ),
-            Table(
+            QuestionTable(
                 "The same arithmetic, scratch from different places",
                 ("scratch", "ms", "times as fast"),
                 tuple((row.label, _ms(row.seconds), _ratio(row.ratio)) for row in self.scratch),
             ),
-            Table(
+            QuestionTable(
                 "np.dot(delta2.T, a1), the operands in C or F order",
                 ("orders", "ms", "times as fast"),
                 tuple((row.label, _ms(row.seconds), _ratio(row.ratio)) for row in self.orders),
@@ -109,27 +110,27 @@ class QuestionReport:
         )
 
     def notes(self) -> tuple[str, ...]:
-        """Return what a reader of the tables has to know, one sentence each."""
+        """Return the notes on the tables, one sentence each."""
         m, n, p = self.size
         turns = self.rounds * self.launches
-        said = [
+        notes = [
             f"{m} samples, {n} visible and {p} hidden units, float64; {turns} rounds in {self.launches} launches.",
             "Times are medians; a ratio is taken within a round: its median, and the 10th to 90th percentile.",
             "Published figures come from other machines of 2013: compare ratios, not times.",
             "Error: largest deviation from the reference, before and after timing; 1 is what rounding explains.",
         ]
-        said += [f"{what}: {fact}." for what, fact in self.facts.items()]
+        notes += [f"{what}: {fact}." for what, fact in self.facts.items()]
         rows = (*self.ways, *self.scratch, *self.orders)
-        disturbed = sum(not row.ratio.clean for row in rows)
+        disturbed = sum(not row.ratio.undisturbed for row in rows)
         if disturbed:
-            said.append(
-                f"The machine was busy: {disturbed} of {len(rows)} ratios have fewer than {LEAST_CLEAN} rounds without "
+            notes.append(
+                f"The machine was busy: {disturbed} of {len(rows)} ratios have fewer than {MIN_ROUNDS} rounds without "
                 f"waiting for a CPU. Repeat this when it is quiet."
             )
         if self.interrupted:
-            said.append("Interrupted: fewer rounds than planned.")
-        said += [f"Left out: {what}: {why.rstrip('.')}." for what, why in self.left_out.items()]
-        return tuple(said)
+            notes.append("Interrupted: fewer rounds than planned.")
+        notes += [f"Left out: {what}: {why.rstrip('.')}." for what, why in self.left_out.items()]
+        return tuple(map(printable, notes))
 
     def markdown(self) -> str:
         """Return tables and notes as Markdown."""
@@ -138,7 +139,7 @@ class QuestionReport:
 
 
 @final
-class Table(NamedTuple):
+class QuestionTable(NamedTuple):
     """A title, column names, and rows of text."""
 
     title: str
@@ -151,7 +152,7 @@ class Table(NamedTuple):
         return f"**{self.title}**\n\n" + "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
 
-def _way_cells(row: Row) -> tuple[str, ...]:
+def _way_cells(row: QuestionRow) -> tuple[str, ...]:
     published = PUBLISHED.get(row.key)
     then = "" if published is None else f"{published[1]:.1f} ({published[0] * 1e3:.3g} ms, {published[2]})"
     error = f"{max(row.error_before, row.error_after):.2g}"
@@ -162,7 +163,7 @@ def _ms(seconds: float) -> str:
     return f"{seconds * 1e3:.3g}"
 
 
-def _ratio(ratio: Ratio) -> str:
+def _ratio(ratio: PairedRatio) -> str:
     if ratio.low == ratio.high == 1:  # the reference itself
         return "1"
     return f"{ratio.median:.3g} [{ratio.low:.3g}, {ratio.high:.3g}]"

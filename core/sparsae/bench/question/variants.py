@@ -1,4 +1,4 @@
-"""The ways of writing it: each maker takes the case and returns a call that gives the gradient sums.
+"""The ways of writing it: each maker takes the given and returns a call that gives the gradient sums.
 
 Each is written afresh in the manner of its time.  What a maker does is outside the timed call:
 that is where scratch is made once, and where data is put in order, by those who claim to gain from it.
@@ -11,7 +11,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sparsae.bench.question.case import Case, Float, empty_sums
+from sparsae._types import Array
+from sparsae.bench.inputs import BackpropInputs
 from sparsae.model import Parameters
 
 Call = Callable[[], Parameters]
@@ -21,19 +22,19 @@ class Variant(NamedTuple):
     """A way of writing it."""
 
     label: str
-    make: Callable[[Case], Call]
+    make: Callable[[BackpropInputs], Call]
 
 
-def loop_as_asked(case: Case) -> Call:
+def loop_as_asked(given: BackpropInputs) -> Call:
     """One sample at a time; the sparsity vector is made again for each, though it never changes."""
-    a1, a2, a3, W2 = case.a1, case.a2, case.a3, case.W2
+    a1, a2, a3, W2 = given.a1, given.a2, given.a3, given.W2
 
     def call() -> Parameters:
-        W1_sum, b1_sum, W2_sum, b2_sum = empty_sums(case)
+        W1_sum, b1_sum, W2_sum, b2_sum = given.zeros()
         b1_column, b2_column = b1_sum[:, None], b2_sum[:, None]
         for i in range(len(a1)):
             delta3 = (-(a1[i, :] - a3[i, :]) * a3[i, :] * (1 - a3[i, :]))[:, None]  # (n, 1)
-            s = (case.beta * (-case.rho / case.rho_hat + (1 - case.rho) / (1 - case.rho_hat)))[:, None]  # (p, 1)
+            s = (given.beta * (-given.rho / given.rho_hat + (1 - given.rho) / (1 - given.rho_hat)))[:, None]  # (p, 1)
             h = a2[i, :][:, None]  # (p, 1)
             delta2 = (np.dot(W2.T, delta3) + s) * h * (1 - h)  # (p, 1)
             W1_sum += np.dot(delta2, a1[i : i + 1, :])  # (p, n)
@@ -45,14 +46,14 @@ def loop_as_asked(case: Case) -> Call:
     return call
 
 
-def loop_hoisted(case: Case) -> Call:
+def loop_hoisted(given: BackpropInputs) -> Call:
     """One sample at a time; what does not change is made before the loop, delta3 for all samples at once."""
-    a1, a2, a3, W2 = case.a1, case.a2, case.a3, case.W2
+    a1, a2, a3, W2 = given.a1, given.a2, given.a3, given.W2
 
     def call() -> Parameters:
-        W1_sum, b1_sum, W2_sum, b2_sum = empty_sums(case)
+        W1_sum, b1_sum, W2_sum, b2_sum = given.zeros()
         b1_column, b2_column = b1_sum[:, None], b2_sum[:, None]
-        s = case.sparsity[:, None]  # (p, 1)
+        s = given.sparsity[:, None]  # (p, 1)
         all_delta3 = (-(a1 - a3) * a3 * (1 - a3)).T  # (n, m)
         W2T = W2.T
         for i in range(len(a1)):
@@ -69,25 +70,25 @@ def loop_hoisted(case: Case) -> Call:
     return call
 
 
-def vectorised(case: Case) -> Call:
+def vectorised(given: BackpropInputs) -> Call:
     """No loop: whole arrays, the samples in columns as the formulas on paper have them."""
-    a1, a2, a3, W2 = case.a1, case.a2, case.a3, case.W2
+    a1, a2, a3, W2 = given.a1, given.a2, given.a3, given.W2
 
     def call() -> Parameters:
         delta3 = (-(a1 - a3) * a3 * (1 - a3)).T  # (n, m)
-        delta2 = (np.dot(W2.T, delta3) + case.sparsity[:, None]) * a2.T * (1 - a2.T)  # (p, m)
+        delta2 = (np.dot(W2.T, delta3) + given.sparsity[:, None]) * a2.T * (1 - a2.T)  # (p, m)
         return Parameters(np.dot(delta2, a1), delta2.sum(axis=1), np.dot(delta3, a2), delta3.sum(axis=1))
 
     return call
 
 
-def einsum(case: Case, *, optimize: bool) -> Call:
+def einsum(given: BackpropInputs, *, optimize: bool) -> Call:
     """No loop: the products as index expressions."""
-    a1, a2, a3, W2 = case.a1, case.a2, case.a3, case.W2
+    a1, a2, a3, W2 = given.a1, given.a2, given.a3, given.W2
 
     def call() -> Parameters:
         delta3 = (a3 - a1) * a3 * (1 - a3)  # (m, n)
-        delta2 = (np.einsum("iv,vh->ih", delta3, W2, optimize=optimize) + case.sparsity) * a2 * (1 - a2)  # (m, p)
+        delta2 = (np.einsum("iv,vh->ih", delta3, W2, optimize=optimize) + given.sparsity) * a2 * (1 - a2)  # (m, p)
         return Parameters(
             np.einsum("ih,iv->hv", delta2, a1, optimize=optimize),
             np.einsum("ih->h", delta2),
@@ -98,21 +99,21 @@ def einsum(case: Case, *, optimize: bool) -> Call:
     return call
 
 
-class Scratch(NamedTuple):
+class ScratchArrays(NamedTuple):
     """Room for everything that is as long as the data, all of it in C order."""
 
-    delta3: Float  # (m, n)
-    slope3: Float  # (m, n)
-    delta2: Float  # (m, p)
-    slope2: Float  # (m, p)
+    delta3: Array  # (m, n)
+    slope3: Array  # (m, n)
+    delta2: Array  # (m, p)
+    slope2: Array  # (m, p)
 
 
-def _in_place(case: Case, room: Callable[[], Scratch]) -> Call:
-    """Write every result into the room that `room()` gives; operands of products are in C order, or transposed."""
-    a1, a2, a3, W2 = (np.ascontiguousarray(a) for a in (case.a1, case.a2, case.a3, case.W2))
+def _in_place(given: BackpropInputs, get_scratch: Callable[[], ScratchArrays]) -> Call:
+    """Write every result into the arrays of `get_scratch()`; operands of products are in C order, or transposed."""
+    a1, a2, a3, W2 = (np.ascontiguousarray(a) for a in (given.a1, given.a2, given.a3, given.W2))
 
     def call() -> Parameters:
-        delta3, slope3, delta2, slope2 = room()
+        delta3, slope3, delta2, slope2 = get_scratch()
         np.subtract(a3, a1, out=delta3)  # (m, n)
         np.subtract(1, a3, out=slope3)
         slope3 *= a3
@@ -120,39 +121,39 @@ def _in_place(case: Case, room: Callable[[], Scratch]) -> Call:
         np.subtract(1, a2, out=slope2)  # (m, p)
         slope2 *= a2
         np.dot(delta3, W2, out=delta2)
-        delta2 += case.sparsity
+        delta2 += given.sparsity
         delta2 *= slope2
         return Parameters(np.dot(delta2.T, a1), delta2.sum(axis=0), np.dot(delta3.T, a2), delta3.sum(axis=0))
 
     return call
 
 
-def memory_order(case: Case) -> Call:
+def memory_order(given: BackpropInputs) -> Call:
     """Whole arrays in the memory order that the products like, and scratch made once."""
-    scratch = _make_scratch(case, np.zeros)
-    return _in_place(case, lambda: scratch)
+    scratch = _make_scratch(given, np.zeros)
+    return _in_place(given, lambda: scratch)
 
 
-def zeros_per_call(case: Case) -> Call:
+def zeros_per_call(given: BackpropInputs) -> Call:
     """The same, the scratch made by `np.zeros` in each call."""
-    return _in_place(case, lambda: _make_scratch(case, np.zeros))
+    return _in_place(given, lambda: _make_scratch(given, np.zeros))
 
 
-def empty_per_call(case: Case) -> Call:
+def empty_per_call(given: BackpropInputs) -> Call:
     """The same, the scratch made by `np.empty` in each call."""
-    return _in_place(case, lambda: _make_scratch(case, np.empty))
+    return _in_place(given, lambda: _make_scratch(given, np.empty))
 
 
-def _make_scratch(case: Case, make: Callable[..., Float]) -> Scratch:
+def _make_scratch(given: BackpropInputs, make: Callable[..., Array]) -> ScratchArrays:
     """Four arrays in C order."""
-    return Scratch(*(make(like.shape) for like in (case.a3, case.a3, case.a2, case.a2)))
+    return ScratchArrays(*(make(like.shape) for like in (given.a3, given.a3, given.a2, given.a2)))
 
 
 VARIANTS = {
     "asked": Variant("NumPy, one sample at a time, as asked", loop_as_asked),
     "hoisted": Variant("NumPy, the loop with constants hoisted", loop_hoisted),
-    "einsum": Variant("NumPy, einsum", lambda case: einsum(case, optimize=False)),
-    "einsum-optimized": Variant("NumPy, einsum with optimize=True", lambda case: einsum(case, optimize=True)),
+    "einsum": Variant("NumPy, einsum", lambda given: einsum(given, optimize=False)),
+    "einsum-optimized": Variant("NumPy, einsum with optimize=True", lambda given: einsum(given, optimize=True)),
     "vectorised": Variant("NumPy, vectorised, as answered", vectorised),
     "order": Variant("NumPy, memory order chosen, scratch made once", memory_order),
     "empty": Variant("NumPy, memory order chosen, np.empty in each call", empty_per_call),

@@ -1,4 +1,4 @@
-"""Why the race is as it is: the same code timed against itself in ways that mislead.
+"""Why the race is designed as it is: the same code timed against itself in ways that mislead.
 
 Unpinned processes, blocked designs and timing within one process exist here only, to show what they do.
 Each trial starts afresh, times two identical contestants, and asks the naive question:
@@ -8,24 +8,19 @@ that the design brings.
 
 from __future__ import annotations
 
-import json
 import math
-import sys
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack, closing
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean, median, stdev
 from typing import final
 
-from sparsae.bench.probe import Lines
-from sparsae.bench.race import choose_cpus, environment
-from sparsae.bench.settings import Heat
-from sparsae.bench.statistics import student
-from sparsae.bench.worker import Worker
-from sparsae.machine.cpu_demand import wait_until_quiet
+from sparsae.bench.plan import Workload
+from sparsae.bench.process import TaskProcess, choose_cpus, thread_environment
+from sparsae.bench.statistics import student_quantile
+from sparsae.bench.timing import TimedBatch, calibrate, time_batch, warm_up
 
-_SERVE = "import sys; from sparsae.bench.worker import serve; serve(sys.argv[1])"
 Time = Callable[[], float]  # one batch, in seconds per call
 BATCH = 0.01
 ROUNDS = 15
@@ -69,12 +64,12 @@ def study(
     progress: Callable[[Trial], None] = lambda trial: None,
 ) -> list[Trial]:
     """Time a backend against itself, so many times in each mode; the modes take turns."""
-    heat = Heat("objective", size, "float64")
+    workload = Workload("objective", size, "float64")
     found = []
     for number in range(trials):
         for mode in modes:
-            logs = _differences(mode, heat, backend, threads, rounds, first=number % 2)
-            half = student(len(logs) - 1) * stdev(logs) / math.sqrt(len(logs))
+            logs = _differences(mode, workload, backend, threads, rounds, first=number % 2)
+            half = student_quantile(len(logs) - 1) * stdev(logs) / math.sqrt(len(logs))
             trial = Trial(mode, math.exp(median(logs)), abs(fmean(logs)) > half)
             found.append(trial)
             progress(trial)
@@ -102,13 +97,13 @@ def draw(trials: Sequence[Trial], path: Path) -> None:
     figure.savefig(path, dpi=150)
 
 
-def _differences(mode: str, heat: Heat, backend: str, threads: int, rounds: int, *, first: int) -> list[float]:
+def _differences(mode: str, workload: Workload, backend: str, threads: int, rounds: int, *, first: int) -> list[float]:
     """Logarithms of time / time of the other, round by round."""
     with ExitStack() as stack:
         if mode == "in process":
-            times = [_local(stack, heat, backend, threads) for _ in range(2)]
+            times = [_local(stack, workload, backend, threads) for _ in range(2)]
         else:
-            times = [_remote(stack, heat, backend, threads, pinned=mode != "unpinned") for _ in range(2)]
+            times = [_remote(stack, workload, backend, threads, pinned=mode != "unpinned") for _ in range(2)]
         if mode in ("blocked", "in process"):
             seconds = [[time() for _ in range(rounds)] for time in times]
         else:
@@ -119,39 +114,38 @@ def _differences(mode: str, heat: Heat, backend: str, threads: int, rounds: int,
     return [math.log(a / b) for a, b in zip(*seconds, strict=True)]
 
 
-def _remote(stack: ExitStack, heat: Heat, backend: str, threads: int, *, pinned: bool) -> Time:
-    """Start a worker and return what times one batch there."""
-    settings = {"heat": vars(heat), "backend": backend, "threads": threads, "seed": 0}
-    lines = stack.enter_context(
-        closing(
-            Lines(
-                [sys.executable, "-c", _SERVE, json.dumps(settings)],
-                environment=environment(threads),
-                cpus=choose_cpus(threads) if pinned else (),
-                name=backend,
-            )
-        )
+def _settings(workload: Workload, backend: str, threads: int) -> dict[str, object]:
+    return {**vars(workload), "backend": backend, "threads": threads, "seed": 0}
+
+
+def _remote(stack: ExitStack, workload: Workload, backend: str, threads: int, *, pinned: bool) -> Time:
+    """Start a process and return what times one batch there."""
+    process = TaskProcess(
+        "race_task",
+        _settings(workload, backend, threads),
+        threads=threads,
+        environment=thread_environment(threads),
+        cpus=choose_cpus(threads) if pinned else (),
+        name=backend,
     )
-    lines.ask(json.dumps({"do": "prepare"}))
-    lines.ask(json.dumps({"do": "freeze", "batch": BATCH}))
-
-    def time() -> float:
-        answer = json.loads(lines.ask(json.dumps({"do": "time"})))
-        wait_until_quiet(lines.pid)
-        return float(answer["wall"] / answer["loops"])
-
-    return time
+    stack.enter_context(process)
+    process.prepare()
+    loops = calibrate(process, BATCH)
+    return lambda: process.time(loops).seconds
 
 
-def _local(stack: ExitStack, heat: Heat, backend: str, threads: int) -> Time:
-    """Make the case in this process and return what times one batch of it."""
-    worker = Worker(vars(heat), backend, threads, 0)
-    worker.do_prepare()
-    stack.callback(worker.case.close)
-    worker.do_freeze(BATCH)
+def _local(stack: ExitStack, workload: Workload, backend: str, threads: int) -> Time:
+    """Make the task in this process and return what times one batch of it."""
+    from sparsae.bench.tasks import race_task
 
-    def time() -> float:
-        answer = worker.do_time()
-        return float(answer["wall"] / answer["loops"])
+    task = race_task(**_settings(workload, backend, threads))  # type: ignore[arg-type]
+    stack.callback(task.objective.__exit__, None, None, None)  # type: ignore[attr-defined]
 
-    return time
+    class Local:
+        def time(self, loops: int) -> TimedBatch:
+            """Warm up and time one batch here."""
+            warm_up(task.run, threads)
+            return time_batch(task.run, loops)
+
+    loops = calibrate(Local(), BATCH)
+    return lambda: Local().time(loops).seconds

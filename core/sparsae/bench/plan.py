@@ -1,8 +1,7 @@
-"""What is raced: cells, heats, and the settings of a race, checked at the door."""
+"""The plan of a race: workloads, cells, and the settings, checked before anything starts."""
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,15 +10,27 @@ from itertools import product
 from typing import Any, Literal, Self, final
 
 from sparsae.bench.statistics import LEAST_FLOOR, QUICK_FLOOR
+from sparsae.bench.timing import BATCH_SECONDS
 from sparsae.errors import BackendNotFoundError, ParameterError
+from sparsae.machine.resources import affinity_cpus
 from sparsae.machine.threads import cpu_budget
-from sparsae.plugins.selection import list_backends
+from sparsae.plugins.selection import list_backends, select
 
 CASES = ("backprop", "objective", "train")
 SIZES = {"question": (10_000, 64, 25), "mnist": (10_000, 784, 196), "small": (100, 8, 3)}
 DTYPES = {"f8": "float64", "f4": "float32", "float64": "float64", "float32": "float32"}
-Kind = Literal["backend", "twin", "peak"]
+TRAIN_EVALUATIONS = 20  # of the objective, in one timed training
 PEAK = "peak GEMM"
+CellKind = Literal["backend", "twin", "peak"]
+
+# Launches x rounds x batch: 5 x 6 x 20 ms for a first look; 5 x 100 x 20 ms = 10 s of timed batches a cell.
+# Five launches, since identical code differs by 2 to 7 % from launch to launch: of quick A/A races with three,
+# 3 in 10 were no tie (2 of them a win); by simulation 18 to 70 % with three are not, and 1 to 3 % with five.
+PRESETS: dict[str, dict[str, int]] = {
+    "quick": {"launches": 5, "rounds": 6, "sessions": 1},
+    "default": {"launches": 5, "rounds": 100, "sessions": 1},
+    "publish": {"launches": 5, "rounds": 100, "sessions": 2},
+}
 
 
 @final
@@ -30,18 +41,18 @@ class Cell:
     label: str
     backend: str
     threads: int
-    kind: Kind = "backend"
+    kind: CellKind = "backend"
 
     @property
     def key(self) -> str:
-        """Name within its heat."""
+        """Name within its workload."""
         return f"{self.label} x{self.threads}"
 
 
 @final
 @dataclass(frozen=True)
-class Heat:
-    """What the cells that race together have in common: case, size and dtype."""
+class Workload:
+    """What the cells that race against each other have in common: case, size and dtype."""
 
     case: str
     size: tuple[int, int, int]
@@ -54,25 +65,22 @@ class Heat:
 
     @property
     def flop(self) -> float:
-        """Useful floating-point operations in one call, for everyone: extra work is no credit."""
+        """Useful floating-point operations in one call, the same for everyone: extra work is no credit."""
         m, n, p = self.size
         return {"backprop": 6.0, "objective": 10.0, "train": 10.0 * TRAIN_EVALUATIONS}[self.case] * m * n * p
 
 
-TRAIN_EVALUATIONS = 20  # of the objective, in one timed training
-
-
 @final
 @dataclass(frozen=True, kw_only=True)
-class Settings:
-    """A race, ready to run; `Settings.checked` makes one from what a user wrote.
+class RacePlan:
+    """A race, ready to run; `RacePlan.checked` makes one from what a user wrote.
 
     Attributes
     ----------
     backends : tuple of str
         Names; a name given twice races against itself, as "dot" and "dot#2".
     threads, cases, sizes, dtypes : tuples
-        Every heat is one case, size and dtype; within it every backend runs at every number of threads.
+        Every workload is one case, size and dtype; every backend runs it at every number of threads.
     reference : str
         The backend that the others are divided by, and whose second copy shows the noise floor.
     launches, rounds : int
@@ -96,7 +104,7 @@ class Settings:
     reference: str
     launches: int
     rounds: int
-    batch: float = 0.02
+    batch: float = BATCH_SECONDS
     preset: str = "default"
     seed: int = 0
     timeout: float = 120.0
@@ -115,49 +123,53 @@ class Settings:
         preset: str = "default",
         launches: int | None = None,
         rounds: int | None = None,
-        batch: float | None = None,
+        batch: float = BATCH_SECONDS,
         seed: int = 0,
         timeout: float = 120.0,
     ) -> Self:
         """Check what a user asked for; nothing given means every ready backend, at one thread and at the CPU budget.
 
+        Backends that are named are loaded, and no others.
+
         Raises
         ------
-        ParameterError, BackendNotFoundError
+        ParameterError, BackendError
             When something cannot be raced.
         """
-        plan = PRESETS.get(preset)
-        if plan is None:
+        if preset not in PRESETS:
             raise ParameterError(f"No preset {preset!r}; choose from {', '.join(PRESETS)}.")
+        defaults = PRESETS[preset]
         names = _check_backends(tuple(backends))
-        budget = cpu_budget().granted
-        counts = tuple(dict.fromkeys(threads)) or tuple(dict.fromkeys((1, budget)))
+        counts = tuple(dict.fromkeys(threads)) or tuple(dict.fromkeys((1, cpu_budget().granted)))
         _check_threads(counts)
-        ref = reference or ("numpy" if "numpy" in names else names[0])
-        if ref not in names:
-            raise ParameterError(f"The reference {ref!r} does not race; choose from {', '.join(dict.fromkeys(names))}.")
+        chosen = reference or ("numpy" if "numpy" in names else names[0])
+        if chosen not in names:
+            known = ", ".join(dict.fromkeys(names))
+            raise ParameterError(f"The reference {chosen!r} does not race; choose from {known}.")
+        if not (math.isfinite(timeout) and timeout > 0):
+            raise ParameterError(f"timeout must be a positive number of seconds; given {timeout}.")
         return cls(
             backends=names,
             threads=counts,
-            cases=tuple(_choice("case", case, dict.fromkeys(CASES)) for case in dict.fromkeys(cases)),
+            cases=tuple(_choose("case", case, dict.fromkeys(CASES)) for case in dict.fromkeys(cases)),
             sizes=tuple(dict.fromkeys(parse_size(size) for size in sizes)),
-            dtypes=tuple(dict.fromkeys(_choice("dtype", dtype, DTYPES) for dtype in dtypes)),
-            reference=ref,
-            launches=_at_least("launches", launches, 1, plan["launches"]),
-            rounds=_at_least("rounds", rounds, 1, plan["rounds"]),
-            batch=plan["batch"] if batch is None else batch,
+            dtypes=tuple(dict.fromkeys(_choose("dtype", dtype, DTYPES) for dtype in dtypes)),
+            reference=chosen,
+            launches=_check_count("launches", launches, defaults["launches"]),
+            rounds=_check_count("rounds", rounds, defaults["rounds"]),
+            batch=batch,
             preset=preset,
             seed=seed,
             timeout=timeout,
-            sessions=plan["sessions"],
+            sessions=defaults["sessions"],
         )
 
-    def heats(self) -> tuple[Heat, ...]:
+    def workloads(self) -> tuple[Workload, ...]:
         """Return every case, size and dtype."""
-        return tuple(Heat(*parts) for parts in product(self.cases, self.sizes, self.dtypes))
+        return tuple(Workload(*parts) for parts in product(self.cases, self.sizes, self.dtypes))
 
     def cells(self) -> tuple[Cell, ...]:
-        """Return every contestant of a heat: backends, the twin of the reference, the peak product."""
+        """Return every contestant of a workload: backends, the second copy of the reference, the peak product."""
         seen: Counter[str] = Counter()
         labels = []
         for name in self.backends:
@@ -179,13 +191,13 @@ class Settings:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
-        """Build settings from what `to_dict` gave, also after JSON."""
+        """Build a plan from what `to_dict` gave, also after JSON; `sparsae.bench.schema` has checked it."""
         lists = {name: tuple(values[name]) for name in ("backends", "threads", "cases", "dtypes")}
         return cls(**{**values, **lists, "sizes": tuple(tuple(size) for size in values["sizes"])})
 
     @property
     def least_floor(self) -> float:
-        """No difference below this is called one."""
+        """The smallest noise floor: no difference below it is called one."""
         return QUICK_FLOOR if self.preset == "quick" else LEAST_FLOOR
 
     def with_seed(self, seed: int) -> Self:
@@ -193,22 +205,12 @@ class Settings:
         return replace(self, seed=seed)
 
 
-# Launches x rounds x batch: 5 x 6 x 20 ms for a first look; 5 x 100 x 20 ms = 10 s of timed batches a cell.
-# Five launches, since identical code differs by 2 to 7 % from launch to launch: of quick A/A races with three,
-# 3 in 10 were no tie (2 of them a win); by simulation 18 to 70 % with three are not, and 1 to 3 % with five.
-PRESETS: dict[str, dict[str, Any]] = {
-    "quick": {"launches": 5, "rounds": 6, "batch": 0.02, "sessions": 1},
-    "default": {"launches": 5, "rounds": 100, "batch": 0.02, "sessions": 1},
-    "publish": {"launches": 5, "rounds": 100, "batch": 0.02, "sessions": 2},
-}
-
-
 def parse_size(size: str | Sequence[int]) -> tuple[int, int, int]:
     """Turn "10000x64x25" or a name such as "mnist" into (samples, inputs, hidden units)."""
     if isinstance(size, str) and size in SIZES:
         return SIZES[size]
     words = size.replace("/", "x").lower().split("x") if isinstance(size, str) else [str(number) for number in size]
-    if len(words) == 3 and all(word.isdigit() and int(word) > 0 for word in words):
+    if len(words) == 3 and all(word.isascii() and word.isdigit() and 0 < int(word) < 10**12 for word in words):
         m, n, p = map(int, words)
         return m, n, p
     raise ParameterError(
@@ -217,22 +219,18 @@ def parse_size(size: str | Sequence[int]) -> tuple[int, int, int]:
 
 
 def _check_backends(names: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the names, or those of every ready backend; unknown ones are refused with the nearest name."""
-    records = {record.name: record for record in list_backends()}
-    ready = tuple(name for name, record in records.items() if record.state == "ready")
-    for name in names:
-        if name not in records:
-            near = difflib.get_close_matches(name, records, 1)
-            hint = f"; did you mean {near[0]!r}?" if near else "."
-            raise BackendNotFoundError(f"No backend named {name!r}{hint} Available: {', '.join(ready)}.")
-        if name not in ready:
-            raise records[name].error or BackendNotFoundError(f"Backend {name!r} is {records[name].state}.")
-    return names or ready
+    """Return the names, each of which can be used, or those of every backend that can."""
+    if names:
+        for name in dict.fromkeys(names):
+            select(name)
+        return names
+    ready = tuple(record.name for record in list_backends() if record.state == "ready")
+    if not ready:
+        raise BackendNotFoundError("No backend is ready; `sparsae backends` says why.")
+    return ready
 
 
 def _check_threads(counts: tuple[int, ...]) -> None:
-    from sparsae.machine.resources import affinity_cpus
-
     cpus = affinity_cpus()
     for count in counts:
         if not 1 <= count <= cpus:
@@ -242,15 +240,15 @@ def _check_threads(counts: tuple[int, ...]) -> None:
             )
 
 
-def _choice(what: str, given: str, possible: Mapping[str, str | None]) -> str:
+def _choose(what: str, given: str, possible: Mapping[str, str | None]) -> str:
     if given not in possible:
         raise ParameterError(f"No {what} {given!r}; choose from {', '.join(possible)}.")
     return possible[given] or given
 
 
-def _at_least(what: str, given: int | None, least: int, default: int) -> int:
+def _check_count(what: str, given: int | None, default: int) -> int:
     if given is None:
         return default
-    if given < least or not math.isfinite(given):
-        raise ParameterError(f"{what} must be at least {least}; given {given}.")
+    if given < 1:
+        raise ParameterError(f"{what} must be at least 1; given {given}.")
     return given

@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from sparsae.bench.study import MODES, Trial, draw, study
+from tests.support.timing_study import MODES, Trial, draw, study
 
 
 def test_every_mode_runs_on_identical_code(tmp_path):
@@ -21,7 +21,7 @@ def test_every_mode_runs_on_identical_code(tmp_path):
 
 
 def test_the_ways_that_mislead_exist_only_in_the_study():
-    """No option of the race and no other module of the bench knows an unpinned, blocked or in-process mode."""
+    """No option of the race and no module of the bench knows an unpinned, blocked or in-process mode."""
     told = subprocess.run(
         [sys.executable, "-c", "from sparsae.cli import main; main()", "bench", "--help"],
         capture_output=True,
@@ -29,6 +29,6 @@ def test_the_ways_that_mislead_exist_only_in_the_study():
     ).stdout
     assert "--backends" in told
     bench = Path(__import__("sparsae.bench", fromlist=["bench"]).__file__).parent
-    for text in (told, *(p.read_text() for p in bench.glob("*.py") if p.name not in ("study.py", "__init__.py"))):
-        for word in ("unpinned", "blocked", "in process", "sparsae.bench.study"):
+    for text in (told, *(path.read_text() for path in bench.rglob("*.py"))):
+        for word in ("unpinned", "blocked", "in process", "timing_study"):
             assert word not in text.lower()

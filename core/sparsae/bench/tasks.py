@@ -1,0 +1,343 @@
+"""What a child process times, and how its result is checked; one list for the race, the question and the doctor.
+
+- Race: `race_task` makes `BackpropTask`, `ObjectiveTask`, `TrainTask`, or `PeakTask` without a backend.
+- Question: `variant_task`, `backend_task` and `product_task`.
+- Doctor: `block_products_task`, `elementwise_task`, `evaluation_task` and `pool_task`.
+"""
+
+from __future__ import annotations
+
+import time
+import warnings
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, final
+
+import numpy as np
+
+from sparsae._types import Array
+from sparsae.backpropagation import backprop
+from sparsae.bench.inputs import (
+    BETA,
+    RHO,
+    WEIGHT_DECAY,
+    BackpropInputs,
+    aligned,
+    describe_arrays,
+    largest_error,
+    make_backprop_inputs,
+    make_data,
+    product_error,
+)
+from sparsae.bench.plan import TRAIN_EVALUATIONS
+from sparsae.bench.question.variants import VARIANTS
+from sparsae.errors import ConvergenceWarning, ThreadsWarning
+from sparsae.machine.limits import limit
+from sparsae.model import Parameters
+from sparsae.objective import Objective
+from sparsae.plugins.selection import select
+from sparsae.reference import Reference, evaluate_reference
+from sparsae.training.stopping import Stop
+from sparsae.training.train import train
+
+PEAK_SECONDS = 0.003  # that each shape of the peak product is timed for in a batch
+_PEAK_SHAPES = ((256, 256, 256), (512, 512, 512), (1024, 1024, 1024))
+_CHECKED_ROWS = 4  # of each peak product
+
+
+class Task(ABC):
+    """Something to time."""
+
+    @abstractmethod
+    def run(self) -> object:
+        """Do the work once."""
+
+    def error(self) -> float:
+        """Largest error of the work's result, in units of what rounding explains; more than 1 is wrong."""
+        return 0.0
+
+    def facts(self) -> dict[str, Any]:
+        """Return what is worked on and by which backend, for the record; called after the first run."""
+        return {}
+
+    def batch_facts(self) -> dict[str, Any]:
+        """Return what there is to say of the last batch."""
+        return {}
+
+
+@final
+class BackpropTask(Task):
+    """Gradient sums from given activations: 6mnp useful flop."""
+
+    def __init__(
+        self,
+        inputs: BackpropInputs,
+        call: Callable[[], Parameters],
+        facts: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.inputs, self._call = inputs, call
+        self._facts = dict(facts or {})
+
+    def run(self) -> Parameters:
+        """Compute the sums once."""
+        return self._call()
+
+    def error(self) -> float:
+        """Compare sums / m with the gradient of the reference without weight decay."""
+        return self.inputs.error(self.run())
+
+    def facts(self) -> dict[str, Any]:
+        """Describe the arrays and the backend."""
+        named = {"a1": self.inputs.a1, "a2": self.inputs.a2, "a3": self.inputs.a3, "W2": self.inputs.W2}
+        return {"arrays": describe_arrays(named)} | self._facts
+
+
+@final
+class ObjectiveTask(Task):
+    """Cost and gradient of a prepared `Objective`, held until the process ends: 10mnp useful flop."""
+
+    def __init__(
+        self,
+        size: Sequence[int],
+        *,
+        dtype: str = "float64",
+        seed: int = 0,
+        backend: str | None = None,
+        threads: int | None = None,
+    ) -> None:
+        self._facts = _backend_facts(backend)
+        self.x, parameters = make_data(size, dtype, seed)
+        self.theta = aligned(parameters.flatten())
+        self.expected = _evaluate_reference(parameters, self.x)
+        self.objective = _make_objective(self.x, size[2], backend, threads)
+        self.objective.__enter__()
+
+    def run(self) -> object:
+        """Evaluate once."""
+        return self.objective(self.theta)
+
+    def error(self) -> float:
+        """Compare cost and gradient with the reference."""
+        return _objective_error(self.objective, self.theta, self.expected, self.x.dtype)
+
+    def facts(self) -> dict[str, Any]:
+        """Describe the data and the backend, with the receipt."""
+        arrays = describe_arrays({"X": self.x, "theta": self.theta})
+        return {"arrays": arrays, "receipt": self.objective.receipt.to_dict()} | self._facts
+
+
+@final
+class TrainTask(Task):
+    """L-BFGS for a fixed number of evaluations, from the arguments of `train` to its result."""
+
+    def __init__(self, size: Sequence[int], *, dtype: str, seed: int, backend: str, threads: int) -> None:
+        self._facts = _backend_facts(backend)
+        self.x, self.initial = make_data(size, dtype, seed)
+        self.backend, self.threads = backend, threads
+        self.evaluations = 0
+
+    def run(self) -> Parameters:
+        """Train once."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)  # the limit is what ends it
+            result = train(
+                self.x,
+                self.initial.n_hidden,
+                rho=RHO,
+                beta=BETA,
+                weight_decay=WEIGHT_DECAY,
+                backend=self.backend,
+                threads=self.threads,
+                initial=self.initial,
+                max_iter=10 * TRAIN_EVALUATIONS,
+                stop=Stop(gradient=0.0, decrease=0.0, evaluations=TRAIN_EVALUATIONS),
+            )
+        self.evaluations = int(result.history.evaluations[-1])
+        return result.parameters
+
+    def error(self) -> float:
+        """Compare cost and gradient with the reference where training begins and where it ends."""
+        with _make_objective(self.x, self.initial.n_hidden, self.backend, self.threads) as objective:
+            return max(
+                _objective_error(objective, parameters.flatten(), _evaluate_reference(parameters, self.x), self.x.dtype)
+                for parameters in (self.initial, self.run())
+            )
+
+    def facts(self) -> dict[str, Any]:
+        """Describe the data and the backend, with the number of evaluations of a training."""
+        return {"arrays": describe_arrays({"X": self.x}), "evaluations": self.evaluations} | self._facts
+
+
+@final
+class PeakTask(Task):
+    """The fastest matrix product of NumPy's BLAS here: the best over several shapes, the model's among them."""
+
+    def __init__(self, size: Sequence[int], *, dtype: str, seed: int, threads: int) -> None:
+        m, n, p = size
+        rng = np.random.default_rng(seed)
+        self.threads = threads
+        self.products = []
+        for rows, inner, columns in ((m, n, p), (p, m, n), *_PEAK_SHAPES):
+            A, B = (aligned(rng.random(shape), dtype) for shape in ((rows, inner), (inner, columns)))
+            self.products.append((A, B, aligned(np.zeros((rows, columns)), dtype)))
+        self.best: tuple[float, list[int]] = (0.0, [])
+
+    def run(self) -> object:
+        """Time each shape for a moment; remember the highest rate in flop per second, and its shape."""
+        self.best = (0.0, [])
+        with limit(self.threads):
+            for A, B, C in self.products:
+                flop = 2.0 * A.shape[0] * A.shape[1] * B.shape[1]
+                np.dot(A, B, out=C)
+                calls, start = 0, time.perf_counter_ns()
+                while time.perf_counter_ns() - start < PEAK_SECONDS * 1e9 or calls == 0:
+                    np.dot(A, B, out=C)
+                    calls += 1
+                seconds = (time.perf_counter_ns() - start) / 1e9
+                self.best = max(self.best, (flop * calls / seconds, [*A.shape, B.shape[1]]))
+        return self.best
+
+    def error(self) -> float:
+        """Check a few rows of each product."""
+        self.run()
+        rows = slice(0, _CHECKED_ROWS)
+        return max(product_error(A[rows], B, C[rows]) for A, B, C in self.products)
+
+    def facts(self) -> dict[str, Any]:
+        """List the shapes."""
+        return {"shapes": [[*A.shape, B.shape[1]] for A, B, _ in self.products]}
+
+    def batch_facts(self) -> dict[str, Any]:
+        """Return the highest rate of the last call, and the shape that reached it."""
+        return {"rate": self.best[0], "shape": self.best[1]}
+
+
+@final
+class ProductsTask(Task):
+    """Matrix products by `np.dot`, into arrays that are kept or into new ones."""
+
+    def __init__(self, *pairs: tuple[Array, Array], keep_results: bool, checked_rows: int | None = None) -> None:
+        self.pairs = pairs
+        self._rows = slice(checked_rows)
+        self._out = [np.empty((a.shape[0], b.shape[1])) if keep_results else None for a, b in pairs]
+
+    def run(self) -> list[Array]:
+        """Compute each product once."""
+        return [np.dot(a, b, out=out) for (a, b), out in zip(self.pairs, self._out, strict=True)]
+
+    def error(self) -> float:
+        """Compare each product with sums in extended precision."""
+        found, rows = self.run(), self._rows
+        return max(product_error(a[rows], b, c[rows]) for (a, b), c in zip(self.pairs, found, strict=True))
+
+
+@final
+class ElementwiseTask(Task):
+    """The element-wise functions of a block of rows: tanh and exp of the output layer."""
+
+    def __init__(self, shape: tuple[int, int]) -> None:
+        self.z = np.random.default_rng(0).standard_normal(shape)
+        self._out = np.empty_like(self.z)
+
+    def run(self) -> object:
+        """Apply both."""
+        np.tanh(self.z, out=self._out)
+        return np.exp(self.z, out=self._out)
+
+
+def race_task(*, case: str, size: Sequence[int], dtype: str, backend: str, threads: int, seed: int) -> Task:
+    """Make the task of a case for a backend; no backend: the peak product."""
+    if not backend:
+        return PeakTask(size, dtype=dtype, seed=seed, threads=threads)
+    if case == "backprop":
+        return _backprop_task(make_backprop_inputs(size, dtype=dtype, seed=seed), backend, threads)
+    make: Callable[..., Task] = {"objective": ObjectiveTask, "train": TrainTask}[case]
+    return make(size, dtype=dtype, seed=seed, backend=backend, threads=threads)
+
+
+def variant_task(*, size: Sequence[int], seed: int, name: str) -> BackpropTask:
+    """Make a way of writing the backpropagation, by its key in `VARIANTS`."""
+    inputs = make_backprop_inputs(size, seed=seed)
+    return BackpropTask(inputs, VARIANTS[name].make(inputs))
+
+
+def backend_task(*, size: Sequence[int], seed: int, name: str, threads: int) -> BackpropTask:
+    """Make a call of `sparsae.backprop` with that backend; a thread limit that is not honoured is an error."""
+    task = _backprop_task(make_backprop_inputs(size, seed=seed), name, threads)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", ThreadsWarning)
+        task.run()
+    return task
+
+
+def product_task(*, size: Sequence[int], seed: int, left: str, right: str) -> ProductsTask:
+    """Make the product of W1's gradient, delta2' a1, with its operands in C or F order."""
+    inputs = make_backprop_inputs(size, seed=seed)
+    operands = (np.array(inputs.a2.T, order=left), np.array(inputs.a1, order=right))  # type: ignore[call-overload]
+    return ProductsTask(operands, keep_results=False)
+
+
+def block_products_task(*, rows: int, n_visible: int, n_hidden: int) -> ProductsTask:
+    """Make the five matrix products of one block: two forward, three backward."""
+    rng = np.random.default_rng(0)
+    x, delta3 = rng.standard_normal((2, rows, n_visible))
+    a2, delta2 = rng.standard_normal((2, rows, n_hidden))
+    W1T, W2 = rng.standard_normal((2, n_visible, n_hidden))
+    W2T = np.ascontiguousarray(W2.T)
+    pairs = ((x, W1T), (a2, W2T), (delta3, W2), (delta2.T, x), (delta3.T, a2))
+    return ProductsTask(*pairs, keep_results=True)
+
+
+def elementwise_task(*, rows: int, n_visible: int, n_hidden: int) -> ElementwiseTask:
+    """Make the element-wise functions of one block."""
+    return ElementwiseTask((rows, n_visible))
+
+
+def evaluation_task(*, rows: int, n_visible: int, n_hidden: int) -> ObjectiveTask:
+    """Make an evaluation of several blocks, with the backend and the threads that sparsae chooses by itself."""
+    return ObjectiveTask((rows * _blocks(n_visible), n_visible, n_hidden))
+
+
+def pool_task(*, rows: int, n_visible: int, n_hidden: int) -> ProductsTask:
+    """Make one product of whole arrays, with as many threads as the BLAS pool started with."""
+    rng = np.random.default_rng(0)
+    x, W1T = rng.standard_normal((rows * _blocks(n_visible), n_visible)), rng.standard_normal((n_visible, n_hidden))
+    return ProductsTask((x, W1T), keep_results=True, checked_rows=rows)
+
+
+def _blocks(n_visible: int) -> int:
+    """Blocks of whole arrays: 10,000 rows of 64 as in the question, fewer where rows are longer."""
+    return max(4, 20 * 64 // n_visible)
+
+
+def _backend_facts(backend: str | None) -> dict[str, str]:
+    """Load the backend; return where it comes from and how it uses threads."""
+    selected = select(backend)
+    record = selected.record
+    return {
+        "distribution": record.distribution,
+        "version": record.version,
+        "threading": selected.backend.threading,
+    }
+
+
+def _backprop_task(inputs: BackpropInputs, backend: str, threads: int) -> BackpropTask:
+    a1, a2, a3, W2, sparsity = inputs.a1, inputs.a2, inputs.a3, inputs.W2, inputs.sparsity
+    facts = _backend_facts(backend)
+    return BackpropTask(inputs, lambda: backprop(a1, a2, a3, W2, sparsity, backend=backend, threads=threads), facts)
+
+
+def _make_objective(x: Array, n_hidden: int, backend: str | None, threads: int | None) -> Objective:
+    return Objective(x, n_hidden, rho=RHO, beta=BETA, weight_decay=WEIGHT_DECAY, backend=backend, threads=threads)
+
+
+def _evaluate_reference(parameters: Parameters, x: Array) -> Reference:
+    return evaluate_reference(parameters, x, rho=RHO, beta=BETA, weight_decay=WEIGHT_DECAY)
+
+
+def _objective_error(objective: Objective, theta: Array, expected: Reference, dtype: object) -> float:
+    """Compare cost and gradient at `theta` with the reference."""
+    cost, gradient = objective(theta)
+    cost_bound, bounds = expected.bound(dtype)
+    found = [np.float64(cost), *Parameters.from_flat(gradient, objective.n_visible, objective.n_hidden)]
+    return largest_error(found, [np.float64(expected.cost), *expected.gradient], [cost_bound, *bounds])
