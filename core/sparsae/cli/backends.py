@@ -13,7 +13,8 @@ from sparsae.cli.report import print_facts, print_json, print_table, say
 if TYPE_CHECKING:
     from sparsae.plugins.registry import BackendRecord
 
-COLUMNS = ("name", "distribution", "version", "threading", "state", "summary")
+FIELDS = ("name", "distribution", "version", "threading", "state", "summary")  # in every report for programs
+COLUMNS = ("name", "state", "threading", "summary")
 
 
 @click.command(cls=Command, examples=("sparsae backends", "sparsae backends numba", "sparsae backends --json"))
@@ -41,18 +42,20 @@ def backends(*, name: str | None, as_json: bool) -> None:
 
 
 def _facts(record: BackendRecord) -> dict[str, Any]:
-    """Return a record as plain values; empty ones are left out, but for the columns of the list."""
-    facts = {key: value for key, value in vars(record).items() if key in COLUMNS or value not in ("", None)}
+    """Return a record as plain values; empty ones are left out, except those that every record has."""
+    facts = {key: value for key, value in vars(record).items() if key in FIELDS or value not in ("", None)}
     return facts | ({"error": str(record.error)} if record.error is not None else {})
 
 
 def _print_list(records: list[BackendRecord]) -> None:
-    """Print one row for each backend: its summary, or why it cannot be used; columns that say nothing are left out."""
-    rows = {column: [getattr(record, column) for record in records] for column in COLUMNS}
-    rows["summary"] = [r.summary if r.error is None else r.error.reason or r.error for r in records]
-    if len({(record.distribution, record.version) for record in records}) == 1:  # all from sparsae itself
-        del rows["distribution"], rows["version"]
-    print_table(tuple(rows), list(zip(*rows.values(), strict=True)))
+    """Print one row for each backend: its summary, or why it cannot be used, and where it comes from."""
+    print_table(COLUMNS, [(r.name, r.state, r.threading, _description(r)) for r in records])
+
+
+def _description(record: BackendRecord) -> str:
+    """Return the summary, or why the backend cannot be used; with the distribution of one that is not bundled."""
+    text = record.summary if record.error is None else record.error.reason or str(record.error)
+    return text if record.bundled else f"{text} ({record.distribution} {record.version})"
 
 
 def _print_traceback(record: BackendRecord) -> None:

@@ -51,8 +51,10 @@ def _call(command: click.Command, args: list[str] | None) -> int:
         hint = f" (see {context.command_path} --help)" if context is not None else ""
         return _complain(error.format_message() + hint, error.exit_code)
     except OSError as error:
+        if error.errno is None:  # a mistake in sparsae, such as asking a stream for what it has not
+            raise
         path = f"{error.filename}: " if error.filename else ""
-        return _complain(f"{path}{error.strerror or error}.", FAILED)
+        return _complain(f"{path}{error.strerror}.", FAILED)
     except MemoryError as error:
         return _complain(f"There is not enough memory{f': {error}' if str(error) else ''}.", FAILED)
     except (SystemExit, KeyboardInterrupt, GeneratorExit) as error:

@@ -27,8 +27,14 @@ _LEAST_WIDTH = 20  # of the last column of a table, below which it gets lines of
 
 
 def say(text: object = "", *, indent: int = 0, err: bool = False, **style: Any) -> None:
-    """Print one line on standard output, or on standard error."""
-    click.secho(" " * indent + printable(text), err=err, **style)
+    """Print one line on standard output, or on standard error; a terminal that is narrower gets it in several."""
+    line, space = printable(text), " " * indent
+    width = terminal_width(err=err)
+    if width is not None and indent + len(line) > width >= indent + _LEAST_WIDTH:
+        line = textwrap.fill(line, width, initial_indent=space, subsequent_indent=space, break_on_hyphens=False)
+    else:
+        line = space + line
+    click.secho(line, err=err, **style)
 
 
 def print_json(report: Any, *, err: bool = False) -> None:
