@@ -11,6 +11,7 @@ import sysconfig
 import venv
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import sparsae
@@ -165,7 +166,8 @@ def fresh(tmp_path_factory):
     install = [*pip, "--python", python, "install", "--no-deps", "--no-index", *wheels.glob("*.whl")]
     subprocess.run(install, check=True, cwd=folder)
     libraries = next((folder / "env/lib").glob("python*/site-packages"))
-    (libraries / "libraries.pth").write_text(sysconfig.get_path("purelib") + "\n")  # numpy and the like
+    places = {sysconfig.get_path("purelib"), str(Path(np.__file__).parents[1])}  # numpy and the like
+    (libraries / "libraries.pth").write_text("\n".join(places) + "\n")
     return python
 
 
