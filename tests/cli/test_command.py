@@ -89,9 +89,9 @@ def test_the_same_treatment_for_new_data(run, tmp_path):
         ("train digits -o none/m.npz", "Cannot write none/m.npz: No such file or directory"),
         ("train digits -o there.npz", "there.npz exists and would be overwritten; use another name, or --force"),
         ("train digits --output relu", "'relu' is not one of 'sigmoid', 'linear'"),
-        ("train wide.csv", "X has values from 1 to 300; a sigmoid output"),
+        ("train wide.csv", "values from 1.5 to 300.5; a sigmoid output"),
         ("train text.csv", "line 2, column 2 is 'x', which is not a number"),
-        ("train nan.csv", "1 value that is not finite; the first is nan in row 1, column 0"),
+        ("train nan.csv", "the cell in line 2, column 1 is 'nan', a missing value"),
         ("train digits --max-iter -3", "--max-iter must be"),
         ("train digits --threads 0", "threads must be an integer of at least 1, not 0"),
         ("train digits --block-rows 0", "--block-rows must be an integer of at least 1, not 0"),
@@ -106,8 +106,8 @@ def test_the_same_treatment_for_new_data(run, tmp_path):
 def test_a_users_mistake_is_one_line_and_exit_code_2(run, tmp_path, words, message):
     """No traceback; what was given, what is possible; and no file is left behind."""
     (tmp_path / "there.npz").write_bytes(b"something")
-    (tmp_path / "wide.csv").write_text("1,2\n300,4\n")
-    (tmp_path / "text.csv").write_text("1,2\n3,x\n")
+    (tmp_path / "wide.csv").write_text("1.5,2.5\n300.5,4.5\n")
+    (tmp_path / "text.csv").write_text("1.5,2.5\n3.5,x\n")
     (tmp_path / "nan.csv").write_text("0.1,0.2\nnan,0.4\n")
     before = sorted(tmp_path.iterdir())
     code, out, err = run(*words.split())

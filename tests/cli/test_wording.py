@@ -26,6 +26,7 @@ from sparsae.cli.wording import in_option_words
         ("max_iter == 3 or max_iter", "--max-iter == 3 or --max-iter"),
         ("the seed.", "the seed."),
         ("nothing=here", "nothing=here"),
+        ("say --header or --no-header (header=True or False in Python).", "say --header or --no-header."),
     ],
 )
 def test_arguments_become_options(library: str, command_line: str) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 import click
 
+_FOR_PYTHON = re.compile(r" \([^()]* in Python\)")  # what a message adds for those who call the library
 # What the library calls by one name and the command line by another.
 _EXPRESSIONS = {"initial=result": "--initial MODEL", "sparsae.save(path, result)": "-o FILE"}
 
@@ -16,7 +17,7 @@ def in_option_words(message: str, params: Iterable[click.Parameter]) -> str:
 
     ``max_iter=5`` becomes ``--max-iter 5`` and ``resume=True`` becomes ``--resume``.
     A name that stands alone is replaced where it cannot be a word of the language: where it has an underscore.
-    File names and what stands in quotes are left as they are.
+    File names and what stands in quotes are left as they are; "(... in Python)" is left out.
 
     Parameters
     ----------
@@ -25,6 +26,7 @@ def in_option_words(message: str, params: Iterable[click.Parameter]) -> str:
         Of the command.
     """
     options = {param.name: param for param in params if isinstance(param, click.Option) and param.name}
+    message = _FOR_PYTHON.sub("", message)
     for expression, words in _EXPRESSIONS.items():
         message = message.replace(expression, words)
     if not options:
