@@ -10,7 +10,7 @@ from tests.support.kernels import WholeKernel
 
 import sparsae
 from sparsae import DataError, Objective, ParameterError, Parameters, errors
-from sparsae.cost import sparsity_terms
+from sparsae.cost import Cost
 from sparsae.reference import evaluate_reference
 
 DTYPES = [np.float64, np.float32]
@@ -140,16 +140,17 @@ def test_saturated_units_give_no_warning_and_no_nan(backend, dtype, sign):
 @pytest.mark.parametrize("edge", [1e-6, 1 - 1e-6])
 def test_divergence_goes_on_along_its_tangent(edge):
     """Value and slope are continuous across the joint, and the slope is the derivative on both sides."""
+    cost = Cost(rho=0.05, beta=3)
     for offset in (-5e-7, 0, 5e-7, 0.9e-6 if edge > 0.5 else -0.9e-6):
         at = np.array([edge + offset])
         h = 1e-9
-        numeric = (sparsity_terms(at + h, 0.05, 3)[0] - sparsity_terms(at - h, 0.05, 3)[0]) / (2 * h)
-        np.testing.assert_allclose(sparsity_terms(at, 0.05, 3)[1][0], numeric, rtol=2e-3)
-    inside, outside = (sparsity_terms(np.array([edge + d]), 0.05, 3) for d in (-1e-13, 1e-13))
-    np.testing.assert_allclose(inside[0], outside[0], rtol=1e-6)
-    np.testing.assert_allclose(inside[1], outside[1], rtol=1e-6)
+        numeric = (cost.penalty(at + h) - cost.penalty(at - h)) / (2 * h)
+        np.testing.assert_allclose(cost.sparsity(at)[0], numeric, rtol=2e-3)
+    inside, outside = (np.array([edge + d]) for d in (-1e-13, 1e-13))
+    np.testing.assert_allclose(cost.penalty(inside), cost.penalty(outside), rtol=1e-6)
+    np.testing.assert_allclose(cost.sparsity(inside), cost.sparsity(outside), rtol=1e-6)
     for always in (0.0, 1.0):
-        assert np.isfinite(sparsity_terms(np.array([always]), 0.05, 3)[0])
+        assert np.isfinite(cost.penalty(np.array([always])))
 
 
 @pytest.mark.parametrize("bias", [-13.9, -13.8155, -13.7, 13.8155])
@@ -184,7 +185,7 @@ def test_a_kernel_that_only_has_backprop_gets_the_rest_from_the_core():
             minimal = sparsae.Backend("minimal", Minimal, threading=threading)
             cost, gradient = sparsae.cost_and_gradient(made, X, backend=minimal, passes=passes, block_rows=16)
             assert_within(cost, gradient, made, X, np.float64)
-    real = sparsity_terms(sparsae.encode(made, X).mean(axis=0), 0.01, 3.0)[1]
+    real = Cost(rho=0.01, beta=3.0).sparsity(sparsae.encode(made, X).mean(axis=0))
     assert any(np.allclose(vector, real) for vector in seen)
 
 

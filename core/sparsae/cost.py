@@ -167,9 +167,3 @@ def _finite(name: str, value: object) -> float:
     if not np.isfinite(number):
         raise ParameterError(f"{name} must be finite; given {value!r}.")
     return number
-
-
-def sparsity_terms(rho_hat: NDArray[np.float64], rho: float, beta: float) -> tuple[float, NDArray[np.float64]]:
-    """Return penalty and sparsity vector."""
-    cost = Cost(rho=rho, beta=beta)
-    return cost.penalty(rho_hat), cost.sparsity(rho_hat)

@@ -66,6 +66,8 @@ class Objective:
     Attributes
     ----------
     n_samples, n_visible, n_hidden : int
+    cost : Cost
+        rho, beta and weight_decay.
     size : int
         Length of theta.
     evaluations : int
@@ -111,7 +113,6 @@ class Objective:
     ) -> None:
         self.n_hidden = check_size("n_hidden", n_hidden)
         self.cost = Cost(rho=rho, beta=beta, weight_decay=weight_decay)
-        self.rho, self.beta, self.weight_decay = self.cost.rho, self.cost.beta, self.cost.weight_decay
         self.output = check_output(output)
         x, y = _sources(X, target)
         self._x, self._target = x, y

@@ -106,6 +106,12 @@ BAD = {
         "broken",
         "ZeroDivisionError in its hook sparsae_backend",
     ),
+    "incomplete": (
+        good("incomplete").replace("SimpleKernel", "Kernel"),
+        "broken",
+        "or derive from sparsae.SimpleKernel and define backprop alone. Details: sparsae backends incomplete",
+    ),
+    "bad_field": (good("bad_field", "outputs='sigmoid'"), "broken", "is broken: outputs must be a tuple of str"),
     "no_hook": ("x = 1", "broken", "it has no hook sparsae_backend"),
     "undecorated": ("def sparsae_backend(): pass", "broken", "lacks the decorator @sparsae.hookimpl"),
     "other_name": (good("someone"), "broken", "called 'other_name' and its Backend 'someone'; they must agree"),

@@ -24,7 +24,7 @@ from sparsae.training.checkpoint import load, previous
 
 Array = NDArray[Any]
 QUIET = "ignore::sparsae.ConvergenceWarning"
-FRESH = "ignore:No checkpoint at:errors.CheckpointWarning"
+FRESH = "ignore:No checkpoint at:sparsae.errors.CheckpointWarning"
 pytestmark = pytest.mark.filterwarnings(QUIET)
 
 

@@ -21,7 +21,9 @@ from sparsae.errors import CheckpointError
 from sparsae.training import checkpoint_lock
 from sparsae.training.checkpoint_lock import lock_checkpoint
 
-pytestmark = pytest.mark.filterwarnings("ignore::sparsae.ConvergenceWarning", "ignore::sparsae.CheckpointWarning")
+pytestmark = pytest.mark.filterwarnings(
+    "ignore::sparsae.ConvergenceWarning", "ignore::sparsae.errors.CheckpointWarning"
+)
 X = np.random.default_rng(0).uniform(0.1, 0.9, (40, 6))
 HOLD = """
 import sys, time
@@ -64,7 +66,7 @@ def test_a_second_fit_is_refused_and_told_by_whom(tmp_path: Path) -> None:
         pattern = rf"run\.ckpt is in use by process {process} on {socket.gethostname()}, which started at 20"
         with pytest.raises(CheckpointError, match=pattern):
             sparsae.train(X, 3, max_iter=4, checkpoint=path, resume=True)
-        with pytest.raises(sparsae.OutputExistsError):
+        with pytest.raises(sparsae.errors.OutputExistsError):
             sparsae.train(X, 3, max_iter=4, checkpoint=path)
         assert path.read_bytes() == before
     assert sparsae.train(X, 3, max_iter=4, checkpoint=path, resume=True).n_iter == 4

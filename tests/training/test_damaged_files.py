@@ -200,7 +200,9 @@ def test_a_state_of_another_method_is_a_checkpoint_error(tmp_path: Path) -> None
     whole = checkpoint.load(path)
     arrays = {name: array for name, array in whole.arrays.items() if name != "rows"}
     checkpoint.save(path, checkpoint.SavedFit(whole.header, arrays, whole.history))
-    with pytest.raises(sparsae.CheckpointError, match=r"does not hold the state of this optimiser: KeyError: 'rows'"):
+    with pytest.raises(
+        sparsae.errors.CheckpointError, match=r"does not hold the state of this optimiser: KeyError: 'rows'"
+    ):
         sparsae.train(X, 3, max_iter=4, checkpoint=path, resume=True)
 
 

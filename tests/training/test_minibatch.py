@@ -59,13 +59,13 @@ def test_the_running_mean_enters_as_documented(data: Array) -> None:
     mean = sparsae.encode(sparsae.Parameters.from_flat(theta, 9, 4), data[rows]).mean(axis=0)
     running = 0.75 * before + 0.25 * mean
     np.testing.assert_allclose(batch.rho_hat, running, rtol=1e-12)
-    s = objective.beta * ((1 - 0.2) / (1 - running) - 0.2 / running)
+    s = objective.cost.beta * ((1 - 0.2) / (1 - running) - 0.2 / running)
 
     def surrogate(t: Array) -> float:
         p = sparsae.Parameters.from_flat(t, 9, 4)
         a2 = sparsae.encode(p, data[rows])
         error = np.square(sparsae.decode(p, a2) - data[rows]).sum() / (2 * len(rows))
-        return float(error + objective.weight_decay / 2 * np.square(t[:72]).sum() + s @ a2.mean(axis=0))
+        return float(error + objective.cost.weight_decay / 2 * np.square(t[:72]).sum() + s @ a2.mean(axis=0))
 
     for i in (0, 17, 50, 72, 78, 84):
         e = np.zeros_like(theta)

@@ -144,7 +144,7 @@ def test_a_line_that_does_not_fit_on_the_disk_is_taken_back(tmp_path: Path) -> N
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     try:
         resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size + 20, hard))
-        with pytest.raises(sparsae.FileAccessError, match="log cannot be written to: File too large"):
+        with pytest.raises(sparsae.errors.FileAccessError, match="log cannot be written to: File too large"):
             log(progress(1))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))

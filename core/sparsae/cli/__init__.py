@@ -12,6 +12,7 @@ from importlib import import_module
 
 import click
 
+from sparsae._text import suggest
 from sparsae.cli.command import Group
 from sparsae.version import __version__
 
@@ -64,11 +65,9 @@ class LazyGroup(Group):
         """Name the nearest command when there is none of that name."""
         name = args[0]
         if name not in COMMANDS and not name.startswith("-"):
-            from difflib import get_close_matches
-
-            near = get_close_matches(name, COMMANDS, n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else "."
-            raise click.UsageError(f"No command {name!r}{hint} Commands: {', '.join(COMMANDS)}.", ctx)
+            raise click.UsageError(
+                f"No command {name!r}{suggest(name, COMMANDS)} Commands: {', '.join(COMMANDS)}.", ctx
+            )
         return super().resolve_command(ctx, args)
 
 

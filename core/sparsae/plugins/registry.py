@@ -29,6 +29,7 @@ from sparsae.errors import (
     BackendIncompatibleError,
     BackendNotInstalledError,
     ParameterError,
+    SparsaeError,
     SparsaeWarning,
 )
 from sparsae.plugins.contract import CONTRACT, OLDEST_CONTRACT, Backend
@@ -207,7 +208,10 @@ class Registry:
             raise
         except BaseException as error:
             self._manager.unregister(plugin)
-            raise _broken(point, f"{type(error).__name__} in its hook sparsae_backend: {error}") from error
+            reason = f"{type(error).__name__} in its hook sparsae_backend: {error}"
+            if isinstance(error, SparsaeError):  # from `Backend`, in words for the author
+                reason = str(error).removesuffix(".")
+            raise _broken(point, reason) from error
         reason = ""
         if not isinstance(backend, Backend):
             reason = f"its hook sparsae_backend returned {type(backend).__name__}, not one sparsae.Backend"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, final
 
@@ -164,7 +164,7 @@ class Fit:
             receipt=replace(receipt, seed=self._options.start_seed, notes=(*receipt.notes, *self._notices.notes)),
             status=describe_end(end),
             settings=self._describe(),
-            metrics=metrics(evaluation.squared_error_sum, variance, evaluation.rho_hat, objective.rho),
+            metrics=metrics(evaluation.squared_error_sum, variance, evaluation.rho_hat, objective.cost.rho),
         )
 
     def _identity(self) -> dict[str, Any]:
@@ -175,9 +175,7 @@ class Fit:
         """Return hyper-parameters and options as plain values."""
         o = self._objective
         return {
-            "rho": o.rho,
-            "beta": o.beta,
-            "weight_decay": o.weight_decay,
+            **asdict(o.cost),
             "output": o.output,
             "max_iter": self._options.max_iter,
             "seed": self._options.start_seed,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, cast
 
@@ -52,9 +53,7 @@ def fit_identity(objective: Objective, method: Method, seed: int | None) -> dict
         "n_samples": objective.n_samples,
         "n_visible": objective.n_visible,
         "n_hidden": objective.n_hidden,
-        "rho": objective.rho,
-        "beta": objective.beta,
-        "weight_decay": objective.weight_decay,
+        **asdict(objective.cost),
         "output": objective.output,
         "dtype": receipt.dtype,
         "backend": receipt.backend,
