@@ -10,6 +10,7 @@ from typing import Any, Self, Unpack, final
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from sparsae._text import plural
 from sparsae._types import THREADINGS, Output
 from sparsae.cost import Cost
 from sparsae.cost import Evaluation as Evaluation
@@ -258,6 +259,12 @@ class Objective:
                 *dtype_note(self._x, self.dtype),
                 *self.engine.kernels[0].notes,
             ]
+            workers = len(self.engine.kernels)
+            if workers < self.grant.workers:
+                notes.append(
+                    f"{plural(self.grant.granted, 'thread')} were granted and {plural(workers, 'worker')} ran: "
+                    f"the rows make no more than {plural(partition.n_segments, 'segment')}."
+                )
             if self.backend.threading in ("blas", "own") and self.grant.pool > 1:
                 notes.append("The last bits may depend on the number of threads with this backend.")
             self._receipt = Receipt(
@@ -268,7 +275,7 @@ class Objective:
                 threading=self.backend.threading,
                 threads_requested=self.grant.requested,
                 threads_granted=self.grant.granted,
-                workers=len(self.engine.kernels),
+                workers=workers,
                 pools=self._session.pools,
                 passes=storage.passes,
                 block_rows=partition.block_rows,

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import re
 import subprocess
 import sys
 import textwrap
@@ -364,7 +365,8 @@ def test_the_command_ends_with_one_line_and_exit_code_2_when_its_file_is_truncat
     command = [sys.executable, "-c", textwrap.dedent(COMMAND), *map(str, arguments)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 2, done.stderr
-    assert "was truncated while it was read: row 9999 (counted from 0)" in " ".join(done.stderr.split())
+    message = " ".join(done.stderr.split())
+    assert re.search(r"was truncated while it was read: row \d+ \(counted from 0\) is not whole any more", message)
     assert "Traceback" not in done.stderr
     assert np.load(checkpoint, allow_pickle=False).files
 

@@ -1,0 +1,27 @@
+"""What a receipt says of threads: what was asked for, what was granted, what ran."""
+
+import numpy as np
+import pytest
+
+import sparsae
+
+X = np.random.default_rng(0).random((400, 6))
+
+
+@pytest.mark.filterwarnings("ignore::sparsae.errors.ThreadsWarning")
+def test_fewer_workers_than_threads_are_said():
+    """99 threads and two segments: two workers."""
+    receipt = sparsae.Objective(X, 3, threads=99, block_rows=200).receipt
+    assert (receipt.threads_requested, receipt.threads_granted, receipt.workers) == (99, 99, 2)
+    assert "99 threads were granted and 2 workers ran: the rows make no more than 2 segments." in receipt.notes
+    receipt = sparsae.Objective(X, 3, threads=2, block_rows=400).receipt
+    assert "2 threads were granted and 1 worker ran: the rows make no more than 1 segment." in receipt.notes
+    assert not sparsae.Objective(X, 3, threads=2, block_rows=100).receipt.notes
+
+
+def test_a_mini_batch_fit_says_that_one_worker_ran():
+    """Two were granted, and evaluate all rows."""
+    with pytest.warns(sparsae.ConvergenceWarning):
+        receipt = sparsae.train(X, 3, method="adam", max_iter=1, threads=2, block_rows=100, backend="dot").receipt
+    assert (receipt.threads_granted, receipt.workers) == (2, 1)
+    assert "Mini-batches ran on one worker, evaluations over all rows on 2." in receipt.notes
