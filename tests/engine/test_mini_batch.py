@@ -1,4 +1,4 @@
-"""A mini-batch goes through the engine like all rows do: the same bits for any number of workers, kernels used again."""
+"""A mini-batch goes through the engine as all rows do: the same bits for any number of workers, kernels kept."""
 
 import numpy as np
 import pytest
@@ -28,10 +28,7 @@ def batch_sums(backend, threads, rows=ROWS, data=X, target=None):
 @pytest.mark.parametrize("name", ["fused", "dot", "loop", "numba"])
 def test_workers_never_change_a_bit_of_a_mini_batch(name):
     """1, 2, 3 and 8 workers, batches of 1, 64, 65 and 777 rows: of two passes, and with the reference's gradient."""
-    if sparsae.get_backend(name).threading == "none":
-        threads = (1,)
-    else:
-        threads = (1, 2, 3, 8)
+    threads = (1,) if sparsae.get_backend(name).threading == "none" else (1, 2, 3, 8)
     for size in (1, 64, 65, 777):
         found = [batch_sums(name, n, ROWS[:size]) for n in threads]
         assert len({vector.tobytes() for vector, *_ in found}) == 1
