@@ -7,7 +7,8 @@ from sparsae import Objective, Parameters, Problem, Sums
 from sparsae.reference import evaluate_reference
 from sparsae_backends._memory import aligned
 from sparsae_backends.fused.blocks import block_rows, layers_of, padded, stacked
-from sparsae_backends.fused.kernel import EXPONENT, FusedKernel
+from sparsae_backends.fused.kernel import FusedKernel
+from sparsae_backends.fused.powers import PowerFunction, has_vector_code, power_function
 from sparsae_backends.fused.scratch import RepeatedVector
 
 DTYPES = [np.dtype(np.float64), np.dtype(np.float32)]
@@ -127,11 +128,61 @@ def test_scratch_is_aligned():
         assert aligned(shape, DTYPES[0]).ctypes.data % 64 == 0
 
 
-def test_limits_of_exponents_are_normal_numbers():
-    """2 to that power and its inverse neither overflow nor become denormal."""
-    for dtype, limit in EXPONENT.items():
-        assert np.isfinite(np.exp2(np.array(limit, dtype)))
-        assert np.exp2(np.array(-limit, dtype)) >= np.finfo(dtype).tiny
+@pytest.fixture(params=["exp2", "exp"])
+def power(request, monkeypatch):
+    """Each function that a processor may choose."""
+    factor = {"exp2": np.log2(np.e), "exp": 1.0}[request.param]
+
+    def choose(dtype):
+        limit = np.finfo(dtype).maxexp - 3
+        return PowerFunction(getattr(np, request.param), factor, limit / np.log2(np.e) * factor)
+
+    monkeypatch.setattr("sparsae_backends.fused.kernel.power_function", choose)
+    return request.param
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("scale", [0.1, 3.0, 300.0])
+def test_either_power_function_stays_within_the_error_model(power, dtype, scale):
+    """Cost and gradient, also where the output is saturated, with the note that says which function ran."""
+    rng = np.random.default_rng(7)
+    X, drawn = rng.random((90, 12)).astype(dtype), Parameters.random(12, 6, seed=2)
+    parameters = Parameters(drawn.W1, drawn.b1, drawn.W2 * scale, drawn.b2)
+    reference = evaluate_reference(parameters, X)
+    with Objective(X, 6, backend="fused", block_rows=32) as objective, np.errstate(all="raise", under="ignore"):
+        cost, gradient = objective(parameters.flatten())
+    cost_bound, bounds = reference.bound(dtype)
+    assert abs(cost - reference.cost) <= cost_bound
+    assert (abs(gradient - reference.gradient.flatten()) <= bounds.flatten()).all()
+    assert any(f"numpy.{power}, " in note for note in objective.receipt.notes)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_limits_of_exponents_are_normal_numbers(dtype):
+    """The power at the limit and its inverse neither overflow nor become denormal."""
+    power = power_function(dtype)
+    limits = np.array([power.limit, -power.limit], dtype)
+    assert np.isfinite(power.function(limits)).all()
+    assert power.function(limits)[1] >= np.finfo(dtype).tiny
+    np.testing.assert_allclose(power.function(np.array(power.factor, dtype)), np.e, rtol=4 * np.finfo(dtype).eps)
+
+
+def test_the_power_function_follows_what_numpy_dispatches(monkeypatch):
+    """exp2 where NumPy has vector code for it, and always in float64; else exp."""
+    for has, expected in ((True, [np.exp2, np.exp2]), (False, [np.exp2, np.exp])):
+        monkeypatch.setattr("sparsae_backends.fused.powers.has_vector_code", lambda *_, has=has: has)
+        power_function.cache_clear()
+        assert [power_function(dtype).function for dtype in DTYPES] == expected
+    power_function.cache_clear()
+
+
+def test_vector_code_is_read_from_numpy(monkeypatch):
+    """The target that NumPy says is in use, for the dtype that is asked for; none where NumPy does not say."""
+    targets = {"exp2": {"ff": {"current": "X86_V4", "available": ""}, "dd": {"current": "baseline(X86_V2)"}}}
+    introspect = pytest.importorskip("numpy.lib.introspect")
+    monkeypatch.setattr(introspect, "opt_func_info", lambda **_: targets)
+    assert [has_vector_code("exp2", dtype) for dtype in DTYPES] == [False, True]
+    assert not has_vector_code("tanh", DTYPES[0])
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

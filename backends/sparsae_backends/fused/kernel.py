@@ -8,8 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sparsae import Array, Kernel, Parameters, Problem, Sums
-from sparsae_backends._memory import LOG2E, aligned
+from sparsae_backends._memory import aligned
 from sparsae_backends.fused.blocks import padded
+from sparsae_backends.fused.powers import power_function
 from sparsae_backends.fused.scratch import (
     BackpropScratch,
     BlockScratch,
@@ -19,18 +20,18 @@ from sparsae_backends.fused.scratch import (
     RepeatedVector,
 )
 
-OFF = -64.0  # an exponent at which 1 / (1 + 2^OFF) is exactly 1 in both dtypes
-EXPONENT = {np.dtype(np.float32): 126.0, np.dtype(np.float64): 1022.0}  # 2^+-EXPONENT is a normal number
+OFF = -64.0  # an exponent at which 1 / (1 + 2^OFF), or e^OFF, is exactly 1 in both dtypes
 
 
 class FoldedWeights(NamedTuple):
-    """The parameters as the products want them."""
+    """The parameters as the products take them; `factor` is log2(e) for powers of 2, and 1 for powers of e."""
 
-    W1: Array  # (n, width) -log2(e)/2 W1', then zeros
-    b1: Array  # (width,) -log2(e) b1, then OFF
-    W2: Array  # (p + 1, n) W2' above b2, halved for a sigmoid and doubled for a linear output
+    W1: Array  # (n, width) -factor/2 W1', then zeros
+    b1: Array  # (width,) -factor b1, then OFF
+    W2: Array  # (p + 1, n) W2' above b2, times -factor for a sigmoid and doubled for a linear output
     W2_back: Array  # (n, width) W2 over the scale of delta3, then zeros
     reach: tuple[float, float]  # no exponent of the hidden layer is above reach[0] max|2x| + reach[1]
+    output_reach: float  # nor one of the output layer above this
 
 
 @final
@@ -44,9 +45,10 @@ class FusedKernel(Kernel[FusedBlock, FoldedWeights, FusedHidden]):
         m, n, p, dtype = problem.block_rows, problem.n_visible, problem.n_hidden, problem.dtype
         self.width = padded(p + 1, dtype)
         self.sigmoid = problem.output == "sigmoid"
-        self.scale = -8.0 if self.sigmoid else 2.0  # what `accumulate` computes is so many times delta3
-        self.limit = EXPONENT[dtype]
-        self.one = np.ones((), dtype)  # an array, since NumPy takes longer to look at a number
+        self.scale = 8.0 if self.sigmoid else 2.0  # what `accumulate` computes is so many times delta3
+        self.power = power = power_function(dtype)
+        self.notes = (f"fused computes sigmoids with numpy.{power.function.__name__}, the fastest for {dtype} here",)
+        self.one, self.two = (np.full((), i, dtype) for i in (1, 2))  # arrays: NumPy takes longer to look at a number
         self.scratch = BlockScratch(m, n, p, self.width, dtype)
         self.part = BlockSums(n, p, dtype)
         self.given: BackpropScratch | None = None
@@ -69,13 +71,15 @@ class FusedKernel(Kernel[FusedBlock, FoldedWeights, FusedHidden]):
         V1, V2, back = (aligned(shape, dtype) for shape in ((n, self.width), (p + 1, n), (n, self.width)))
         bias = np.full(self.width, OFF, dtype)
         V1[:, p:], back[:, p:] = 0, 0
-        np.multiply(W1.T, -LOG2E / 2, out=V1[:, :p])
-        np.multiply(b1, -LOG2E, out=bias[:p])
+        factor = self.power.factor
+        out = -factor if self.sigmoid else 2.0
+        np.multiply(W1.T, -factor / 2, out=V1[:, :p])
+        np.multiply(b1, -factor, out=bias[:p])
         np.multiply(W2, 1 / self.scale, out=back[:, :p])
-        np.multiply(W2.T, 0.5 if self.sigmoid else 2, out=V2[:p])
-        np.multiply(b2, 0.5 if self.sigmoid else 2, out=V2[p])
+        np.multiply(W2.T, out, out=V2[:p])
+        np.multiply(b2, out, out=V2[p])
         reach = (float(np.abs(V1).sum(axis=0).max()), float(np.abs(bias).max()))
-        return FoldedWeights(V1, bias, V2, back, reach)
+        return FoldedWeights(V1, bias, V2, back, reach, float(np.abs(V2).sum(axis=0).max()))
 
     def encode(self, weights: FoldedWeights, block: FusedBlock) -> tuple[FusedHidden, NDArray[np.float64]]:
         """FusedHidden activations, in the block's own room where it is kept."""
@@ -98,15 +102,16 @@ class FusedKernel(Kernel[FusedBlock, FoldedWeights, FusedHidden]):
         part.rows[0] = room.m
         part.hidden[:] = hidden.total
 
-        np.matmul(hidden.on, weights.W2, room.t_layers)  # (m, n) z3 / 2, or 2 a3
+        np.matmul(hidden.on, weights.W2, room.t_layers)  # (m, n) -z3 times a factor, or 2 a3
         if self.sigmoid:
-            np.tanh(t, t)
-            np.add(t, one, d)  # (m, n) 2 a3
-            np.subtract(d, block.target, d)
+            self._powers(t, weights.output_reach)
+            np.add(t, one, t)
+            np.divide(self.two, t, d)  # (m, n) 2 a3
+            np.subtract(self.two, d, t)
+            np.multiply(t, d, t)  # (m, n) 4 a3 (1 - a3)
+            np.subtract(d, block.target, d)  # (m, n) 2 (a3 - target)
             part.squared_error[0] = np.vdot(d, d)
-            np.multiply(t, t, t)
-            np.subtract(t, one, t)  # (m, n) -4 a3 (1 - a3)
-            np.multiply(d, t, d)  # (m, n) -8 delta3
+            np.multiply(d, t, d)  # (m, n) 8 delta3
         else:
             np.subtract(t, block.target, d)  # (m, n) 2 delta3
             part.squared_error[0] = np.vdot(d, d)
@@ -175,14 +180,19 @@ class FusedKernel(Kernel[FusedBlock, FoldedWeights, FusedHidden]):
         return Parameters(total[at.W1 : at.b1].reshape(p, n), total[at.b1 : at.W2], W2_and_b2[:p].T, W2_and_b2[p])
 
     def _hidden(self, weights: FoldedWeights, block: FusedBlock, into: FusedHidden, room: BlockScratch) -> FusedHidden:
-        """a2 = 1 / (1 + 2^z) with z folded, and its sum over the rows."""
+        """a2 = 1 / (1 + power of z) with z folded, and its sum over the rows."""
         a2, one = into.a2, self.one
         np.matmul(block.layers, weights.W1, into.layers)  # (m, width)
         np.add(a2, self.bias.of(weights.b1, room.m), a2)
-        if not weights.reach[0] * block.peak + weights.reach[1] < self.limit:
-            np.clip(a2, -self.limit, self.limit, a2)
-        np.exp2(a2, a2)
+        self._powers(a2, weights.reach[0] * block.peak + weights.reach[1])
         np.add(a2, one, a2)
         np.divide(one, a2, a2)
         np.dot(room.ones, a2, into.sums)
         return into
+
+    def _powers(self, z: Array, reach: float) -> None:
+        """Replace exponents by powers; they are clipped where one could overflow, given that none is above `reach`."""
+        limit = self.power.limit
+        if not reach < limit:
+            np.clip(z, -limit, limit, z)
+        self.power.function(z, z)
