@@ -119,6 +119,19 @@ def test_a_users_mistake_is_one_line_and_exit_code_2(run, tmp_path, words, messa
     assert sorted(tmp_path.iterdir()) == before
 
 
+def test_warnings_use_the_words_of_the_command_line(run):
+    """Options, not arguments; a fit whose cost rose does not call its model usable."""
+    code, _, err = run("train", "digits", "--max-iter", 2)
+    assert code == 0
+    assert "a larger --max-iter, with --initial MODEL" in err
+    assert "max_iter" not in err
+    words = ("--method", "sgd", "--learning-rate", 30, "--rho", 0.3, "--output", "linear", "--max-iter", 2)
+    code, _, err = run("train", "digits", *words, "--force")
+    assert code == 0
+    assert "can be used as it is" not in err
+    assert "smaller learning rate" in err
+
+
 def test_every_command_has_help(run):
     """--help of the group and of each command, exit code 0."""
     code, out, _ = run("--help")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from sparsae.cli.report import counted
 
 if TYPE_CHECKING:
+    from sparsae.receipt import Receipt
     from sparsae.training.result import TrainResult
 
 TERMS = {name: f"  {name.replace('_', ' ')}" for name in ("squared_error", "weight_decay", "sparsity")}
@@ -33,7 +34,6 @@ def fit_facts(result: TrainResult) -> dict[str, Any]:
     history, receipt = result.history, result.receipt
     seconds, inside = float(history.seconds[-1]), float(history.evaluation_seconds[-1])
     outside = 100 * (1 - inside / seconds) if seconds > 0 else 0
-    resources = f"{counted(receipt.threads_granted, 'thread')}, {counted(receipt.workers, 'worker')}"
     return {
         "status": result.status.reason,
         "iterations": int(history.iteration[-1]),
@@ -41,9 +41,18 @@ def fit_facts(result: TrainResult) -> dict[str, Any]:
         "cost": f"{result.cost:.6f}",
         **{title: f"{getattr(history, name)[-1]:.6f}" for name, title in TERMS.items()},
         "seconds": f"{seconds:.2f}, {outside:.0f} % of it outside the evaluations",
-        "backend": f"{receipt.backend}, {resources}, {receipt.dtype}",
+        "backend": f"{receipt.backend}, {describe_threads(receipt)}, {receipt.dtype}",
         **_metrics(result.metrics),
     }
+
+
+def describe_threads(receipt: Receipt) -> str:
+    """Return what ran: workers over rows, or threads of a library, and what was granted where less was used."""
+    granted = counted(receipt.threads_granted, "thread")
+    if receipt.threading != "workers":
+        return granted
+    workers = counted(receipt.workers, "worker")
+    return workers if receipt.workers == receipt.threads_granted else f"{workers} ({granted} granted)"
 
 
 def _metrics(metrics: Mapping[str, float]) -> dict[str, str]:
