@@ -70,7 +70,7 @@ def good_race():
         ("numpy", "ok", ""),
         ("chatty", "ok", ""),
         ("greedy", "breach", "demand"),
-        ("wrong", "wrong", "what rounding explains"),
+        ("wrong", "wrong", "rounding explains"),
         ("later", "wrong", "what rounding explains"),
         ("sleepy", "sleeps", "demand 0."),
         ("mortal", "failed", "ended with code 9"),

@@ -189,12 +189,10 @@ def _rank(
 ) -> Standings:
     """Rank the cells of one workload at one number of threads."""
     cells = [cell for cell in plan.cells() if cell.threads == threads]
-    never_started: CellState = "failed" if complete else "interrupted"
-    found = {
-        cell.label: summaries.get((workload.key, cell.key))
-        or CellSummary(state=never_started, why="it never started" if complete else "it had not started")
-        for cell in cells
-    }
+    absent = CellSummary(state="failed", why="it never started")
+    if not complete:
+        absent = CellSummary(state="interrupted", why="it had not started")
+    found = {cell.label: summaries.get((workload.key, cell.key), absent) for cell in cells}
     peak = next(found[cell.label].rates for cell in cells if cell.kind == "peak")
     shares = {cell.label: _share(workload.flop, found[cell.label], peak) for cell in cells if cell.kind != "peak"}
     for label, share in shares.items():
@@ -202,34 +200,9 @@ def _rank(
             found[label].disqualify("impossible", f"{share:.0%} of the peak")
     sound = [cell.label for cell in cells if cell.kind == "backend" and found[cell.label].state == "ok"]
     reference = plan.reference if plan.reference in sound else next(iter(sound), plan.reference)
-    twin, against = found.get(f"{reference}'"), found[reference]
-    least = plan.least_floor
-    sound_twin = twin is not None and twin.state == "ok"
-    floor = noise_floor(twin.seconds, against.seconds, least=least) if twin is not None and sound_twin else None
-    effects = {label: compare(cell.seconds, against.seconds) for label, cell in found.items()}
-
-    def compare_pair(a: str, b: str) -> Verdict:
-        """Compare two cells: by the twin's noise where the reference is one of them, else by the pair's own."""
-        own, other = found[a].seconds, found[b].seconds
-        own_floor = floor if floor is None or reference in (a, b) else pair_noise_floor(own, other, least=least)
-        return verdict(compare(own, other), own_floor)
-
-    timed = sorted((label for label in sound if found[label].seconds), key=lambda label: _estimate(effects[label]))
-    placed = tiers(timed, compare_pair)
-    rows = []
-    for cell in cells:
-        label, effect = cell.label, effects[cell.label]
-        ranked = cell.kind == "backend" and found[label].state == "ok"
-        said: Verdict | Literal["reference", ""] = verdict(effect, floor) if ranked else ""
-        rows.append(
-            StandingsRow(
-                **_measurements(workload, cell, found[label]),
-                tier=placed.get(label) if ranked else None,
-                verdict="reference" if label == reference else said,
-                effect=None if cell.kind == "peak" else effect,
-                share=shares.get(label),
-            )
-        )
+    floor = _twin_floor(found, reference, plan.least_floor)
+    placed = _place(found, sound, reference, floor, plan.least_floor)
+    rows = [_make_row(workload, cell, found, shares, placed, reference, floor) for cell in cells]
     rows.sort(key=lambda row: (row.kind == "peak", row.state != "ok", _estimate(row.effect)))
     rates = [rate for rounds in peak.values() for rate in rounds.values()]
     return Standings(
@@ -240,6 +213,53 @@ def _rank(
         peak=median(rates) if rates else None,
         interrupted=not complete,
         rows=tuple(rows),
+    )
+
+
+def _twin_floor(found: Mapping[str, CellSummary], reference: str, least: float) -> float | None:
+    """Noise floor that the second copy of the reference shows; None where it is missing or not sound."""
+    twin = found.get(f"{reference}'")
+    if twin is None or twin.state != "ok":
+        return None
+    return noise_floor(twin.seconds, found[reference].seconds, least=least)
+
+
+def _place(
+    found: Mapping[str, CellSummary], sound: list[str], reference: str, floor: float | None, least: float
+) -> dict[str, int | None]:
+    """Return the tier of each sound cell that was timed."""
+
+    def compare_pair(a: str, b: str) -> Verdict:
+        """Compare two cells: by the twin's noise where the reference is one of them, else by the pair's own."""
+        own, other = found[a].seconds, found[b].seconds
+        own_floor = floor if floor is None or reference in (a, b) else pair_noise_floor(own, other, least=least)
+        return verdict(compare(own, other), own_floor)
+
+    effects = {label: compare(found[label].seconds, found[reference].seconds) for label in sound}
+    timed = sorted((label for label in sound if found[label].seconds), key=lambda label: _estimate(effects[label]))
+    return tiers(timed, compare_pair)
+
+
+def _make_row(
+    workload: Workload,
+    cell: Cell,
+    found: Mapping[str, CellSummary],
+    shares: Mapping[str, float | None],
+    placed: Mapping[str, int | None],
+    reference: str,
+    floor: float | None,
+) -> StandingsRow:
+    """Put together what was measured of a cell, and its rank."""
+    label = cell.label
+    effect = compare(found[label].seconds, found[reference].seconds)
+    ranked = cell.kind == "backend" and found[label].state == "ok"
+    against: Verdict | Literal["reference", ""] = verdict(effect, floor) if ranked else ""
+    return StandingsRow(
+        **_measurements(workload, cell, found[label]),
+        tier=placed.get(label) if ranked else None,
+        verdict="reference" if label == reference else against,
+        effect=None if cell.kind == "peak" else effect,
+        share=shares.get(label),
     )
 
 
