@@ -25,9 +25,10 @@ def backends(*, name: str | None, as_json: bool) -> None:
 
     What cannot be used stands in the list with its state: not installed, broken, conflict, incompatible, disabled.
     """
-    from sparsae.plugins.selection import list_backends, select
+    from sparsae.plugins.registry import registry
+    from sparsae.plugins.selection import select
 
-    records = [record for record in list_backends() if name in (None, record.name)]
+    records = list(registry().records(None if name is None else {name}))
     if not records:
         select(name)  # raises, and names the nearest
     if as_json:

@@ -1,8 +1,8 @@
-"""Backends and observers by entry point: the only file that imports pluggy and importlib.metadata.
+"""The registry of backends and observers: the only file that imports pluggy.
 
-Nothing is looked for at import.  The first use reads entry-point metadata; choosing a backend imports that one alone;
-listing imports every plugin module.  A plugin that is broken, conflicting, incompatible or disabled keeps its error
-for whoever asks for it, and disturbs nobody else.
+Nothing is read at import.  The first use reads entry-point metadata; choosing a backend imports that one alone;
+listing imports the others in a child process (`sparsae.plugins.trial_import`).  A plugin that is broken, conflicting,
+incompatible or disabled keeps its error for whoever asks for it, and disturbs nobody else.
 
 Why not `PluginManager.load_setuptools_entrypoints`: it imports everything, stops at the first failure,
 and drops duplicates without a word.
@@ -11,44 +11,32 @@ and drops duplicates without a word.
 from __future__ import annotations
 
 import os
+import sys
 import threading
-import warnings
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
-from importlib.metadata import EntryPoint, distributions, entry_points
-from importlib.util import find_spec
-from typing import Any, Literal, final
+from collections.abc import Callable, Collection, Iterable
+from importlib.metadata import EntryPoint
+from typing import Any, final
 
 import pluggy
 
+from sparsae._text import printable
 from sparsae.errors import (
-    BackendBrokenError,
-    BackendConflictError,
     BackendDisabledError,
     BackendError,
-    BackendIncompatibleError,
-    BackendNotInstalledError,
     ParameterError,
     SparsaeError,
-    SparsaeWarning,
 )
-from sparsae.plugins.contract import CONTRACT, OLDEST_CONTRACT, Backend
+from sparsae.plugins.contract import Backend
+from sparsae.plugins.loading import PluginRaisedError, check_declaration, read_entry_points, run_plugin_code
+from sparsae.plugins.records import PROJECT, broken, conflict, is_bundled, make_record, text_of
+from sparsae.plugins.records import BackendRecord as BackendRecord
+from sparsae.plugins.trial_import import try_imports
 
-PROJECT = "sparsae"
 GROUP = "sparsae.backends"
 OBSERVER_GROUP = "sparsae.observers"
 RESERVED = "auto"
 hookspec = pluggy.HookspecMarker(PROJECT)
 hookimpl = pluggy.HookimplMarker(PROJECT)
-
-State = Literal["ready", "not installed", "broken", "conflict", "incompatible", "disabled"]
-STATES: dict[type[BackendError], State] = {
-    BackendNotInstalledError: "not installed",
-    BackendConflictError: "conflict",
-    BackendIncompatibleError: "incompatible",
-    BackendDisabledError: "disabled",
-    BackendBrokenError: "broken",
-}
 
 
 class Hooks:
@@ -61,41 +49,6 @@ class Hooks:
     @hookspec
     def sparsae_iteration(self, progress: Any) -> bool | None:
         """See one iteration of a fit; return True to ask for a stop."""
-
-
-@final
-@dataclass(frozen=True)
-class BackendRecord:
-    """What is known of one registered backend.
-
-    Attributes
-    ----------
-    name : str
-        Name of the entry point, and of the backend.
-    distribution, version : str
-        The installed distribution that registers it.
-    module : str
-        Where the entry point leads.
-    bundled : bool
-        Whether it comes with sparsae.
-    state : str
-        ready, not installed, broken, conflict, incompatible, disabled.
-    threading, summary, install : str
-        As the backend declares them; empty where it could not be loaded.
-    error : BackendError or None
-        Why it is not ready; the original cause is chained.
-    """
-
-    name: str
-    distribution: str
-    version: str
-    module: str = ""
-    bundled: bool = False
-    state: State = "ready"
-    threading: str = ""
-    summary: str = ""
-    install: str = ""
-    error: BackendError | None = None
 
 
 @final
@@ -113,14 +66,15 @@ class Registry:
         self._points: dict[str, list[EntryPoint]] = {}
         self._loaded: dict[EntryPoint, Backend | BackendError] = {}
         self._ready: dict[str, BackendRecord] = {}
+        self._tried: dict[EntryPoint, BackendRecord] = {}  # imported in a child process, for a list
         self._lock = threading.RLock()  # two threads that load the same plugin would register it twice
         for point in points:
-            known = self._points.setdefault(point.name, [])
+            known = self._points.setdefault(printable(point.name), [])
             if point.value not in [other.value for other in known]:  # the same one twice is tolerated
                 known.append(point)
         for known in self._points.values():
             if len(known) > 1:  # the owner's name costs a file to read; bundled names cannot be shadowed
-                known.sort(key=lambda point: (not _is_bundled(point), point.value))
+                known.sort(key=lambda point: (not is_bundled(point), point.value))
 
     def names(self) -> list[str]:
         """Every registered name, sorted; nothing is imported."""
@@ -142,30 +96,60 @@ class Registry:
             error = BackendDisabledError(
                 f"Backend {name!r} is disabled by SPARSAE_DISABLE or --disable; take it off that list to use it."
             )
-        elif len(known) > 1 and not _is_bundled(known[0]):
-            error = _conflict(name, known)
+        elif len(known) > 1 and not is_bundled(known[0]):
+            error = conflict(name, known)
         if error is not None:
             raise error
         backend = self._load(known[0])
         if isinstance(backend, BackendError):
             raise backend.with_traceback(None)  # kept and raised again: what counts is its cause's traceback
         if name not in self._ready:  # whose it is stands in a file, which takes a millisecond to read
-            self._ready[name] = _record(known[0], backend, None)
+            self._ready[name] = make_record(known[0], backend, None)
         return backend, self._ready[name]
 
-    def records(self) -> tuple[BackendRecord, ...]:
-        """Return a record of each registered backend, sorted by name; imports every plugin module."""
+    def records(self, names: Collection[str] | None = None) -> tuple[BackendRecord, ...]:
+        """Return records of the backends of those names (default: of all), sorted by name.
+
+        Plugins that do not come with sparsae and are not loaded yet are imported in a child process,
+        so that none can hang, print, or end this process.
+        """
+        wanted = [name for name in self.names() if names is None or name in names]
+        self._try_imports(wanted)
         found = []
-        for name in self.names():
+        for name in wanted:
             known = self._points[name]
-            try:
-                found.append(self.get(name)[1])
-            except BackendError as error:
-                backend = None if isinstance(error, BackendDisabledError) else self._loaded.get(known[0])
-                found.append(_record(known[0], backend, error))
-            if _is_bundled(known[0]):  # whoever tried to shadow it
-                found += [_record(point, None, _conflict(name, known)) for point in known[1:]]
+            found.append(self._tried.get(known[0]) or self.load_record(name))
+            if is_bundled(known[0]):  # a distribution that tried to shadow it
+                found += [make_record(point, None, conflict(name, known)) for point in known[1:]]
         return tuple(found)
+
+    def load_record(self, name: str) -> BackendRecord:
+        """Return the record of one backend; imports it in this process."""
+        try:
+            return self.get(name)[1]
+        except BackendError as error:
+            point = self._points[name][0]
+            backend = None if isinstance(error, BackendDisabledError) else self._loaded.get(point)
+            return make_record(point, backend, error)
+
+    def _try_imports(self, names: list[str]) -> None:
+        """Import plugins of others in child processes, and keep what was found."""
+        with self._lock:
+            self._tried = {point: record for point, record in self._tried.items() if point not in self._loaded}
+            points = {name: self._points[name][0] for name in names if self._is_unknown(name)}
+            if not points or not sys.executable:  # in an embedded Python there is nothing to start
+                return
+            for name, outcome in try_imports(list(points)):
+                point = points[name]
+                record = make_record(point, None, broken(point, outcome)) if isinstance(outcome, str) else outcome
+                self._tried[point] = record
+
+    def _is_unknown(self, name: str) -> bool:
+        """Whether nothing is known of a plugin but its metadata, and its import would run code of somebody else."""
+        point, *others = self._points[name]
+        if is_bundled(point) or others or name in disabled():
+            return False
+        return point not in self._loaded and point not in self._tried and point.module not in sys.modules
 
     def _load(self, point: EntryPoint) -> Backend | BackendError:
         """Import and check one plugin, once; the outcome is kept."""
@@ -173,8 +157,7 @@ class Registry:
             if point not in self._loaded:
                 try:
                     backend = self._ask(point)
-                    _check_contract(point, backend)
-                    _check_requirements(backend)
+                    check_declaration(point, backend)
                     self._loaded[point] = backend
                 except BackendError as error:
                     self._loaded[point] = error
@@ -189,37 +172,36 @@ class Registry:
             With the original cause chained.
         """
         if not point.name.isidentifier():
-            raise _broken(point, f"its entry-point name {point.name!r} is not an identifier such as 'mine'")
+            raise broken(point, f"its entry-point name {printable(point.name)!r} is not an identifier such as 'mine'")
         if point.name == RESERVED:
-            raise _broken(point, f"the name {RESERVED!r} is reserved: it asks for the fastest backend")
+            raise broken(point, f"the name {RESERVED!r} is reserved: it asks for the fastest backend")
         try:
-            plugin = point.load()
-        except KeyboardInterrupt:
-            raise
-        except BaseException as error:  # also sys.exit(), and a panic of a compiled plugin
-            raise _broken(point, f"{type(error).__name__} when it was imported: {error}") from error
+            plugin = run_plugin_code(point.load)
+        except PluginRaisedError as error:  # also sys.exit(), and a panic of a compiled plugin
+            kind = type(error.cause).__name__
+            raise broken(point, f"{kind} when it was imported: {text_of(error.cause)}") from error.cause
         impls = _register(self._manager, plugin, point, "sparsae_backend")
         if len(impls) != 1:
             self._manager.unregister(plugin)
-            raise _broken(point, f"it implements the hook sparsae_backend {len(impls)} times instead of once")
+            raise broken(point, f"it implements the hook sparsae_backend {len(impls)} times instead of once")
         try:
-            backend: Any = impls[0].function()
-        except KeyboardInterrupt:
-            raise
-        except BaseException as error:
+            backend: Any = run_plugin_code(impls[0].function)
+        except PluginRaisedError as error:
             self._manager.unregister(plugin)
-            reason = f"{type(error).__name__} in its hook sparsae_backend: {error}"
-            if isinstance(error, SparsaeError):  # from `Backend`, in words for the author
-                reason = str(error).removesuffix(".")
-            raise _broken(point, reason) from error
+            cause = error.cause
+            if isinstance(cause, SparsaeError):  # the Backend that it makes is refused
+                raise broken(point, text_of(cause).removesuffix(".")) from cause
+            raise broken(point, f"{type(cause).__name__} in its hook sparsae_backend: {text_of(cause)}") from cause
         reason = ""
         if not isinstance(backend, Backend):
             reason = f"its hook sparsae_backend returned {type(backend).__name__}, not one sparsae.Backend"
         elif backend.name != point.name:
-            reason = f"its entry point is called {point.name!r} and its Backend {backend.name!r}; they must agree"
+            reason = (
+                f"its entry point is called {point.name!r} and its Backend {printable(backend.name)!r}; they must agree"
+            )
         if reason:
             self._manager.unregister(plugin)
-            raise _broken(point, reason)
+            raise broken(point, reason)
         made: Backend = backend
         return made
 
@@ -233,30 +215,8 @@ def registry() -> Registry:
     global _REGISTRY
     with _LOCK:
         if _REGISTRY is None:
-            _REGISTRY = Registry(_entry_points(GROUP))
+            _REGISTRY = Registry(read_entry_points(GROUP))
         return _REGISTRY
-
-
-def _entry_points(group: str) -> list[EntryPoint]:
-    """Read entry-point metadata; a distribution whose metadata cannot be read is left out, with a warning.
-
-    importlib.metadata gives up on all of them when one file is malformed.
-    """
-    try:
-        return list(entry_points(group=group))
-    except Exception:  # noqa: BLE001 (whatever it is, the search goes on one by one)
-        found: list[EntryPoint] = []
-    for distribution in distributions():
-        try:
-            found += distribution.entry_points.select(group=group)
-        except Exception as error:  # noqa: BLE001
-            name = getattr(distribution, "_path", None) or distribution
-            warnings.warn(
-                f"The entry points of {name} cannot be read ({type(error).__name__}: {error}); they are left out.",
-                SparsaeWarning,
-                stacklevel=4,
-            )
-    return found
 
 
 def disabled() -> set[str]:
@@ -280,15 +240,17 @@ def observer_function(observer: Any) -> Callable[[Any], Any]:
         When it is none of these; says what it is.
     """
     if isinstance(observer, str):
-        points = {point.name: point for point in _entry_points(OBSERVER_GROUP)}
+        points = {point.name: point for point in read_entry_points(OBSERVER_GROUP)}
         if observer not in points:
-            raise ParameterError(
-                f"No observer named {observer!r}; registered are: {', '.join(sorted(points)) or 'none'}."
-            )
+            names = ", ".join(map(printable, sorted(points))) or "none"
+            raise ParameterError(f"No observer named {observer!r}; registered are: {names}.")
         try:
-            observer = points[observer].load()
-        except (Exception, SystemExit) as error:
-            raise ParameterError(f"Observer {observer!r} cannot be loaded: {type(error).__name__}: {error}") from error
+            observer = run_plugin_code(points[observer].load)
+        except PluginRaisedError as error:
+            kind = type(error.cause).__name__
+            raise ParameterError(
+                f"Observer {observer!r} cannot be loaded: {kind}: {text_of(error.cause)}"
+            ) from error.cause
     manager = _manager()
     try:
         manager.register(observer)
@@ -322,80 +284,11 @@ def _register(manager: pluggy.PluginManager, plugin: Any, point: EntryPoint, hoo
     except Exception as error:  # a wrong signature, an unknown hook, the same module under another name
         if not isinstance(error, ValueError) and manager.is_registered(plugin):
             manager.unregister(plugin)
-        raise _broken(point, f"its hooks do not fit: {' '.join(str(error).split())}") from error
+        raise broken(point, f"its hooks do not fit: {text_of(error)}") from error
     impls = [impl for impl in getattr(manager.hook, hook).get_hookimpls() if impl.plugin is plugin]
     if not impls:
         manager.unregister(plugin)
         there = hasattr(plugin, hook)
         what = f"its function {hook} lacks the decorator @sparsae.hookimpl" if there else f"it has no hook {hook}"
-        raise _broken(point, what)
+        raise broken(point, what)
     return impls
-
-
-def _check_contract(point: EntryPoint, backend: Backend) -> None:
-    """Refuse a backend that was written for a contract that this version does not support."""
-    given: Any = backend.contract
-    if type(given) is not int or not OLDEST_CONTRACT <= given <= CONTRACT:
-        age = "upgrade sparsae" if isinstance(given, int) and given > CONTRACT else "ask for a newer release of it"
-        raise BackendIncompatibleError(
-            f"Backend {point.name!r} ({_whence(point)}) is written for contract {given!r}; "
-            f"this sparsae supports {OLDEST_CONTRACT} to {CONTRACT}: {age}."
-        )
-
-
-def _check_requirements(backend: Backend) -> None:
-    """Find out, without importing it, whether a library is missing."""
-    missing = [name for name in backend.requires if not _is_installed(name)]
-    if missing:
-        hint = f" Install with: {backend.install}." if backend.install else ""
-        raise BackendNotInstalledError(
-            f"Backend {backend.name!r} needs {', '.join(missing)}, not installed here.{hint}"
-        )
-
-
-def _is_installed(name: str) -> bool:
-    try:
-        return find_spec(name) is not None
-    except (ImportError, ValueError):  # a missing parent package, or a module without a spec
-        return False
-
-
-def _is_bundled(point: EntryPoint) -> bool:
-    return point.dist is not None and point.dist.name == PROJECT
-
-
-def _whence(point: EntryPoint) -> str:
-    """Distribution, version and module of a plugin."""
-    return f"{point.dist.name} {point.dist.version}, {point.value}" if point.dist is not None else point.value
-
-
-def _broken(point: EntryPoint, reason: str) -> BackendBrokenError:
-    error = BackendBrokenError(
-        f"Backend {point.name!r} ({_whence(point)}) is broken: {reason}. "
-        f"Details: sparsae backends {point.name}; to do without it: SPARSAE_DISABLE={point.name}."
-    )
-    error.reason = reason
-    return error
-
-
-def _conflict(name: str, points: list[EntryPoint]) -> BackendConflictError:
-    return BackendConflictError(
-        f"The backend name {name!r} is registered by {' and by '.join(_whence(point) for point in points)}; "
-        f"uninstall one of them" + (", the bundled one is in use." if _is_bundled(points[0]) else ".")
-    )
-
-
-def _record(point: EntryPoint, backend: object, error: BackendError | None) -> BackendRecord:
-    """Describe a plugin as far as it is known."""
-    record = BackendRecord(
-        point.name,
-        (point.dist.name or "") if point.dist is not None else "",
-        (point.dist.version or "") if point.dist is not None else "",
-        point.value,
-        _is_bundled(point),
-    )
-    if isinstance(backend, Backend):
-        record = replace(record, threading=backend.threading, summary=backend.summary, install=backend.install)
-    if error is not None:
-        record = replace(record, state=STATES[type(error)], error=error)
-    return record
