@@ -64,6 +64,21 @@ def test_layers_are_the_list_of_packages() -> None:
     assert len(list(core.glob("*.py"))) <= 14
 
 
+def test_the_architecture_page_tells_the_truth() -> None:
+    """The page shows the layers that are checked, its route has at most fifteen steps, and every file exists."""
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    shown = page.partition("<!-- layers:begin -->\n```text\n")[2].partition("\n```")[0].splitlines()
+    (layers,) = (c["layers"] for c in PYPROJECT["tool"]["importlinter"]["contracts"] if c["type"] == "layers")
+    assert shown == layers
+    steps = re.findall(r"^(\d+)\. `([^`]+)`", page, re.MULTILINE)
+    assert 10 <= len(steps) <= 15
+    core = ROOT / "core" / "sparsae"
+    for name in re.findall(r"`([\w/]+(?:\.py|/))`", page):
+        assert (core / name).exists(), name
+    for name in re.findall(r"`(backends/[\w/]+)`", page):
+        assert (ROOT / name).exists(), name
+
+
 def test_a_wheel_with_foreign_files_is_noticed(tmp_path: Path) -> None:
     """`make dist` finds missing and foreign files."""
     wheel = tmp_path / "sparsae-0-py3-none-any.whl"
