@@ -79,6 +79,17 @@ def test_the_architecture_page_tells_the_truth() -> None:
         assert (ROOT / name).exists(), name
 
 
+def test_the_reference_has_every_public_name() -> None:
+    """docs/api.md documents each name of `sparsae.__all__`, or names it in a sentence."""
+    page = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
+    documented = set(re.findall(r"^::: sparsae\.(?:\w+\.)*(\w+)", page, re.MULTILINE))
+    for members in re.findall(r"members: \[([^\]]+)\]", page):
+        documented |= {name.strip() for name in members.split(",")}
+    documented |= set(re.findall(r"`sparsae\.(\w+)`", page))
+    missing = set(sparsae.__all__) - documented - set(vars(sparsae.errors)) - {"__version__"}
+    assert not missing
+
+
 def test_a_wheel_with_foreign_files_is_noticed(tmp_path: Path) -> None:
     """`make dist` finds missing and foreign files."""
     wheel = tmp_path / "sparsae-0-py3-none-any.whl"
