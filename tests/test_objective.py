@@ -26,10 +26,10 @@ def problem(m, n, p, *, seed=0, scale=1.0):
 
 def assert_within(cost, gradient, parameters, X, dtype, **settings):
     """Cost and every component of the gradient lie within the error model around the reference."""
-    judgement = evaluate_reference(parameters, X, **settings)
-    cost_bound, bounds = judgement.bound(dtype)
-    assert abs(cost - judgement.cost) <= cost_bound
-    for name, got, true, bound in zip(Parameters._fields, gradient, judgement.gradient, bounds, strict=True):
+    reference = evaluate_reference(parameters, X, **settings)
+    cost_bound, bounds = reference.bound(dtype)
+    assert abs(cost - reference.cost) <= cost_bound
+    for name, got, true, bound in zip(Parameters._fields, gradient, reference.gradient, bounds, strict=True):
         assert got.dtype == np.float64
         excess = (abs(got - true) - bound).max()
         assert excess <= 0, f"{name} is off by {abs(got - true).max():.3g}, {excess:.3g} more than rounding explains"
@@ -54,11 +54,11 @@ def test_promised_relative_accuracy_in_float64(backend, dtype, digits):
     """1e-12 relative in float64 where rho_hat lies in [0.001, 0.999]; in float32 that times the ratio of eps."""
     made = Parameters.random(64, 25, seed=2)
     cost, gradient = sparsae.cost_and_gradient(made, digits.astype(dtype), backend=backend, dtype=dtype)
-    judgement = evaluate_reference(made, digits.astype(dtype))
-    assert 0.001 < judgement.rho_hat.min() < judgement.rho_hat.max() < 0.999
+    reference = evaluate_reference(made, digits.astype(dtype))
+    assert 0.001 < reference.rho_hat.min() < reference.rho_hat.max() < 0.999
     tolerance = 1e-12 if dtype == np.float64 else 1e-12 * 2.0**29
-    assert abs(cost - judgement.cost) <= tolerance * judgement.cost
-    for got, true in zip(gradient, judgement.gradient, strict=True):
+    assert abs(cost - reference.cost) <= tolerance * reference.cost
+    for got, true in zip(gradient, reference.gradient, strict=True):
         assert np.linalg.norm(got - true) <= tolerance * np.linalg.norm(true)
 
 

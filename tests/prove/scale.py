@@ -148,8 +148,8 @@ def float32_error(X, parameters, backend: str) -> None:
         block_rows = fast.receipt.block_rows
         found = fast.evaluate(parameters.flatten())
     assert np.allclose(truth.rho_hat, rho_hat, rtol=1e-11)
-    judgement = evaluate_reference(parameters, X[:20_000])  # the scale of the terms is a mean over rows
-    cost_bound, bounds = judgement.bound(np.float32, block_rows)
+    reference = evaluate_reference(parameters, X[:20_000])  # the scale of the terms is a mean over rows
+    cost_bound, bounds = reference.bound(np.float32, block_rows)
     got, true = (sparsae.Parameters.from_flat(e.gradient, N, P) for e in (found, truth))
     print(f"  cost: {abs(found.cost - truth.cost) / cost_bound:.4f} of the error model")
     for name, a, b, bound in zip(sparsae.Parameters._fields, got, true, bounds, strict=True):

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from sparsae._types import Array
 from sparsae.model import Parameters, sigmoid
 from sparsae.plugins.sums import Sums
-from sparsae.reference import Reference, evaluate_reference
+from sparsae.reference import Comparison, Reference, compare, evaluate_reference
 
 ALIGNMENT = 64
 RHO, BETA, WEIGHT_DECAY = 0.01, 3.0, 1e-4
@@ -43,9 +43,9 @@ class BackpropInputs(NamedTuple):
     def error(self, sums: Iterable[Any]) -> float:
         """Largest error of gradient sums over the samples."""
         m = len(self.a1)
-        _, bounds = self.expected.bound(self.a1.dtype, min(m, 10_000))  # sums across blocks are float64
-        shaped = (np.reshape(part, g.shape) / m for part, g in zip(sums, self.expected.gradient, strict=True))
-        return largest_error(shaped, self.expected.gradient, bounds)
+        gradient = (np.reshape(part, g.shape) / m for part, g in zip(sums, self.expected.gradient, strict=True))
+        rows = min(m, 10_000)  # sums across blocks are float64
+        return largest_ratio(self.expected.errors(self.a1.dtype, block_rows=rows, gradient=Parameters(*gradient)))
 
     def zeros(self) -> Parameters:
         """Zeros of the gradient's shapes."""
@@ -95,14 +95,9 @@ def describe_arrays(arrays: Mapping[str, Array]) -> dict[str, Any]:
     }
 
 
-def largest_error(found: Iterable[Any], expected: Iterable[Any], bounds: Iterable[Any]) -> float:
-    """Largest |found - expected| / bound over all arrays; infinite where one is not finite."""
-    worst = 0.0
-    for part, right, bound in zip(found, expected, bounds, strict=True):
-        if not np.isfinite(part).all():
-            return float("inf")
-        worst = max(worst, float((np.abs(part - right) / bound).max()))
-    return worst
+def largest_ratio(comparisons: Iterable[Comparison]) -> float:
+    """Largest error in units of what rounding explains; infinite where a number is not finite."""
+    return max(comparison.ratio for comparison in comparisons)
 
 
 def product_error(left: Array, right: Array, found: Array) -> float:
@@ -110,4 +105,4 @@ def product_error(left: Array, right: Array, found: Array) -> float:
     exact = np.einsum("ik,kj->ij", left, right, dtype=np.longdouble)
     scale = np.einsum("ik,kj->ij", abs(left), abs(right))
     bound = 8 * np.sqrt(left.shape[1]) * np.finfo(found.dtype).eps * scale
-    return largest_error([found], [exact], [bound])
+    return compare("product", found, exact, bound).ratio

@@ -24,7 +24,7 @@ from sparsae.bench.inputs import (
     BackpropInputs,
     aligned,
     describe_arrays,
-    largest_error,
+    largest_ratio,
     make_backprop_inputs,
     make_data,
     product_error,
@@ -338,6 +338,5 @@ def _evaluate_reference(parameters: Parameters, x: Array) -> Reference:
 def _objective_error(objective: Objective, theta: Array, expected: Reference, dtype: object) -> float:
     """Compare cost and gradient at `theta` with the reference."""
     cost, gradient = objective(theta)
-    cost_bound, bounds = expected.bound(dtype)
-    found = [np.float64(cost), *Parameters.from_flat(gradient, objective.n_visible, objective.n_hidden)]
-    return largest_error(found, [np.float64(expected.cost), *expected.gradient], [cost_bound, *bounds])
+    parts = Parameters.from_flat(gradient, objective.n_visible, objective.n_hidden)
+    return largest_ratio(expected.errors(dtype, cost=cost, gradient=parts))
