@@ -1,6 +1,6 @@
-"""`einsum`: the three products as index expressions; threads go to BLAS.
+"""`einsum`: the three products as index expressions; BLAS uses the threads.
 
-``optimize=True`` lets `numpy.einsum` hand each product to BLAS; without it they took five times as long
+``optimize=True`` lets `numpy.einsum` compute each product by BLAS; without it they took five times as long
 (3.9 ms instead of 0.77 ms on the question's case; docs/performance.md).
 """
 
@@ -12,7 +12,7 @@ from sparsae import Array, Backend, Parameters, SimpleKernel, hookimpl
 
 
 class EinsumKernel(SimpleKernel):
-    """Backpropagation in Einstein's notation: i a sample, v a visible unit, h a hidden unit."""
+    """Backpropagation in index notation: i a sample, v a visible unit, h a hidden unit."""
 
     def backprop(self, a1: Array, a2: Array, a3: Array, W2: Array, sparsity: Array, target: Array) -> Parameters:
         """Gradient sums over the rows given."""
@@ -35,7 +35,7 @@ def sparsae_backend() -> Backend:
     return Backend(
         "einsum",
         EinsumKernel,
-        summary="products by numpy.einsum, handed on to BLAS, which gets the threads",
+        summary="products by numpy.einsum, computed by BLAS, which uses the threads",
         threading="blas",
         outputs=("sigmoid", "linear"),
     )

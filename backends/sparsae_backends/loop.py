@@ -1,4 +1,4 @@
-"""`loop`: one sample at a time, as in the question that started this project; the baseline."""
+"""`loop`: one sample at a time in plain Python, the baseline of every race."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from sparsae import Array, Backend, Parameters, SimpleKernel, hookimpl
 
 
 class LoopKernel(SimpleKernel):
-    """Per-sample backpropagation; the sparsity vector, which is constant, stays out of the loop."""
+    """Backpropagation sample by sample."""
 
     def backprop(self, a1: Array, a2: Array, a3: Array, W2: Array, sparsity: Array, target: Array) -> Parameters:
         """Gradient sums over the rows given."""
@@ -21,9 +21,9 @@ class LoopKernel(SimpleKernel):
                 delta3 = delta3 * a3[i] * (1 - a3[i])  # (n,)
             delta2 = (delta3 @ W2 + sparsity) * a2[i] * (1 - a2[i])  # (p,)
             sums.W1[...] += np.outer(delta2, a1[i])  # (p, n)
-            sums.b1[...] += delta2
+            sums.b1[...] += delta2  # (p,)
             sums.W2[...] += np.outer(delta3, a2[i])  # (n, p)
-            sums.b2[...] += delta3
+            sums.b2[...] += delta3  # (n,)
         return sums
 
 

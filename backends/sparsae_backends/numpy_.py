@@ -1,4 +1,4 @@
-"""`numpy`: whole arrays, as most would write it; threads go to BLAS."""
+"""`numpy`: whole arrays in plain NumPy; BLAS uses the threads."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from sparsae import Array, Backend, Parameters, SimpleKernel, hookimpl
 
 
 class NumpyKernel(SimpleKernel):
-    """Vectorised backpropagation."""
+    """Backpropagation of all rows at once."""
 
     def backprop(self, a1: Array, a2: Array, a3: Array, W2: Array, sparsity: Array, target: Array) -> Parameters:
         """Gradient sums over the rows given."""
@@ -28,7 +28,7 @@ def sparsae_backend() -> Backend:
     return Backend(
         "numpy",
         NumpyKernel,
-        summary="whole arrays in plain NumPy; threads go to BLAS",
+        summary="whole arrays in plain NumPy; BLAS uses the threads",
         threading="blas",
         outputs=("sigmoid", "linear"),
     )

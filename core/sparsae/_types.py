@@ -1,4 +1,4 @@
-"""Types that stand in many signatures."""
+"""Types that many signatures use."""
 
 from __future__ import annotations
 

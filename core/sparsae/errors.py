@@ -1,7 +1,7 @@
 """Every exception and warning of sparsae.
 
-Each exception is a `SparsaeError` and also the builtin that it is,
-so that both ``except SparsaeError`` and ``except ValueError`` do what their reader expects.
+Each exception is a `SparsaeError` and also the builtin exception of its kind,
+so that ``except SparsaeError`` and ``except ValueError`` both work.
 Messages say what was given, what was possible, and what to do.
 """
 
@@ -51,11 +51,11 @@ class OutputExistsError(SparsaeError, FileExistsError):
 
 
 class MissingExtraError(SparsaeError, ImportError):
-    """An optional library that is needed and not installed; the message names the extra that brings it."""
+    """An optional library that is needed and not installed; the message names the extra that installs it."""
 
 
 class CheckpointError(SparsaeError, ValueError):
-    """A checkpoint that does not belong to the fit that wants to resume from it, or cannot be read."""
+    """A checkpoint that belongs to another fit, is in use, or cannot be read."""
 
 
 class BackendError(SparsaeError, RuntimeError):
@@ -79,7 +79,7 @@ class BackendNotInstalledError(BackendError, ImportError):
 
 
 class BackendBrokenError(BackendError):
-    """The backend's module cannot be loaded, or does not keep to the contract of registration."""
+    """The backend's module cannot be loaded, its registration is wrong, or its kernel class is incomplete."""
 
 
 class BackendConflictError(BackendError):
@@ -95,11 +95,11 @@ class BackendDisabledError(BackendError):
 
 
 class BackendDeclinedError(BackendError, ValueError):
-    """The backend does not support the problem: its output unit, activation or dtype."""
+    """The backend does not support what is asked: an output unit, an activation, a dtype, or `sparsae.backprop`."""
 
 
 class BackendWrongError(BackendError, ArithmeticError):
-    """The backend's kernel disagrees with the reference."""
+    """The backend's kernel disagrees with the reference, or returns arrays of wrong shapes."""
 
 
 class ProbeError(SparsaeError, RuntimeError):

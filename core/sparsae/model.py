@@ -23,7 +23,7 @@ class Parameters(NamedTuple):
     Attributes
     ----------
     W1 : ndarray (n_hidden, n_visible)
-        Encoder weights; row j is what hidden unit j looks for.
+        Encoder weights; row j belongs to hidden unit j.
     b1 : ndarray (n_hidden,)
         Encoder biases.
     W2 : ndarray (n_visible, n_hidden)
@@ -186,9 +186,9 @@ def _count_not_finite(a: Array) -> str:
 def sigmoid(z: Array, *, out: Array | None = None) -> Array:
     """Logistic function 1 / (1 + exp(-z)) of a float array, elementwise.
 
-    Accurate relative to its value also far below zero (it stands in the denominator of the sparsity term),
-    and silent at any finite z: the argument of exp is held where exp neither overflows nor underflows,
-    so that the least value is about 3e-308 in float64 and 2e-38 in float32.
+    Accurate relative to its value also for large negative z (mean activations are in the denominator of the sparsity
+    term), and without warnings at any finite z: the argument of exp is limited to where exp neither overflows nor
+    underflows, so that the smallest value is about 3e-308 in float64 and 2e-38 in float32.
 
     Parameters
     ----------

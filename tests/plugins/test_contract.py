@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import operator
+
 import numpy as np
 import pytest
 from tests.support.kernels import WholeKernel
@@ -10,7 +12,7 @@ import sparsae
 from sparsae import Backend, Kernel, Parameters, Problem, SimpleKernel, Sums
 from sparsae.engine.kernel_calls import author_frame, call_kernel, describe_exception, make_kernel
 from sparsae.errors import BackendBrokenError, BackendDeclinedError, BackendError, BackendWrongError, ParameterError
-from sparsae.plugins.kernel import METHODS
+from sparsae.plugins.kernel import METHODS, check_gradient_sums
 
 PROBLEM = Problem(n_visible=3, n_hidden=2, dtype=np.dtype(np.float64))
 X = np.random.default_rng(0).random((12, 3))
@@ -97,6 +99,16 @@ def test_a_result_of_the_wrong_shape_is_named_with_the_authors_line(change, mess
         sparsae.cost_and_gradient(Parameters.random(3, 2), X, backend=backend)
     with pytest.raises(BackendWrongError, match=message):
         sparsae.backprop(X, X[:, :2], X, np.ones((3, 2)), np.ones(2), backend=backend)
+
+
+def test_a_compiled_method_has_no_line_and_its_result_is_checked_all_the_same():
+    """Neither its signature nor its file can be read."""
+    backend = Backend("mine", type("Compiled", (SimpleKernel,), {"backprop": staticmethod(max)}))
+    with pytest.raises(BackendError, match=r"Backend 'mine' failed|Compiled.backprop returned"):
+        sparsae.backprop(X[:1], X[:1, :2], X[:1], np.ones((3, 2)), np.ones(2), backend=backend)
+    returns = type("Returns", (SimpleKernel,), {"backprop": staticmethod(operator.itemgetter(0))})
+    with pytest.raises(BackendWrongError, match=r"Returns.backprop returned a ndarray; .* 2 hidden units."):
+        check_gradient_sums(returns(PROBLEM), X)
 
 
 def test_backprop_is_declined_by_a_kernel_without_one():

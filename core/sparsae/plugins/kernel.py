@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import inspect
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from functools import cache
 from typing import Any, Generic, Self, TypeVar
 
@@ -255,14 +256,12 @@ def check_gradient_sums(kernel: AnyKernel, sums: object) -> Parameters:
     shapes = ((p, n), (p,), (n, p), (n,))
     if isinstance(sums, tuple) and tuple(getattr(part, "shape", None) for part in sums) == shapes:
         return Parameters(*sums)
-    where = inspect.unwrap(type(kernel).backprop).__code__
     given = f"a {type(sums).__name__}"
     if isinstance(sums, (tuple, list)):
         given = "arrays of shapes " + ", ".join(str(np.shape(part)) for part in sums)
     raise BackendWrongError(
         f"{type(kernel).__name__}.backprop returned {given}; expected sparsae.Parameters(W1, b1, W2, b2) of shapes "
-        f"{', '.join(map(str, shapes))} for {n} inputs and {p} hidden units "
-        f"({where.co_filename}, line {where.co_firstlineno})."
+        f"{', '.join(map(str, shapes))} for {n} inputs and {p} hidden units{_place(type(kernel).backprop)}."
     )
 
 
@@ -317,8 +316,13 @@ def check_arguments(kernel: type, name: str, count: int) -> None:
         signature.bind(*[None] * (count + 1))  # and self
     except TypeError:
         expected = ", ".join(inspect.signature(getattr(Kernel, name)).parameters)
-        code = method.__code__
         raise BackendBrokenError(
-            f"{kernel.__name__}.{name}({', '.join(signature.parameters)}) cannot be called as {name}({expected}) "
-            f"({code.co_filename}, line {code.co_firstlineno})."
+            f"{kernel.__name__}.{name}({', '.join(signature.parameters)}) cannot be called as {name}({expected})"
+            f"{_place(method)}."
         ) from None
+
+
+def _place(function: Callable[..., Any]) -> str:
+    """Return " (file, line 12)" where a function was written; nothing for a compiled one."""
+    code = getattr(inspect.unwrap(function), "__code__", None)
+    return f" ({code.co_filename}, line {code.co_firstlineno})" if code is not None else ""
