@@ -9,7 +9,7 @@ import sys
 import time
 
 import pytest
-from tests.support import disturbers, mutants
+from tests.support import disturbers, mutants, rare_mutants
 
 import sparsae
 from sparsae.testing import process
@@ -279,3 +279,69 @@ def test_a_module_that_cannot_be_loaded_never_passes(command, at_import):
     assert done.returncode == 2, done.stdout + done.stderr
     assert done.stderr.startswith("Error: Backend 'mine' ")
     assert len(done.stderr.splitlines()) == 1
+
+
+def backend_of(kernel):
+    """A backend of that kernel."""
+    return sparsae.Backend("rare", kernel, threading="workers")
+
+
+@pytest.mark.parametrize(
+    ("kernel", "name"),
+    [(rare_mutants.RightForFortyCalls, "two_threads"), (rare_mutants.RightForSmallBlocks, "reference")],
+)
+def test_what_is_right_at_first_or_on_little_data_fails(kernel, name):
+    """Many calls of one instance, and blocks of thousands of rows, are among the checks."""
+    verdict = one(backend_of(kernel), name)
+    assert verdict.outcome == "fail", verdict
+
+
+def test_a_kernel_that_sleeps_when_it_is_deleted_exceeds_the_time_limit():
+    """The message names the line of __del__."""
+    verdict = one(backend_of(rare_mutants.SleepsWhenDeleted), time_limit=1)
+    assert verdict.outcome == "fail"
+    assert "it exceeded the time limit of 1 s (in __del__, " in verdict.message
+
+
+def test_a_kernel_that_takes_all_memory_fails_alone(monkeypatch):
+    """The child has a memory limit: MemoryError is the verdict, and the machine goes on."""
+    monkeypatch.setattr("sparsae.testing.child.memory_limit", lambda: 1 << 30)
+    verdict = one(backend_of(rare_mutants.TakesAllMemory), "reference")
+    assert verdict.outcome == "fail"
+    assert "MemoryError" in verdict.message
+
+
+def test_a_kernel_that_cannot_be_compared_or_shown_disturbs_no_check():
+    """Nothing calls == , repr or bool on what belongs to the author."""
+    for name in ("registration", "global_state", "two_threads", "workers"):
+        assert one(backend_of(rare_mutants.CannotBeCompared), name).outcome == "pass"
+
+
+@pytest.mark.parametrize(
+    ("mutant", "words"),
+    [
+        (mutants.MeansInsteadOfSums, "the sums are m times too small: the kernel returns means"),
+        (mutants.SparsityIgnored, "the sparsity vector is missing from delta2"),
+        (mutants.SparsitySignFlipped, "the sparsity vector is subtracted"),
+        (mutants.BetaTwice, "the sparsity vector is added twice"),
+        (mutants.SignFlipped, "delta3 has the wrong sign"),
+        (mutants.TargetIgnored, "the target is ignored"),
+    ],
+)
+def test_a_known_mistake_is_named(mutant, words):
+    """Beside the numbers, in words; in the checks of the whole gradient and in those of one call."""
+    for name in ("reference", "backprop", "one_block"):
+        for dtype in ("float64", "float32"):
+            with CheckSession(mutants.make(mutant), quick=True) as session:
+                verdict = session.run(name, dtype)
+            if verdict.outcome == "fail":
+                assert f"It looks as if {words}" in verdict.message, verdict
+    assert mutant is mutants.TargetIgnored or verdict.outcome == "fail"
+
+
+def test_an_unknown_mistake_is_not_named_as_a_known_one():
+    """No hint where none of the known mistakes gives these numbers."""
+    for mutant in (mutants.DecoderBiasWithoutSlope, mutants.StaleScratch, mutants.LastRowDropped):
+        verdict = one(mutants.make(mutant), "invariants")
+        assert verdict.outcome == "fail"
+        assert "It looks as if" not in verdict.message

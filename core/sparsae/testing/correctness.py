@@ -15,7 +15,9 @@ from sparsae.testing.harness import SETTINGS, CannotVerify, Harness
 
 def reference(kit: Harness) -> None:
     """Agrees with reference.py: shapes, both outputs, either number of passes, with a separate target, short blocks."""
-    shapes = [(203, 9, 5, 64), (97, 6, 6, 16)] + ([] if kit.quick else [(411, 40, 23, 100), (640, 16, 64, 37)])
+    shapes = [(203, 9, 5, 64), (97, 6, 6, 16), (4100, 3, 2, 4096)]
+    if not kit.quick:
+        shapes += [(411, 40, 23, 100), (640, 16, 64, 37)]
     for (m, n, p, rows), output, passes, denoise in product(shapes, kit.outputs, (2, 1), (False, True)):
         kit.label = f"m={m} n={n} p={p} block_rows={rows} output={output} passes={passes} separate target={denoise}"
         target = kit.data(m, n, seed=1) if denoise else None
