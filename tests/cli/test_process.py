@@ -46,7 +46,7 @@ def test_an_output_that_is_full_is_said_in_one_line(model: str, start: Start, fu
     assert err == "Error: The output cannot be written: No space left on device.\n"
 
 
-@pytest.mark.parametrize("words", OUTPUTS[1:4], ids=" ".join)
+@pytest.mark.parametrize("words", [*OUTPUTS[1:4], ("encode", "m.npz", "x.npy", "-o", "/dev/stdout")], ids=" ".join)
 def test_a_reader_that_went_away_is_not_spoken_of(model: str, start: Start, words: Any) -> None:
     """Exit code 141, as of a program that SIGPIPE ends."""
     ours, theirs = os.pipe()

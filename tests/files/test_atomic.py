@@ -120,6 +120,8 @@ def test_a_stream_of_the_process_is_written_through(tmp_path: Path) -> None:
     check_writable(f"/dev/fd/{theirs}")
     atomic_write(f"/dev/fd/{theirs}", lambda file: np.savez(file, X=np.arange(5)))
     os.close(theirs)
+    with pytest.raises(FileAccessError, match=rf"Cannot write /dev/fd/{ours}: it is open for reading only"):
+        check_writable(f"/dev/fd/{ours}")
     with os.fdopen(ours, "rb") as stream:
         (tmp_path / "x.npz").write_bytes(stream.read())
     np.testing.assert_array_equal(np.load(tmp_path / "x.npz")["X"], np.arange(5))

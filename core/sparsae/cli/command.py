@@ -18,6 +18,14 @@ _FAILURES = (BackendError, BackendWrongError, ProbeError)
 _OUT_OF = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.ENOMEM, errno.EMFILE, errno.ENFILE}
 
 
+class OutputLostError(Exception):
+    """Standard output cannot be written; not an OSError, which click and rich would take for their own affair."""
+
+    def __init__(self, error: OSError) -> None:
+        super().__init__(error.strerror)
+        self.broken_pipe = error.errno == errno.EPIPE
+
+
 class CommandMistake(click.ClickException):
     """An error of the library that another command line avoids, in the words of the command line."""
 
@@ -63,6 +71,8 @@ class Command(click.Command):
         try:
             return super().invoke(ctx)
         except SparsaeError as error:
+            if isinstance(error.__cause__, BrokenPipeError):  # a file that was written to /dev/stdout
+                raise OutputLostError(error.__cause__) from error
             kind = CommandFailure if _is_failure(error) else CommandMistake
             raise kind(in_option_words(str(error), self.params)) from error
 

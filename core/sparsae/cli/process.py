@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -12,17 +11,9 @@ from typing import Any, TextIO
 import click
 
 from sparsae._text import printable
-from sparsae.cli.command import FAILED
+from sparsae.cli.command import FAILED, OutputLostError
 
 BROKEN_PIPE, INTERRUPTED = 141, 130
-
-
-class OutputLostError(Exception):
-    """Standard output cannot be written; not an OSError, which click and rich would take for their own affair."""
-
-    def __init__(self, error: OSError) -> None:
-        super().__init__(error.strerror)
-        self.broken_pipe = error.errno == errno.EPIPE
 
 
 def run(command: click.Command, args: list[str] | None) -> int:

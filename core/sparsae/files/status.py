@@ -11,8 +11,12 @@ from pathlib import Path
 
 from sparsae.errors import FileAccessError
 
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
 AnyPath = str | os.PathLike[str]
-_NULL_DEVICE = (1, 3)  # major and minor number, on Linux
 _STREAMS = {"/dev/stdin": 0, "/dev/stdout": 1, "/dev/stderr": 2}
 _NUMBERED_STREAM = re.compile(r"/(?:dev|proc/self)/fd/(\d{1,9})")
 _KINDS = (
@@ -32,11 +36,13 @@ def stream_number(path: AnyPath) -> int | None:
 
 
 def check_stream(output: Path, number: int) -> None:
-    """Raise where the process has no such open descriptor."""
-    try:
+    """Raise where the process has no such descriptor that is open for writing."""
+    with as_access_error(output):
         os.fstat(number)
-    except OSError as error:
-        raise FileAccessError(f"Cannot write {output}: {reason(error)}.") from error
+        if fcntl is None:
+            return
+        if fcntl.fcntl(number, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDONLY:
+            raise FileAccessError(f"Cannot write {output}: it is open for reading only.")
 
 
 def inspect_output(output: Path) -> tuple[Path, os.stat_result | None]:
@@ -64,7 +70,8 @@ def is_null_device(status: os.stat_result | None) -> bool:
     """Whether it is the device that takes everything and keeps nothing, under any name."""
     if status is None or not stat.S_ISCHR(status.st_mode):
         return False
-    return (os.major(status.st_rdev), os.minor(status.st_rdev)) == _NULL_DEVICE
+    null = Path(os.devnull).stat()
+    return stat.S_ISCHR(null.st_mode) and null.st_rdev == status.st_rdev
 
 
 def file_kind(status: os.stat_result) -> str:
