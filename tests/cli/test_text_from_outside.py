@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import re
 from collections.abc import Callable
@@ -9,8 +10,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from rich.console import Console
 from tests.support.command import Ended
 
+import sparsae.cli.progress
 from sparsae.cli.progress import progress_bar
 from sparsae.cli.report import print_facts, print_table, say, warnings_as_lines
 from sparsae.cli.tables import StyledRow, table_console
@@ -101,3 +104,14 @@ def test_everything_that_prints(capsys: pytest.CaptureFixture[str]) -> None:
     assert not OBEYED.search(out + err)
     assert out.count("[red]boom[/red] :smile:") == 7
     assert err.count("\n") == 1
+
+
+def test_a_bar_shows_text_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a terminal, where rich would take brackets for markup."""
+    screen = io.StringIO()
+    console = Console(file=screen, force_terminal=True, color_system=None, width=120, markup=False)
+    monkeypatch.setattr(sparsae.cli.progress, "make_console", lambda **_: console)
+    with progress_bar() as show:
+        show(HOSTILE, 0.5)
+    assert "[/x] [red]boom[/red] :smile: name second line" in screen.getvalue()
+    assert "title" not in screen.getvalue()

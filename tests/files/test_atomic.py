@@ -8,7 +8,9 @@ import signal
 import stat
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import pytest
@@ -62,12 +64,20 @@ def test_mode_and_owner_of_an_existing_file_are_kept(tmp_path: Path, temporary: 
 
 
 @AS_ROOT
-def test_a_file_whose_owner_cannot_be_kept_is_refused_before_the_work(tmp_path: Path) -> None:
-    """A user may write to another's file, but not make a new one that belongs to the other."""
+@pytest.mark.parametrize(
+    ("mode", "owner", "words"),
+    [(0o666, 0, "it belongs to another user or group"), (0o444, 4321, "Permission denied")],
+    ids=["foreign", "write-protected"],
+)
+def test_what_a_user_may_not_replace_is_refused_before_the_work(
+    tmp_path: Path, mode: int, owner: int, words: str
+) -> None:
+    """Another's file, since a new one would not belong to the other; one of their own that is write-protected."""
     tmp_path.chmod(0o777)
     path = tmp_path / "x"
     path.write_bytes(b"old")
-    path.chmod(0o666)
+    os.chown(path, owner, 0 if owner == 0 else 1234)
+    path.chmod(mode)
     program = (
         "import os, sys\n"
         "from sparsae.errors import FileAccessError\nfrom sparsae.files import check_writable\n"
@@ -77,7 +87,7 @@ def test_a_file_whose_owner_cannot_be_kept_is_refused_before_the_work(tmp_path: 
     done = subprocess.run(
         [sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=True, umask=0
     )
-    assert done.stdout.startswith("Cannot write x: it belongs to another user or group")
+    assert done.stdout.startswith(f"Cannot write x: {words}")
     assert path.read_bytes() == b"old"
 
 
@@ -130,7 +140,7 @@ def test_a_stream_of_the_process_is_written_through(tmp_path: Path) -> None:
 
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path, temporary: str) -> None:
-    """An exception in the middle; a limit on the size of files, met by Python and by NumPy, which drops the reason."""
+    """An exception in the middle; a limit on the size of files, met by Python, by NumPy, and without its reason."""
     path = tmp_path / "x.bin"
     path.write_bytes(b"old")
 
@@ -139,10 +149,17 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path, tem
 
     with pytest.raises(ZeroDivisionError):
         atomic_write(path, fail)
+
+    def fail_without_a_reason(file: BinaryIO) -> None:  # as NumPy 1 reports it
+        with suppress(OSError):
+            file.write(bytes(100_000))
+        raise OSError("100000 requested and 4096 written")
+
+    writers = (lambda file: file.write(bytes(100_000)), lambda file: np.save(file, np.zeros(100_000)))
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (4096, limits[1]))
     try:
-        for write in (lambda file: file.write(bytes(100_000)), lambda file: np.save(file, np.zeros(100_000))):
+        for write in (*writers, fail_without_a_reason):
             with pytest.raises(FileAccessError, match=r"Cannot write .*x.bin: File too large"):
                 atomic_write(path, write)
     finally:
