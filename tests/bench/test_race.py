@@ -75,6 +75,7 @@ def good_race():
         ("sleepy", "sleeps", "demand 0."),
         ("mortal", "failed", "ended with code 9"),
         ("hanging", "failed", "no answer within 4 s"),
+        ("liar", "failed", "its answer has no usable 'variables'"),
         ("marked", "failed", "no [/x]  luck"),
         ("garbage", "failed", "something else than an answer: '%%% garbage %%%'"),
     ],
@@ -91,6 +92,13 @@ def test_each_kind_of_misbehaviour_is_caught_and_named(bad_race, name, state, wh
     if state != "ok":
         assert row.tier is None
         assert row.verdict == ""
+
+
+def test_a_backend_that_writes_to_the_pipe_leaves_a_record_that_can_be_read(bad_race):
+    """An answer that is none is a failure of that cell; it becomes no event of the record."""
+    kinds = [event["kind"] for event in bad_race.events if event.get("cell") == "liar x1"]
+    assert kinds == ["failure"]
+    assert [event["kind"] for event in bad_race.events].count("end") == 1
 
 
 def test_wrong_results_are_not_timed(bad_race):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-NAMES = ("greedy", "wrong", "later", "sleepy", "mortal", "hanging", "garbage", "chatty", "marked")
+NAMES = ("greedy", "wrong", "later", "sleepy", "mortal", "hanging", "garbage", "chatty", "marked", "liar")
 
 SOURCE = '''
 import os, threading, time
@@ -86,6 +86,17 @@ class Marked(Good):
     def backprop(self, *arrays):
         raise ValueError("no [/x] \\x1b[2J luck")
 
+class Liar(Good):
+    """Writes what could be an answer to every pipe that it can find."""
+    def backprop(self, *arrays):
+        answer = b'{"kind": "end", "cell": "numpy x1", "error": 0.5, "loops": 1, "pools_after_call": []}\\n'
+        for handle in range(1, 20):
+            try:
+                os.write(handle, answer)
+            except OSError:
+                pass
+        return super().backprop(*arrays)
+
 def make(name, kernel):
     class Plugin:
         @staticmethod
@@ -94,7 +105,7 @@ def make(name, kernel):
             return sparsae.Backend(name, kernel, threading="none")
     return Plugin()
 
-for kernel in (Greedy, Wrong, Later, Sleepy, Mortal, Hanging, Garbage, Chatty, Marked):
+for kernel in (Greedy, Wrong, Later, Sleepy, Mortal, Hanging, Garbage, Chatty, Marked, Liar):
     globals()[kernel.__name__.lower()] = make(kernel.__name__.lower(), kernel)
 '''
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import queue
 import signal
@@ -28,6 +29,7 @@ from sparsae.machine.facts import THREAD_VARIABLES, affinity
 
 TIMEOUT = 120.0  # seconds that one answer may take
 LONGEST_LINE = 1 << 24  # bytes; no answer is longer than that
+LONGEST_REASON = 2000  # characters of the text of an error
 _WAITING_LINES = 1000  # lines that are kept until they are read; a process that prints more has to wait
 _TOPOLOGY = "/sys/devices/system/cpu/cpu{}/topology/thread_siblings_list"
 # Affinity is set before the command starts: OpenBLAS counts its CPUs while it loads.
@@ -147,13 +149,16 @@ class LineProcess:
         """Its process id."""
         return self._process.pid
 
-    def kill(self) -> None:
+    def kill(self, *, wait: bool = True) -> None:
         """End the process, and those that it started, at once: it hangs or cannot be trusted to end by itself."""
-        if hasattr(os, "killpg") and self._process.poll() is None:
+        if self._process.poll() is None:
             with contextlib.suppress(OSError):
-                os.killpg(self._process.pid, signal.SIGKILL)  # it leads a session of its own
-        self._process.kill()
-        self.close()
+                if hasattr(os, "killpg"):
+                    os.killpg(self._process.pid, signal.SIGKILL)  # it leads a session of its own
+                else:
+                    self._process.kill()
+        if wait:
+            self.close()
 
     def close(self) -> None:
         """End the process."""
@@ -165,7 +170,7 @@ class LineProcess:
         try:
             self._process.wait(timeout=1)
         except subprocess.TimeoutExpired:
-            self._process.kill()
+            self.kill(wait=False)
             self._process.wait()
         self._reader.join(timeout=1)
         if not self._reader.is_alive():  # else a grandchild holds the pipe open, and closing it would block
@@ -246,7 +251,11 @@ class TaskProcess:
 
     def prepare(self) -> dict[str, Any]:
         """Make the task and run it once; return what the process says of itself and of the task."""
-        return self._ask({"do": "prepare"}, timeout=max(self._timeout, TIMEOUT))
+        answer = self._ask({"do": "prepare"}, timeout=max(self._timeout, TIMEOUT))
+        pools = answer.get("pools_after_call")
+        if not isinstance(pools, list) or not all(isinstance(pool, dict) for pool in pools):
+            self._refuse(json.dumps(answer))
+        return answer
 
     def error(self) -> float:
         """Return the task's error; see `Task.error`."""
@@ -284,9 +293,9 @@ class TaskProcess:
         """Its process id."""
         return self._lines.pid
 
-    def kill(self) -> None:
-        """End the process at once."""
-        self._lines.kill()
+    def kill(self, *, wait: bool = True) -> None:
+        """End the process, and those that it started, at once."""
+        self._lines.kill(wait=wait)
 
     def close(self) -> None:
         """End the process."""
@@ -295,14 +304,14 @@ class TaskProcess:
     def _ask(self, request: Mapping[str, Any], *, timeout: float | None = None) -> dict[str, Any]:
         line = self._lines.ask(json.dumps(request), timeout=timeout or self._timeout)
         try:
-            answer = json.loads(line, parse_constant=self._refuse)
+            answer = json.loads(line, parse_constant=self._refuse, parse_float=_finite)
         except (ValueError, RecursionError):
             self._refuse(line)
         if not isinstance(answer, dict):
             self._refuse(line)
         if "failed" in answer:
             kind = WrongResultError if answer.get("kind") == "BackendWrongError" else ProbeError
-            raise kind(f"{self.name}: {printable(answer['failed'])}")
+            raise kind(f"{self.name}: {printable(answer['failed'])[:LONGEST_REASON]}")
         return answer
 
     def _number(self, answer: Mapping[str, Any], key: str) -> float:
@@ -319,3 +328,11 @@ class TaskProcess:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _finite(word: str) -> float:
+    """Read a number of JSON; one that is too large for a float is refused."""
+    number = float(word)
+    if not math.isfinite(number):
+        raise ValueError(word)
+    return number

@@ -10,17 +10,18 @@ import random
 import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, final
 
 from sparsae.bench.plan import Cell, RacePlan, Workload
 from sparsae.bench.process import TaskProcess, WrongResultError, choose_cpus, thread_environment
-from sparsae.bench.timing import WARM_UP, calibrate, interleave
+from sparsae.bench.schema import FORMAT, VERSION, find_fault
+from sparsae.bench.timing import WARM_UP, Attempt, calibrate, interleave
 from sparsae.bench.worker import library_versions
 from sparsae.errors import ProbeError
 from sparsae.machine.cpu_demand import WINDOW, Demand, Watch, wait_until_quiet
 from sparsae.machine.facts import machine_facts, steal_and_load
 
-FORMAT, VERSION = "sparsae-race", 2
 Emit = Callable[[dict[str, Any]], None]
 Progress = Callable[[str, float], None]
 _MODE = f"warm: one untimed call before each batch, or {WARM_UP * 1000:.0f} ms of them with more than one thread"
@@ -105,7 +106,7 @@ class LaunchRun:
     def run(self) -> None:
         """Start the processes, check and calibrate each, time them in turns, and check them again."""
         name = self._workload.key
-        self._report("launch", busy=steal_and_load(0.2)._asdict())
+        self._report("launch", None, {"busy": steal_and_load(0.2)._asdict()})
         for key, cell in self._cells.items():
             self._processes[key] = self._start(cell)
         order = list(self._cells)
@@ -117,16 +118,22 @@ class LaunchRun:
         for timed in interleave(self._processes, self._loops, rounds=rounds, rng=self._rng, drop=self._fail):
             share = _CHECKED + (_TIMED - _CHECKED) * timed.round / rounds
             self._progress(f"{name}: launch {self._launch + 1}", share)
-            place = {"round": timed.round, "position": timed.position, "attempt": timed.attempt}
-            self._report("sample", timed.name, **place, **timed.batch.to_dict())
+            self._attempt(timed.name, partial(self._report_sample, timed))
         self._progress(f"{name}: checking again", _TIMED)
         for key in list(self._processes):
             self._attempt(key, self._check_again)
 
     def close(self) -> None:
-        """End every process."""
-        while self._processes:
-            self._processes.popitem()[1].close()
+        """End every process; a second Ctrl-C ends them at once."""
+        processes = list(self._processes.values())
+        self._processes.clear()
+        try:
+            for process in processes:
+                process.close()
+        except BaseException:
+            for process in processes:
+                process.kill(wait=False)
+            raise
 
     def _start(self, cell: Cell) -> TaskProcess:
         workload = {"case": self._workload.case, "size": self._workload.size, "dtype": self._workload.dtype}
@@ -145,19 +152,23 @@ class LaunchRun:
         process = self._processes[key]
         facts = process.prepare()
         error = process.error()
-        self._report("worker", key, **facts, error=error)
+        self._report("worker", key, facts | {"error": error})
         if not error <= 1:
             raise WrongResultError(f"its error is {error:.3g} times what rounding explains")
         with Watch(process.pid) as watch:
             wall, cpu = process.work(WINDOW)
         demand = Demand.measured(watch.spent, cpu, watch.wall if watch.spent else wall)
-        self._report("demand", key, verdict=demand.honesty(self._cells[key].threads), **demand._asdict())
+        self._report("demand", key, demand._asdict() | {"verdict": demand.honesty(self._cells[key].threads)})
         wait_until_quiet(process.pid)
         self._loops[key] = calibrate(process, self._plan.batch)
-        self._report("loops", key, loops=self._loops[key])
+        self._report("loops", key, {"loops": self._loops[key]})
+
+    def _report_sample(self, timed: Attempt, key: str) -> None:
+        place = {"round": timed.round, "position": timed.position, "attempt": timed.attempt}
+        self._report("sample", key, timed.batch.to_dict() | place)
 
     def _check_again(self, key: str) -> None:
-        self._report("after", key, error=self._processes[key].error())
+        self._report("after", key, {"error": self._processes[key].error()})
 
     def _attempt(self, key: str, action: Callable[[str], None]) -> None:
         """Do something with a cell; when it fails it does not race, and the others go on."""
@@ -168,15 +179,25 @@ class LaunchRun:
 
     def _fail(self, key: str, error: ProbeError) -> None:
         state = "wrong" if isinstance(error, WrongResultError) else "failed"
-        self._report("failure", key, state=state, why=str(error).removeprefix(f"{key}: "))
+        self._report("failure", key, {"state": state, "why": str(error).removeprefix(f"{key}: ")})
         self._failed.add((self._workload.key, key))
         self._processes.pop(key).kill()
 
-    def _report(self, kind: str, cell: str | None = None, **values: Any) -> None:
-        """Emit an event with its place and time."""
-        place: Mapping[str, Any] = {"kind": kind, "launch": self._launch, "workload": self._workload.key}
+    def _report(self, kind: str, cell: str | None, values: Mapping[str, Any]) -> None:
+        """Emit an event with its place and time.
+
+        Raises
+        ------
+        ProbeError
+            When a process answered with values that a record cannot have.
+        """
+        place: dict[str, Any] = {"kind": kind, "launch": self._launch, "workload": self._workload.key}
         named = {} if cell is None else {"cell": cell}
-        self._emit({**place, **named, **values, "at": round(time.monotonic(), 4)})
+        event = {**place, **named, **values, **place, **named, "at": round(time.monotonic(), 4)}
+        fault = find_fault(event)
+        if fault is not None:
+            raise ProbeError(f"{cell}: its answer has no usable {fault!r}")
+        self._emit(event)
 
 
 def _now() -> str:

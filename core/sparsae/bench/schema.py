@@ -6,10 +6,10 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from sparsae.bench.plan import CASES, DTYPES, PRESETS, RacePlan
-from sparsae.bench.race import FORMAT, VERSION
 from sparsae.bench.standings import STATES
 from sparsae.errors import FileFormatError
 
+FORMAT, VERSION = "sparsae-race", 2
 Check = Callable[[Any], bool]
 MOST_TABLES = 2000  # workloads x thread counts of a plan
 
@@ -29,9 +29,9 @@ def check_events(name: object, events: Sequence[Mapping[str, Any]]) -> None:
         where = f"{name} is no record of a race, or damaged: line {line}"
         if line == 1 or kind == "header":
             _check_version(name, event)
-        for path, check in _FIELDS.get(kind, {}).items():
-            if not _matches(event, path.split("."), check):
-                raise FileFormatError(f"{where} ({kind}) has no usable {path!r}.")
+        fault = find_fault(event)
+        if fault is not None:
+            raise FileFormatError(f"{where} ({kind}) has no usable {fault!r}.")
         if kind == "header":
             plan = RacePlan.from_dict(event["plan"])
             if len(plan.cases) * len(plan.sizes) * len(plan.dtypes) * len(plan.threads) > MOST_TABLES:
@@ -41,6 +41,12 @@ def check_events(name: object, events: Sequence[Mapping[str, Any]]) -> None:
             raise FileFormatError(f"{where} ({kind}) has a workload that its header does not plan.")
         if "cell" in event and (kind not in _OF_A_CELL or event["cell"] not in cells):
             raise FileFormatError(f"{where} ({kind}) has a cell that its header does not plan.")
+
+
+def find_fault(event: Mapping[str, Any]) -> str | None:
+    """Return the first field of an event that is missing or cannot be used, with its path; None where there is none."""
+    fields = _FIELDS.get(event["kind"], {})
+    return next((path for path, check in fields.items() if not _matches(event, path.split("."), check)), None)
 
 
 def _check_version(name: object, event: Mapping[str, Any]) -> None:

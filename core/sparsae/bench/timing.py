@@ -189,17 +189,19 @@ def interleave(
 
     Every round visits everything that is timed once, in a fresh random order.
     A batch whose process had to wait for a CPU is repeated, twice at most; the last one stands.
-    What fails is passed to `drop`, which takes it out of `timed`.
+    What fails is passed to `drop`, which removes it from `timed`; the caller may remove others.
     """
     for turn in range(rounds):
         order = list(timed)
         rng.shuffle(order)
         for position, name in enumerate(order):
+            if name not in timed:
+                continue
             try:
                 for attempt in range(ATTEMPTS):
                     batch = timed[name].time(loops[name])
                     yield Attempt(name, turn, position, attempt, batch)
-                    if batch.undisturbed:
+                    if batch.undisturbed or name not in timed:
                         break
             except ProbeError as error:
                 drop(name, error)

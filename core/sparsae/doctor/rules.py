@@ -86,7 +86,7 @@ def _find_biasing_variables(facts: Facts, gains: Gains) -> Iterator[Finding]:
 def _describe_kernels(facts: Facts, gain: Gain | None) -> str:
     """Say which kernels are in use, which ones the change would bring, and what the CPU has."""
     names = dict.fromkeys(str(pool["architecture"]) for pool in facts.pools if pool["architecture"])
-    words = f"OpenBLAS uses its {', '.join(names) or 'unknown kernels'} kernels"
+    words = f"OpenBLAS uses its {', '.join(names) or 'unknown'} kernels"
     if gain is not None and gain.architectures:
         words += f", and would use {', '.join(dict.fromkeys(gain.architectures))}"
     return words + ("; the CPU has AVX-512." if facts.flags >= AVX512 else ".")
