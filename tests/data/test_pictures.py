@@ -1,6 +1,7 @@
 """Pictures: every depth scaled by its own range or refused; which files of a folder count; errors name the file."""
 
 import io
+import logging
 import os
 
 import numpy as np
@@ -166,6 +167,18 @@ def test_errors_name_the_file_of_the_folder(tmp_path):
     for name in ("none", "x" * 300, "a\0b"):
         with pytest.raises(FileMissingError, match="There is no file or folder"):
             load(f"patches:{tmp_path}/{name}")
+
+
+def test_the_library_writes_nothing_of_its_own_to_the_terminal(tmp_path, capfd, monkeypatch):
+    """Pillow logs some damage of a TIFF before it raises: the error is the one line that is shown."""
+    monkeypatch.setattr(logging.getLogger(), "handlers", [])  # pytest's own would take the line
+    Image.new("RGB", (9, 9)).save(tmp_path / "x.tif")
+    content = (tmp_path / "x.tif").read_bytes()
+    at = content.index((277).to_bytes(2, "little") + (3).to_bytes(2, "little"))  # samples per pixel
+    (tmp_path / "x.tif").write_bytes(content[: at + 8] + (60_000).to_bytes(2, "little") + content[at + 10 :])
+    with pytest.raises(FileFormatError, match=r"x.tif"):
+        read_pictures(tmp_path / "x.tif")
+    assert capfd.readouterr() == ("", "")
 
 
 def test_postscript_is_not_decoded(tmp_path):

@@ -6,9 +6,11 @@ Where the range is not defined, as with 32-bit integers, the picture is refused.
 
 from __future__ import annotations
 
+import logging
 import os
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -25,6 +27,7 @@ Images = list[NDArray[np.float64]]
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".pgm", ".ppm")
 LUMA = np.array([0.299, 0.587, 0.114])
 FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP", "GIF", "PPM")  # others may start programs to decode
+GREY_BYTES = 8  # of a pixel as float64
 BYTES_PER_PIXEL = 16  # at most, while a picture is turned into grey float64
 PIECE_ROWS = 256  # rows of a picture that are turned into grey at a time
 BITS_PER_SAMPLE = 258  # tag of TIFF
@@ -107,8 +110,7 @@ def _read_picture(path: Path, free_bytes: int) -> NDArray[np.float64]:
     from PIL import Image, UnidentifiedImageError
 
     label = path_label(path)
-    with _open_picture(path, label) as stream, damage_refused(label, "picture"), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of sizes, which are checked here, and of metadata, which are not used
+    with _open_picture(path, label) as stream, damage_refused(label, "picture"), _quiet_library():
         size = stream.seek(0, 2)
         stream.seek(0)
         try:
@@ -119,7 +121,7 @@ def _read_picture(path: Path, free_bytes: int) -> NDArray[np.float64]:
             ) from error
         with picture as image:
             n_pixels = image.width * image.height
-            check_expansion(label, size, n_pixels * len(image.getbands()))
+            check_expansion(label, size, n_pixels * max(GREY_BYTES, len(image.getbands())))
             if BYTES_PER_PIXEL * n_pixels > free_bytes:
                 check_memory(label, BYTES_PER_PIXEL * n_pixels + memory_share() - free_bytes)
             if getattr(image, "n_frames", 1) > 1 and image.format != "MPO":  # MPO: a photograph and its preview
@@ -136,6 +138,19 @@ def _open_picture(path: Path, label: str) -> BinaryIO:
         return open_regular(path)
     except FileMissingError as error:
         raise FileMissingError(f"There is no file or folder {label}.") from error
+
+
+@contextmanager
+def _quiet_library() -> Iterator[None]:
+    """Keep Pillow's warnings and log lines off the terminal: sizes are checked here, and errors are raised."""
+    logger, handler = logging.getLogger("PIL"), logging.NullHandler()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        logger.addHandler(handler)
+        try:
+            yield
+        finally:
+            logger.removeHandler(handler)
 
 
 def _grey_pixels(image: Any, label: str) -> NDArray[np.float64]:
