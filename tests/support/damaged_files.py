@@ -92,6 +92,8 @@ def damaged(content: bytes, n_files: int, seed: int) -> Iterator[bytes]:
 def load_outcome(path: Path, content: bytes, source: str | None = None) -> str:
     """Write the content, load it; return "loaded", the name of the error, or raise what must not escape.
 
+    "parser crashed" stands for an error that says that a child process died of its parser.
+
     An error must be a `SparsaeError` whose message is one printable line that names the file.
     """
     path.write_bytes(content)
@@ -104,7 +106,7 @@ def load_outcome(path: Path, content: bytes, source: str | None = None) -> str:
             assert printable(message) == message, message
             assert len(message) < 1500, message
             assert path.name in message or "patches" in message.lower(), message
-            return type(error).__name__
+            return "parser crashed" if "SIGSEGV" in message else type(error).__name__
     return "loaded"
 
 

@@ -27,6 +27,7 @@ from sparsae.errors import FileFormatError
 HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
 SECONDS = 60  # before a reader is ended, and one more for each BYTES_PER_SECOND of the file
 BYTES_PER_SECOND = 5_000_000
+PARSER_BYTES = 1 << 28  # that the child may allocate beside the numbers
 MAX_LIST = 1 << 22  # bytes of the list of variables
 NUMERIC_CLASSES = {
     *("double", "single", "logical", "sparse"),
@@ -57,7 +58,14 @@ def read_mat(file: SourceFile, request: ReadRequest) -> LoadedArray:
     with _reading_process(file, library) as process, damage_refused(file.label, ".mat file"):
         listed = _read_list(process, file)
         entries = [
-            ArrayEntry(name, tuple(shape), kind, kind in NUMERIC_CLASSES, partial(_read_variable, process, file, name))
+            ArrayEntry(
+                name,
+                tuple(shape),
+                kind,
+                kind in NUMERIC_CLASSES,
+                # A sparse matrix is larger in memory than in any file: the memory share limits it, not the expansion.
+                partial(_read_variable, process, file, name, 8 * math.prod(shape) if kind == "sparse" else 0),
+            )
             for name, shape, kind in listed
         ]
         entry = choose_entry(file.label, entries, request)
@@ -69,7 +77,14 @@ def read_mat(file: SourceFile, request: ReadRequest) -> LoadedArray:
 def _reading_process(file: SourceFile, library: str) -> Iterator[subprocess.Popen[bytes]]:
     """Start the child process; it is ended after the time limit and in any case on leaving."""
     script = str(Path(matlab_process.__file__))
-    command = [sys.executable, "-P", script, str(file.path.absolute()), library, str(_budget(file))]
+    command = [
+        sys.executable,
+        "-P",
+        script,
+        str(file.path.absolute()),
+        library,
+        str(_budget(expansion_limit(file.size))),
+    ]
     process = subprocess.Popen(  # noqa: S603  our own script
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
     )
@@ -88,9 +103,9 @@ def _reading_process(file: SourceFile, library: str) -> Iterator[subprocess.Pope
         process.wait()
 
 
-def _budget(file: SourceFile, n_bytes: int = 0) -> int:
-    """Bytes that the child may allocate: room for the parser, and twice what the file may expand to."""
-    return (1 << 28) + 2 * max(expansion_limit(file.size), n_bytes)
+def _budget(n_bytes: int) -> int:
+    """Bytes that the child may allocate for so many bytes of numbers: twice as many, and room for the parser."""
+    return PARSER_BYTES + 2 * n_bytes
 
 
 def _read_list(process: subprocess.Popen[bytes], file: SourceFile) -> list[tuple[str, list[int], str]]:
@@ -100,11 +115,13 @@ def _read_list(process: subprocess.Popen[bytes], file: SourceFile) -> list[tuple
     return [(str(name), [int(n) for n in shape], str(kind)) for name, shape, kind in answer["variables"]]
 
 
-def _read_variable(process: subprocess.Popen[bytes], file: SourceFile, name: str) -> np.ndarray[Any, Any]:
-    """Ask for one variable and read it."""
+def _read_variable(
+    process: subprocess.Popen[bytes], file: SourceFile, name: str, dense_bytes: int
+) -> np.ndarray[Any, Any]:
+    """Ask for one variable and read it; a sparse one says how many bytes it has when it is dense."""
     assert process.stdin is not None
     assert process.stdout is not None
-    budget = _budget(file)
+    budget = _budget(dense_bytes) if dense_bytes else 0  # 0: keep the limit
     with suppress(BrokenPipeError):
         process.stdin.write(json.dumps({"name": name, "n_bytes": budget}).encode() + b"\n")
         process.stdin.flush()

@@ -95,7 +95,8 @@ def main() -> None:
         request = json.loads(sys.stdin.readline() or "null")
         if request is None:
             return
-        limit_memory(int(request["n_bytes"]))
+        if request["n_bytes"]:
+            limit_memory(int(request["n_bytes"]))
         array = np.asarray(file.read(request["name"]))
         np.lib.format.write_array(out, array, allow_pickle=False)
         out.flush()
