@@ -44,10 +44,10 @@ def test_tree_adds_the_same_bits_in_whatever_order_segments_arrive(n_segments, r
         order = list(range(n_segments))
         random.shuffle(order)
         for segment in order:
-            sums = tree.take()
+            sums = tree.cleared_sums()
             assert not sums.vector.any()
             sums.vector += leaves[segment]
-            tree.give(segment, sums)
+            tree.add(segment, sums)
         np.testing.assert_array_equal(tree.total().vector, expected)
         tree.restart()
 
@@ -57,14 +57,14 @@ def test_tree_keeps_few_buffers():
     tree = TreeSum(3, 2, 64, with_sparsity=False)
     made = set()
     for segment in range(64):
-        sums = tree.take()
+        sums = tree.cleared_sums()
         made.add(id(sums))
-        tree.give(segment, sums)
+        tree.add(segment, sums)
     assert len(made) <= 8
 
 
 def test_tree_loses_nothing_between_threads():
-    """Eight threads that give at the same time end with the same total as one."""
+    """Eight threads that add at the same time end with the same total as one."""
     n = 96
     for _ in range(20):
         tree = TreeSum(1, 1, n, with_sparsity=True)
@@ -77,9 +77,9 @@ def test_tree_loses_nothing_between_threads():
                     segment = next(numbers, None)
                 if segment is None:
                     return
-                sums = tree.take()
+                sums = tree.cleared_sums()
                 sums.rows += segment
-                tree.give(segment, sums)
+                tree.add(segment, sums)
 
         workers = [threading.Thread(target=work) for _ in range(8)]
         for worker in workers:

@@ -62,11 +62,11 @@ def sum_blocks(
     tree.restart()
 
     def work(kernel: AnyKernel, segment: int, run: SegmentRun) -> None:
-        sums = tree.take()
+        sums = tree.cleared_sums()
         for index in partition.blocks(segment):
             run.check()
             add(kernel, index, sums)
-        tree.give(segment, sums)
+        tree.add(segment, sums)
 
     pool.run(work, partition.n_segments, describe_rows(backend, partition))
     return tree.total()

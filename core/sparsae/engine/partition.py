@@ -1,8 +1,7 @@
-"""How rows become blocks and segments, and in which order sums are added.
+"""How rows are cut into blocks and segments, and in which order sums are added.
 
-Rows are cut by shape and block size alone, never by the number of workers,
-and sums are added in one fixed binary tree over the segments:
-that is why row workers never change the answer by a bit.
+Rows are cut by their number and the block size alone, never by the number of workers, and sums are added in one fixed
+binary tree over the segments.  So the number of workers never changes a bit of the result.
 """
 
 from __future__ import annotations
@@ -20,14 +19,14 @@ from sparsae.plugins.contract import Problem
 from sparsae.plugins.sums import Sums
 
 SEGMENTS = 12  # divides well among 1, 2, 3, 4, 6 and 12 workers; 8 to 24 made no difference in speed
-ROWS_PER_EXTRA = 1 << 20  # longer data has more segments, for clusters and so that they end in sight
+ROWS_PER_EXTRA = 1 << 20  # longer data has more segments, for clusters and so that none takes long
 ALIGN = 16
 
 
 @final
 @dataclass(frozen=True)
 class Partition:
-    """The cut of `n_samples` rows into blocks of `block_rows` and segments of whole blocks."""
+    """Cuts `n_samples` rows into blocks of `block_rows`, and blocks into segments."""
 
     n_samples: int
     block_rows: int
@@ -72,10 +71,11 @@ def cache_rows(problem: Problem) -> int:
 
 @final
 class TreeSum:
-    """Adds the `Sums` of segments pairwise, level by level, as soon as both neighbours are there.
+    """Adds the `Sums` of segments pairwise, level by level, as soon as both neighbours are complete.
 
     Which sums are added, and in which order, depends on the number of segments alone.
-    Buffers are made when they are first needed and used again; threads may `take` and `give` at the same time.
+    Buffers are allocated when they are first needed and used again.  Threads may call `cleared_sums` and `add` at the
+    same time.
 
     Parameters
     ----------
@@ -95,8 +95,8 @@ class TreeSum:
         self._waiting: dict[tuple[int, int], Sums] = {}
         self._lock = threading.Lock()
 
-    def take(self) -> Sums:
-        """Return cleared sums to add a segment to."""
+    def cleared_sums(self) -> Sums:
+        """Return sums of zero, to add the blocks of a segment to."""
         try:
             sums = self._free.pop()
         except IndexError:
@@ -104,8 +104,8 @@ class TreeSum:
         (sums.vector if self._whole else sums.head).fill(0)
         return sums
 
-    def give(self, segment: int, sums: Sums) -> None:
-        """Hand in the sums of a whole segment; adds up what has become complete."""
+    def add(self, segment: int, sums: Sums) -> None:
+        """Add the sums of a whole segment: with its neighbour's if those are complete, and so on upwards."""
         level, index = 0, segment
         while level + 1 < len(self._widths):
             sibling = index ^ 1
@@ -131,7 +131,7 @@ class TreeSum:
         return self._waiting[len(self._widths) - 1, 0]
 
     def restart(self) -> None:
-        """Take every buffer back, whatever state the last evaluation was left in."""
+        """Reuse every buffer; whatever the last evaluation left is dropped."""
         self._free.extend(self._waiting.values())
         self._waiting.clear()
 

@@ -1,9 +1,9 @@
-"""How many CPUs a process wanted: the verification of thread limits by demand, not by claim.
+"""CPU demand of a process: how many of its threads were running or ready to run, to verify thread limits.
 
-Linux counts, for every thread, the time on a CPU and the time that it was ready and had to wait for one.
-Their sum over wall time is the number of threads that wanted to run, whatever they were granted:
+Linux counts, for every thread, the time on a CPU and the time that it was ready and waited for one.
+Their sum over wall time is the number of threads that could have run, whatever CPUs they got:
 a process that is pinned to one CPU and runs two busy threads uses one CPU and demands two.
-CPU time over wall time alone can only prove a breach.
+CPU time over wall time alone can prove that a limit was exceeded, not that it was kept.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Literal, NamedTuple, Self, final
 
 PROC = Path("/proc")
-TOLERANCE = 0.25  # CPUs above the limit that are put down to housekeeping
-IDLE = 0.5  # a worker that demands less than this much of one CPU spends its time elsewhere
+TOLERANCE = 0.25  # CPUs above the limit that are attributed to housekeeping
+IDLE = 0.5  # a worker that demands less of one CPU than this was idle
 CLEAN_DELAY = 0.01  # of wall time that a sample may have spent waiting for a CPU
-POLL = 0.004  # seconds between two looks at the threads of a process
-WINDOW = 0.2  # seconds that a demand is measured over, at least
+POLL = 0.004  # seconds between two readings of the threads of a process
+WINDOW = 0.2  # seconds over which a demand is measured, at least
 
 Honesty = Literal["honoured", "breach", "sleeps", "unverified"]
 
@@ -40,7 +40,7 @@ def read_schedule(task: Path) -> Schedule | None:
 
 
 def read_process(pid: int | str = "self") -> dict[str, Schedule]:
-    """Read every thread of a process: thread id -> schedule; empty where the system does not tell."""
+    """Read every thread of a process: thread id -> schedule; empty where the system does not report it."""
     try:
         tasks = list((PROC / str(pid) / "task").iterdir())
     except OSError:
@@ -58,11 +58,10 @@ def total(schedules: dict[str, Schedule]) -> Schedule | None:
 
 @final
 class Watch:
-    """Looks at the threads of another process every few milliseconds, so that short-lived ones count too.
+    """Reads the threads of another process every few milliseconds, so that short-lived ones count too.
 
-    A context manager around the work; `spent` afterwards is what was used and waited for meanwhile,
-    and `wall` how many seconds that was: a thread can have wanted no more than that.
-    It looks from outside, from a thread of the one who asks, and so takes nothing from the process that it looks at
+    A context manager around the work.  Afterwards `spent` is the time used and waited for, and `wall` the seconds that
+    the block took.  The readings are made by a thread of the observing process: they cost the other process nothing
     but a few microseconds of a CPU that both may use.
     """
 
@@ -100,16 +99,16 @@ class Watch:
 
 @final
 class Demand(NamedTuple):
-    """What a process wanted while it worked.
+    """CPU demand of a process while it worked.
 
     Attributes
     ----------
     cpus : float or None
-        (time on a CPU + time waiting for one) / wall time; None where the system does not tell the second.
+        (time on a CPU + time waiting for one) / wall time; None where the system does not report the second.
     used : float
-        CPU time / wall time: what it was granted.
+        CPU time / wall time.
     wall : float
-        Seconds that were looked at.
+        Seconds over which it was measured.
     """
 
     cpus: float | None
@@ -118,7 +117,7 @@ class Demand(NamedTuple):
 
     @classmethod
     def measured(cls, spent: Schedule | None, cpu: float, wall: float) -> Self:
-        """Combine what a `Watch` saw with the CPU time of the whole process, threads that ended included."""
+        """Combine the readings of a `Watch` with the CPU time of the whole process, threads that ended included."""
         if spent is None:
             return cls(None, cpu / wall, wall)
         return cls((max(spent.on_cpu / 1e9, cpu) + spent.delay / 1e9) / wall, cpu / wall, wall)
@@ -134,10 +133,10 @@ class Demand(NamedTuple):
 
 
 def wait_until_quiet(pid: int, *, longest: float = 0.25, look: float = 0.001) -> float | None:
-    """Wait until no thread of a process runs or wants to; return the seconds waited.
+    """Wait until no thread of a process runs or is ready to run; return the seconds waited.
 
-    OpenBLAS's helpers spin for a tenth of a second after a call and libgomp's for a fiftieth,
-    and slow down whoever comes next.  Where the system does not tell, None: wait the longest.
+    OpenBLAS's helpers spin for 0.1 s after a call and libgomp's for 0.02 s, and slow down the next process.
+    Where the system does not report the states of threads, wait the longest and return None.
     """
     pause = threading.Event()
     waited, quiet = 0.0, 0
@@ -153,7 +152,7 @@ def wait_until_quiet(pid: int, *, longest: float = 0.25, look: float = 0.001) ->
 
 
 def is_running(pid: int) -> bool | None:
-    """Whether any thread of a process runs or waits for a CPU; None where the system does not tell."""
+    """Whether any thread of a process runs or waits for a CPU; None where the system does not report it."""
     try:
         tasks = list((PROC / str(pid) / "task").iterdir())
     except OSError:

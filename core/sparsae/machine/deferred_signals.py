@@ -1,4 +1,4 @@
-"""A few statements that Ctrl-C does not cut in two: what a signal handler raises is held back until they are done."""
+"""Sections that Ctrl-C does not interrupt: what a signal handler raises is raised at their end."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class DeferredSignals:
 
     For changes of global state that must be whole or not there at all: thread limits, worker threads.
     Python runs its handlers in the main thread, between two instructions; in other threads there is nothing to defer.
-    Keep the block short, or look at `pending`: nobody can interrupt it.
+    Keep the block short, or check `pending`: nothing can interrupt it.
 
     Attributes
     ----------

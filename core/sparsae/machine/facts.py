@@ -1,6 +1,6 @@
-"""What the machine is and how busy it is: reads only, and what a system does not tell is None or empty.
+"""Facts about the machine and its load: reads only; what a system does not report is None or empty.
 
-The race records these facts and the doctor judges them.
+The race records these facts, and the doctor's rules use them.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ THREAD_VARIABLES = (
     "NPROC",
     "TBB_NUM_THREADS",
 )
-# Beginnings of the names of variables that bear on threads, kernels and times.
+# Prefixes of variables that influence threads, kernels and times.
 _PREFIXES = (
     *("OMP_", "GOMP_", "KMP_", "OPENBLAS_", "GOTO_", "MKL_", "BLIS_", "VECLIB_", "NUMEXPR_", "NUMBA_", "TBB_"),
     *("XLA_", "JAX_", "TORCH_", "NPY_", "SPARSAE_", "PYTHONMALLOC", "PYTHONDEVMODE", "PYTHONTRACEMALLOC"),
@@ -40,7 +40,7 @@ _PREFIXES = (
 
 
 class Busy(NamedTuple):
-    """What the CPUs of this process did while we looked, and the load average.
+    """Use of the CPUs of this process over a short time, and the load average.
 
     Attributes
     ----------
@@ -58,7 +58,7 @@ class Busy(NamedTuple):
 
 
 def machine_facts() -> dict[str, Any]:
-    """Everything below but the busyness, as values that JSON can take."""
+    """Return all facts but the load, as values that JSON can represent."""
     return {
         "cpu": cpu_name(),
         "machine": platform.machine(),
@@ -80,7 +80,7 @@ def cpu_name() -> str:
 
 
 def cpu_flags() -> frozenset[str]:
-    """Features of the CPU as the system names them ("avx2", on ARM "asimd"); empty where it does not tell."""
+    """Features of the CPU as the system names them ("avx2", on ARM "asimd"); empty where it does not report them."""
     return frozenset((_field("flags") or _field("Features")).split())
 
 
@@ -94,7 +94,7 @@ def caches() -> dict[str, str]:
 
 
 def affinity() -> list[int]:
-    """CPUs that this process may run on; empty where the system does not tell."""
+    """CPUs that this process may run on; empty where the system does not report them."""
     return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
 
 
@@ -104,13 +104,13 @@ def cgroup_quota() -> float | None:
 
 
 def thread_variables(environment: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Return the variables that bear on threads, kernels and times, as far as they are set."""
+    """Return the variables that are set and influence threads, kernels or times."""
     given = os.environ if environment is None else environment
     return {name: given[name] for name in sorted(given) if name in THREAD_VARIABLES or name.startswith(_PREFIXES)}
 
 
 def steal_and_load(seconds: float = 0.5) -> Busy:
-    """Sleep that long, and say what the CPUs of this process did meanwhile."""
+    """Sleep that long and return the use of this process's CPUs meanwhile."""
     before = _ticks()
     time.sleep(seconds)
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
@@ -118,7 +118,7 @@ def steal_and_load(seconds: float = 0.5) -> Busy:
 
 
 def busy_between(before: Mapping[int, list[int]], after: Mapping[int, list[int]], load: float | None) -> Busy:
-    """Work out `Busy` from two readings of the ticks of each CPU."""
+    """Compute `Busy` from two readings of the ticks of each CPU."""
     used = stolen = 0.0
     seen = 0
     for cpu in before.keys() & after.keys():

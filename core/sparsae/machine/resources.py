@@ -61,7 +61,7 @@ def gibibytes(count: int) -> str:
 
 @cache
 def l2_bytes() -> int:
-    """Size of the second-level cache of one core; 1 MiB where the system does not tell."""
+    """Size of the second-level cache of one core; 1 MiB where the system does not report it."""
     for index in sorted(CPU0_CACHE.glob("index*")):
         if _read(index / "level").strip() == "2":
             size = _read(index / "size").strip()
