@@ -10,7 +10,6 @@ from typing import Any, Self, Unpack, final
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from sparsae._text import plural
 from sparsae._types import THREADINGS, Output
 from sparsae.cost import Cost
 from sparsae.cost import Evaluation as Evaluation
@@ -20,16 +19,17 @@ from sparsae.engine.guard import check_kernel, is_third_party
 from sparsae.engine.options import ObjectiveOptions as ObjectiveOptions
 from sparsae.engine.options import check_option_names as check_option_names
 from sparsae.engine.partition import Partition
+from sparsae.engine.run_receipt import make_receipt
 from sparsae.engine.session import Session
 from sparsae.engine.setup import resolve_problem
-from sparsae.engine.sources import DataSource, common_dtype, data_digest, dtype_note
+from sparsae.engine.sources import DataSource, common_dtype
 from sparsae.engine.storage import Passes, check_model_memory, choose_storage
 from sparsae.errors import DataError, OptimizationError, ThreadsWarning
 from sparsae.model import Parameters, cast_parameters, check_output, check_parameters, check_size
 from sparsae.plugins.autoselect import fastest
 from sparsae.plugins.contract import Backend, Problem
 from sparsae.plugins.selection import AUTO, DEFAULT_BACKEND, Selected, list_backends, requested_backend, select
-from sparsae.receipt import Receipt, versions
+from sparsae.receipt import Receipt
 
 
 @final
@@ -251,45 +251,7 @@ class Objective:
             if not self._session.pools:
                 with self:
                     pass
-            partition, storage, record = self.engine.partition, self.engine.storage, self.selected.record
-            notes = [
-                *self.selected.notes,
-                *self.grant.notes,
-                *self._session.missed,
-                *dtype_note(self._x, self.dtype),
-                *self.engine.kernels[0].notes,
-            ]
-            workers = len(self.engine.kernels)
-            if workers < self.grant.workers:
-                notes.append(
-                    f"{plural(self.grant.granted, 'thread')} were granted and {plural(workers, 'worker')} ran: "
-                    f"the rows make no more than {plural(partition.n_segments, 'segment')}."
-                )
-            if self.backend.threading in ("blas", "own") and self.grant.pool > 1:
-                notes.append("The last bits may depend on the number of threads with this backend.")
-            self._receipt = Receipt(
-                backend=self.backend.name,
-                distribution=record.distribution,
-                distribution_version=record.version,
-                contract=self.backend.contract,
-                threading=self.backend.threading,
-                threads_requested=self.grant.requested,
-                threads_granted=self.grant.granted,
-                workers=workers,
-                pools=self._session.pools,
-                passes=storage.passes,
-                block_rows=partition.block_rows,
-                n_blocks=partition.n_blocks,
-                n_segments=partition.n_segments,
-                storage="kept" if storage.kept else "streamed",
-                dtype=str(self.dtype),
-                n_samples=self.n_samples,
-                n_visible=self.n_visible,
-                n_hidden=self.n_hidden,
-                data_digest=data_digest(self._x, self._target),
-                versions=versions(self.backend.requires),
-                notes=tuple(notes),
-            )
+            self._receipt = make_receipt(self.selected, self.grant, self.engine, self._session)
         return self._receipt
 
 

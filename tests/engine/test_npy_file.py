@@ -1,5 +1,6 @@
 """Rows of a .npy file by pread: the same values as an array, and an error where a map would end the process."""
 
+import itertools
 import os
 import threading
 from pathlib import Path
@@ -108,10 +109,12 @@ def test_damaged_headers_never_raise_anything_else(tmp_path):
 
 
 def test_the_file_is_closed_and_the_readahead_thread_ends_when_it_is_dropped(tmp_path, monkeypatch):
-    """Neither a descriptor nor a thread remains; each window is asked for once."""
+    """Neither a descriptor nor a thread remains; each window is requested once while the disk is read."""
     monkeypatch.setattr(npy_file, "WINDOW_BYTES", 1 << 12)
     asked = []
     monkeypatch.setattr(os, "posix_fadvise", lambda fd, start, length, advice: asked.append(start), raising=False)
+    reads = itertools.count()
+    monkeypatch.setattr(npy_file, "reads_from_disk", lambda: (0, next(reads)))
     np.save(tmp_path / "x.npy", np.zeros((1000, 8)))
     before = len(list(Path("/proc/self/fd").iterdir()))
     rows = NpyFile(tmp_path / "x.npy")
@@ -123,3 +126,17 @@ def test_the_file_is_closed_and_the_readahead_thread_ends_when_it_is_dropped(tmp
     assert not thread.is_alive()
     assert len(list(Path("/proc/self/fd").iterdir())) == before
     assert asked == [(window + 1) << 12 for window in range(16)]
+
+
+def test_what_is_in_memory_is_not_requested_again(tmp_path, monkeypatch):
+    """Nothing was read from the disk: one request, no more; something is read again: one more."""
+    monkeypatch.setattr(npy_file, "WINDOW_BYTES", 1 << 12)
+    monkeypatch.setattr(npy_file, "reads_from_disk", lambda: (7, 7))
+    monkeypatch.setattr(npy_file, "_advise", lambda fd, requests: None)
+    advice = npy_file.Readahead(0)
+    for window in range(40):
+        advice.ask(window << 12, window << 12)
+    assert advice._requests.qsize() == 1
+    monkeypatch.setattr(npy_file, "reads_from_disk", lambda: (8, 7))
+    advice.ask(50 << 12, 50 << 12)
+    assert advice._requests.qsize() == 2

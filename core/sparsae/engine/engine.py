@@ -49,6 +49,8 @@ class Engine:
     Attributes
     ----------
     kernels : list of Kernel
+    sources : tuple of DataSource
+        x and target.
     """
 
     def __init__(
@@ -63,6 +65,7 @@ class Engine:
         workers: int,
     ) -> None:
         self.partition, self.storage, self.problem = partition, storage, problem
+        self.sources = x, target
         self._x, self._target = x, target
         self._name = backend.name
         self.kernels: list[AnyKernel] = [

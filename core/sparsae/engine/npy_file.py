@@ -10,6 +10,7 @@ import os
 import stat
 import threading
 import weakref
+from collections import deque
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, final
@@ -18,9 +19,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sparsae._text import plural
+from sparsae.engine.memmap import reads_from_disk
 from sparsae.errors import DataError, FileAccessError, FileFormatError, FileMissingError
 
 WINDOW_BYTES = 1 << 24  # the readahead thread asks the system for this much at a time
+RECENT = 32  # windows that are not requested again: several workers read at several places
 HEADER_LIMIT = 1 << 16
 _SEEK = threading.Lock()
 
@@ -182,41 +185,44 @@ def _read_header(path: Path, fd: int) -> tuple[tuple[int, ...], bool, np.dtype[A
 class Readahead:
     """A daemon thread that tells the system which part of a file is needed next, so that reads find it in memory.
 
-    Asking may wait for the disk's queue, which is why the readers do not ask themselves.  The thread starts at the
-    first question; one window is asked for once until another one was.
+    Asking may wait for the disk's queue, which is why the readers do not ask themselves.  The thread starts with the
+    first request.  A window is requested when a reader enters the one before it, unless nothing was read from the disk
+    since the last request: asking for what is in memory already takes 0.3 ms.
     """
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
-        self._questions: SimpleQueue[tuple[int, int] | None] = SimpleQueue()
-        self._asked: set[int] = set()
+        self._requests: SimpleQueue[tuple[int, int] | None] = SimpleQueue()
+        self._recent: deque[int] = deque(maxlen=RECENT)
+        self._seen: tuple[int, int] | None = None
         self._pid = 0
-        self._end = weakref.finalize(self, SimpleQueue.put, self._questions, None)
+        self._end = weakref.finalize(self, SimpleQueue.put, self._requests, None)
         self._supported = hasattr(os, "posix_fadvise")
 
     def ask(self, start: int, stop: int) -> None:
-        """Ask for the window that follows the bytes from `start` to `stop`, once per window entered."""
+        """Request the window after the bytes from `start` to `stop`, once for each window entered."""
         window = stop // WINDOW_BYTES
-        if not self._supported or window in self._asked:
+        if not self._supported or window in self._recent:
             return
-        if len(self._asked) > 64:  # in the next pass it may have left the memory again
-            self._asked.clear()
-        self._asked.add(window)
-        if self._pid != os.getpid():  # the first time, and in the child after a fork
+        self._recent.append(window)
+        if (seen := reads_from_disk()) == self._seen:
+            return
+        self._seen = seen
+        if self._pid != os.getpid():  # at first, and in the child after a fork
             self._pid = os.getpid()
-            self._questions = SimpleQueue()
+            self._requests = SimpleQueue()
             self._end.detach()
-            self._end = weakref.finalize(self, SimpleQueue.put, self._questions, None)
+            self._end = weakref.finalize(self, SimpleQueue.put, self._requests, None)
             threading.Thread(
-                target=_advise, args=(self._fd, self._questions), name="sparsae-readahead", daemon=True
+                target=_advise, args=(self._fd, self._requests), name="sparsae-readahead", daemon=True
             ).start()
-        self._questions.put(((window + 1) * WINDOW_BYTES, WINDOW_BYTES))
+        self._requests.put(((window + 1) * WINDOW_BYTES, WINDOW_BYTES))
 
 
-def _advise(fd: int, questions: SimpleQueue[tuple[int, int] | None]) -> None:
-    """Pass questions on to the system until None comes."""
-    while (question := questions.get()) is not None:
+def _advise(fd: int, requests: SimpleQueue[tuple[int, int] | None]) -> None:
+    """Pass requests on to the system until None comes."""
+    while (request := requests.get()) is not None:
         try:
-            os.posix_fadvise(fd, *question, os.POSIX_FADV_WILLNEED)
+            os.posix_fadvise(fd, *request, os.POSIX_FADV_WILLNEED)
         except OSError:  # closed meanwhile, or a file system that takes no advice
             return

@@ -1,0 +1,56 @@
+"""The receipt of an objective: what runs, on what, as read back."""
+
+from __future__ import annotations
+
+from sparsae._text import plural
+from sparsae.engine.engine import Engine
+from sparsae.engine.session import Session
+from sparsae.engine.sources import data_digest, dtype_note
+from sparsae.machine.threads import ThreadGrant
+from sparsae.plugins.selection import Selected
+from sparsae.receipt import Receipt, versions
+
+
+def make_receipt(selected: Selected, granted: ThreadGrant, engine: Engine, session: Session) -> Receipt:
+    """Return the receipt of an engine whose session was open once; reads the data for its digest."""
+    backend, record, problem = selected.backend, selected.record, engine.problem
+    partition, storage = engine.partition, engine.storage
+    x, target = engine.sources
+    workers = len(engine.kernels)
+    notes = [
+        *selected.notes,
+        *granted.notes,
+        *session.missed,
+        *dtype_note(x, problem.dtype),
+        *engine.kernels[0].notes,
+    ]
+    if workers < granted.workers:
+        notes.append(
+            f"{plural(granted.granted, 'thread')} were granted and {plural(workers, 'worker')} ran: "
+            f"the rows make no more than {plural(partition.n_segments, 'segment')}."
+        )
+    if backend.threading in ("blas", "own") and granted.pool > 1:
+        notes.append("The last bits may depend on the number of threads with this backend.")
+    return Receipt(
+        backend=backend.name,
+        distribution=record.distribution,
+        distribution_version=record.version,
+        contract=backend.contract,
+        threading=backend.threading,
+        threads_requested=granted.requested,
+        threads_granted=granted.granted,
+        workers=workers,
+        pools=session.pools,
+        passes=storage.passes,
+        block_rows=partition.block_rows,
+        n_blocks=partition.n_blocks,
+        n_segments=partition.n_segments,
+        storage="kept" if storage.kept else "streamed",
+        dtype=str(problem.dtype),
+        n_samples=partition.n_samples,
+        n_visible=problem.n_visible,
+        n_hidden=problem.n_hidden,
+        data_digest=data_digest(x, target),
+        versions=versions(backend.requires),
+        notes=tuple(notes),
+    )
