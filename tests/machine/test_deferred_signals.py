@@ -1,0 +1,106 @@
+"""Sections that an interrupt does not cut in two, and limits that are released in the middle of a change."""
+
+import os
+import signal
+import threading
+
+import pytest
+
+from sparsae.machine import limits
+from sparsae.machine.deferred_signals import DeferredSignals
+
+
+def interrupt():
+    """Send ourselves a SIGINT; Python runs its handler at once."""
+    os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_an_interrupt_is_raised_at_the_end_of_the_section():
+    """What stands in the section is done; the handler is the one from before."""
+    before, done = signal.getsignal(signal.SIGINT), []
+
+    def section():
+        with DeferredSignals() as signals:
+            interrupt()
+            interrupt()
+            done.append(type(signals.pending))
+        done.append("never")
+
+    with pytest.raises(KeyboardInterrupt):
+        section()
+    assert done == [KeyboardInterrupt]
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_a_handler_of_the_program_runs_at_once():
+    """Only what it raises is deferred: a fit's flag is set in the section."""
+    seen = []
+    before = signal.signal(signal.SIGTERM, lambda number, frame: seen.append(number))
+    try:
+        with DeferredSignals() as signals:
+            os.kill(os.getpid(), signal.SIGTERM)
+            assert seen == [signal.SIGTERM]
+            assert signals.pending is None
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def test_sections_nest():
+    """What comes in the inner one is raised by the outer one, at its end."""
+    done = []
+
+    def sections():
+        with DeferredSignals():
+            with DeferredSignals():
+                interrupt()
+            done.append("between")
+        done.append("never")
+
+    with pytest.raises(KeyboardInterrupt):
+        sections()
+    assert done == ["between"]
+
+
+def test_ignored_signals_and_other_threads_are_let_alone():
+    """SIG_IGN stays, and a thread that is not the main one changes no handler."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with DeferredSignals():
+            assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+            interrupt()
+    finally:
+        signal.signal(signal.SIGINT, before)
+    seen = []
+
+    def other():
+        with DeferredSignals():
+            seen.append(signal.getsignal(signal.SIGINT))
+
+    thread = threading.Thread(target=other)
+    thread.start()
+    thread.join()
+    assert seen == [before]
+
+
+def test_a_handler_that_the_section_sets_stays():
+    """It is not replaced by the one from before."""
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        with DeferredSignals():
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def test_a_limit_that_a_finalizer_releases_in_the_middle_of_a_change_is_released_after_it():
+    """The garbage collector may run anywhere, also where limits are changed."""
+    registry = limits.LimitRegistry()
+    before = [pool["num_threads"] for pool in limits.pools()]
+    registry.acquire("dropped", 1)
+    with registry._changing():
+        registry.release("dropped")
+        assert "dropped" in registry._active
+    assert registry._active == {}
+    assert [pool["num_threads"] for pool in limits.pools()] == before
+    registry.release("dropped")  # once more: ignored
