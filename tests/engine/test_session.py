@@ -157,6 +157,20 @@ def test_an_objective_that_is_dropped_open_ends_its_threads_and_restores_the_lim
     assert [pool["num_threads"] for pool in limits.pools()] == before
 
 
+def test_fits_leave_no_objects_behind():
+    """The number of objects that the garbage collector tracks does not grow with the number of fits."""
+    counts = []
+    for number in range(13):
+        objective = Objective(X, 5, threads=2, block_rows=100)
+        with objective:
+            objective(THETAS[0])
+        del objective
+        if number % 6 == 0:
+            gc.collect()
+            counts.append(len(gc.get_objects()))
+    assert counts[2] - counts[1] < 12  # two a fit would be 12
+
+
 def test_objectives_that_are_open_at_exit_say_nothing():
     """Three of them, in both kinds of threading; limits are restored before the exit handlers that were set earlier."""
     done = run_python(
