@@ -16,7 +16,7 @@ def test_fewer_workers_than_threads_are_said():
     assert "99 threads were granted and 2 workers ran: the rows make no more than 2 segments." in receipt.notes
     receipt = sparsae.Objective(X, 3, threads=2, block_rows=400).receipt
     assert "2 threads were granted and 1 worker ran: the rows make no more than 1 segment." in receipt.notes
-    assert not sparsae.Objective(X, 3, threads=2, block_rows=100).receipt.notes
+    assert not sparsae.Objective(X, 3, threads=2, block_rows=100, backend="dot").receipt.notes
 
 
 def test_a_mini_batch_fit_says_that_one_worker_ran():
