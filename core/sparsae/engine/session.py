@@ -88,8 +88,8 @@ class Session:
         """The turn of this thread: opened for its duration where the session is closed."""
         with self._turn():
             if self._open is None:
-                self._acquire()
                 try:
+                    self._acquire()
                     yield
                 finally:
                     self._release()
