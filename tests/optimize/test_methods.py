@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from typing import Any
 
 import numpy as np
@@ -183,13 +184,58 @@ def test_moments_of_a_unit_that_died_are_never_denormal(method: Any) -> None:
     assert (abs(state.second) < 1e-64).all()
 
 
-def test_updates_leave_their_state_alone() -> None:
-    """States are values: an update writes to nothing that it was given."""
-    for method in (Adam(), SGD()):
-        state = method.update(method.start(np.ones(3)), np.ones(3))
-        before = [np.array(part) for part in state]
-        method.update(state, np.full(3, 2.0))
-        assert all(np.array_equal(a, b) for a, b in zip(before, state, strict=True))
+@pytest.mark.parametrize("method", [Adam(), SGD()])
+def test_updates_need_no_memory_of_the_size_of_the_parameters(method: Any) -> None:
+    """They go through the parameters in chunks and change them in place: at 10^6 parameters less than 1 MB."""
+    size = 10**6
+    state, gradient = method.start(np.ones(size)), np.ones(size)
+    tracemalloc.start()
+    try:
+        after = method.update(state, gradient)
+        assert tracemalloc.get_traced_memory()[1] < 10**6
+    finally:
+        tracemalloc.stop()
+    assert after.theta is state.theta
+    assert after.updates == state.updates + 1
+    assert (after.theta < 1).all()
+    assert (gradient == 1).all()
+
+
+@pytest.mark.parametrize("method", [Adam(), SGD()])
+def test_chunks_change_no_bit(method: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Chunks of 7 and of all parameters give the same bits."""
+    rng = np.random.default_rng(0)
+    gradients = rng.normal(size=(5, 100))
+    states = []
+    for chunk in (7, 1000):
+        monkeypatch.setattr("sparsae.optimize.stochastic._CHUNK", chunk)
+        state = method.start(np.ones(100))
+        for gradient in gradients:
+            state = method.update(state, gradient)
+        states.append(state.theta.tobytes())
+    assert states[0] == states[1]
+
+
+@pytest.mark.parametrize("method", [Adam(learning_rate=0.1), SGD(learning_rate=0.1)])
+def test_a_float32_state_stays_float32_and_close(method: Any) -> None:
+    """Twenty updates with float64 gradients agree with the float64 state to single precision."""
+    rng = np.random.default_rng(0)
+    single, double = method.start(np.ones(50, np.float32)), method.start(np.ones(50))
+    for gradient in rng.normal(size=(20, 50)):
+        single, double = method.update(single, gradient), method.update(double, gradient)
+    assert single.theta.dtype == single.first.dtype == np.float32
+    np.testing.assert_allclose(single.theta, double.theta, rtol=1e-4, atol=1e-5)
+
+
+def test_the_dtype_of_the_state() -> None:
+    """float64 up to 100,000 parameters, then the kernel's; or what is asked for."""
+    single, double = np.dtype(np.float32), np.dtype(np.float64)
+    assert Adam().dtype_for(100_000, single) == double
+    assert Adam().dtype_for(100_001, single) == single
+    assert Adam().dtype_for(100_001, double) == double
+    assert SGD(state_dtype="float32").dtype_for(10, double) == single
+    with pytest.raises(ParameterError, match=r"state_dtype must be .* given 'float16'"):
+        Adam(state_dtype="float16")
 
 
 def test_method_is_abstract() -> None:

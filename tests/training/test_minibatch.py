@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from itertools import chain
 from typing import Any
 
@@ -13,8 +14,9 @@ import sparsae
 from sparsae import DataError, Objective, train
 from sparsae.optimize import SGD, Adam
 from sparsae.optimize.epochs import Epochs
+from sparsae.training.checkpoint import load
 from sparsae.training.curve import FitCounts, MeteredObjective
-from sparsae.training.minibatch import MiniBatches
+from sparsae.training.minibatch import MiniBatches, choose_batch_blocks
 
 Array = NDArray[Any]
 QUIET = "ignore::sparsae.ConvergenceWarning"
@@ -179,3 +181,77 @@ def test_target_rows_go_with_input_rows(data: Array) -> None:
     with objective, Objective(data[rows], 4, target=1 - data[rows]) as part:
         batch = MiniBatches(objective, 64).gradient(theta, rows, np.full(4, 0.5), 0.0)
         np.testing.assert_allclose(batch.gradient, part.evaluate(theta).gradient, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.filterwarnings(QUIET)
+def test_threads_change_no_bit_of_mini_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Batches of several blocks on one and on two row workers; the receipt says how many ran."""
+    monkeypatch.setattr("sparsae.training.minibatch.LEAST_PRODUCTS", 1)
+    wide = np.random.default_rng(0).uniform(0.1, 0.9, (700, 9))
+    results = [train(wide, 4, method=Adam(batch_rows=300), max_iter=3, threads=threads) for threads in (1, 2)]
+    one, two = (result.parameters.flatten().tobytes() for result in results)
+    assert one == two
+    assert "Mini-batches of 300 rows ran in 4 blocks on 1 row worker." in results[0].receipt.notes
+    if results[1].receipt.workers == 2:
+        assert "Mini-batches of 300 rows ran in 4 blocks on 2 row workers." in results[1].receipt.notes
+
+
+def test_blocks_of_a_mini_batch_depend_on_sizes_alone() -> None:
+    """Small problems have one block, large ones four; backends without row workers one."""
+    workers, blas = (Objective(np.full((4, 9), 0.5), 2, backend=name).backend for name in ("fused", "numpy"))
+
+    def blocks(backend: Any, rows: int, n_visible: int, n_hidden: int) -> int:
+        problem = sparsae.Problem(n_visible=n_visible, n_hidden=n_hidden, dtype=np.dtype(np.float32), output="sigmoid")
+        return -(-rows // choose_batch_blocks(rows, backend, problem))
+
+    assert blocks(workers, 128, 64, 25) == 1
+    assert blocks(workers, 256, 768, 4096) == 4
+    assert blocks(workers, 1, 768, 4096) == 1
+    assert blocks(workers, 4096, 64, 25) == 4
+    assert blocks(blas, 4096, 768, 4096) == 1
+
+
+@pytest.mark.filterwarnings(QUIET)
+def test_workers_of_mini_batches_end_with_the_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also when an observer interrupts it."""
+    monkeypatch.setattr("sparsae.training.minibatch.LEAST_PRODUCTS", 1)
+    wide = np.random.default_rng(0).uniform(0.1, 0.9, (700, 9))
+
+    def interrupted(progress: Any) -> None:
+        if progress.iteration == 1:
+            raise KeyboardInterrupt
+
+    train(wide, 4, method=Adam(batch_rows=300), max_iter=2, threads=2)
+    with pytest.raises(KeyboardInterrupt):
+        train(wide, 4, method=Adam(batch_rows=300), max_iter=2, threads=2, observers=interrupted)
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("sparsae")]
+
+
+@pytest.mark.filterwarnings(QUIET)
+@pytest.mark.parametrize("state_dtype", ["float32", "float64"])
+def test_the_state_has_the_dtype_asked_for_and_resumes_bit_for_bit(
+    data: Array, tmp_path: Any, state_dtype: str
+) -> None:
+    """The checkpoint holds it; the result has float64 parameters in any case."""
+    method = Adam(batch_rows=32, state_dtype=state_dtype)
+    whole = train(data, 4, method=method, max_iter=6)
+    train(data, 4, method=method, max_iter=2, checkpoint=tmp_path / "c")
+    assert load(tmp_path / "c").arrays["theta"].dtype == state_dtype
+    resumed = train(data, 4, method=method, max_iter=6, checkpoint=tmp_path / "c", resume=True)
+    assert resumed.parameters.flatten().tobytes() == whole.parameters.flatten().tobytes()
+    assert resumed.parameters.W1.dtype == np.float64
+
+
+@pytest.mark.filterwarnings(QUIET)
+def test_a_progress_keeps_its_parameters(data: Array) -> None:
+    """One that an observer has kept gives the parameters of its own iteration, also much later."""
+    kept: list[sparsae.Progress] = []
+    at_once: list[bytes] = []
+
+    def watch(progress: sparsae.Progress) -> None:
+        kept.append(progress)
+        at_once.append(progress.parameters.flatten().tobytes())
+
+    train(data, 4, method=Adam(batch_rows=32), max_iter=3, observers=watch)
+    assert [progress.parameters.flatten().tobytes() for progress in kept] == at_once
+    assert len(set(at_once)) == 4

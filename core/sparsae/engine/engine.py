@@ -106,26 +106,31 @@ class Engine:
         if self.storage.kept and self._kept is None:
             self._kept = KeptBlocks(self._streamed, self._pool, self._name)
         blocks: Blocks = self._streamed if self._kept is None else self._kept
-        sums = self._evaluate(blocks, parameters, sparsity_of, self.storage.passes)
+        m = self.partition.n_samples
+        sums = self._evaluate(blocks, parameters, lambda total: sparsity_of(total / m), self.storage.passes)
         self._streamed.checked = True
         if not np.isfinite(sums.squared_error):
             self._check_data_again()
         return sums
 
-    def evaluate_rows(self, parameters: Parameters, sparsity_of: SparsityOf, rows: NDArray[np.intp]) -> Sums:
+    def evaluate_rows(self, parameters: Parameters, sparsity_of_total: SparsityOf, rows: NDArray[np.intp]) -> Sums:
         """Return the sums over a mini-batch, in two passes, as `evaluate` does; the kernels are used again.
 
         Parameters
         ----------
+        parameters : Parameters
+            In the problem's dtype.
+        sparsity_of_total : callable
+            Gives the sparsity vector (p,) for the activations summed over these rows (p,).
         rows : ndarray (k,) of int
             Row numbers in ascending order.
         """
         dtype = self.problem.dtype
         x = self._x.take(rows, dtype)
         target = x if self._target is self._x else self._target.take(rows, dtype)
-        return self._evaluate(BatchBlocks(x, target, self.problem.block_rows), parameters, sparsity_of, 2)
+        return self._evaluate(BatchBlocks(x, target, self.problem.block_rows), parameters, sparsity_of_total, 2)
 
-    def _evaluate(self, blocks: Blocks, parameters: Parameters, sparsity_of: SparsityOf, passes: int) -> Sums:
+    def _evaluate(self, blocks: Blocks, parameters: Parameters, sparsity_of_total: SparsityOf, passes: int) -> Sums:
         partition, name, pool = blocks.partition, self._name, self._pool
         weights = call_kernel(name, self.kernels[0], "begin", parameters)
         hidden = blocks.hidden
@@ -138,7 +143,7 @@ class Engine:
                 totals[segment] += total
 
             for_each_block(pool, partition, name, encode)
-            sparsity = self._cast(sparsity_of(tree_sum(totals) / partition.n_samples))
+            sparsity = self._cast(sparsity_of_total(tree_sum(totals)))
 
         def accumulate(kernel: AnyKernel, index: int, sums: Sums) -> None:
             kernel.accumulate(weights, blocks.block(kernel, index), hidden[index], sparsity, sums)
@@ -146,7 +151,7 @@ class Engine:
         sums = sum_blocks(pool, partition, name, self._tree(partition.n_segments, passes == 1), accumulate)
         call_kernel(name, self.kernels[0], "finish", weights, sums)
         if passes == 1:
-            s = sparsity_of(sums.hidden / partition.n_samples)
+            s = sparsity_of_total(sums.hidden)
             sums.W1 += s[:, None] * sums.W1_sparsity
             sums.b1 += s * sums.b1_sparsity
         return sums
@@ -162,6 +167,8 @@ class Engine:
         """Return the sparsity vector in the problem's dtype; one that is infinite in it is the setting's fault."""
         with np.errstate(over="ignore"):
             cast: Array = sparsity.astype(self.problem.dtype)
+        if np.isfinite(cast).all():
+            return cast
         bad = int(np.count_nonzero(np.isfinite(sparsity) & ~np.isfinite(cast)))
         if bad:
             raise ParameterError(

@@ -68,6 +68,7 @@ class SegmentRun:
 
 SegmentTask = Callable[[AnyKernel, int, SegmentRun], None]
 Jobs = list["SimpleQueue[SegmentRun | None]"]
+_ALONE = CpuBalancer([0])  # for a run without helpers: it never moves anything
 
 
 @final
@@ -113,7 +114,8 @@ class WorkerPool:
         helpers = min(len(self._kernels), n_segments) - 1
         self._start(helpers)
         threads = [threading.get_native_id(), *(thread.native_id or 0 for thread in self._threads[:helpers])]
-        run = SegmentRun(task, n_segments, describe, CpuBalancer(threads))
+        balancer = CpuBalancer(threads) if helpers > 0 else _ALONE
+        run = SegmentRun(task, n_segments, describe, balancer)
         given = 0
         puts = map(SimpleQueue.put, self._jobs[:helpers], repeat(run))
         try:

@@ -79,6 +79,7 @@ class ObjectiveFunctions(Protocol):
 
     size: int
     n_samples: int
+    dtype: np.dtype[Any]
 
     def evaluate(self, theta: Vector) -> Evaluation:
         """Cost and gradient over all rows."""

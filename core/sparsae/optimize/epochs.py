@@ -130,7 +130,7 @@ class Epochs(BoundMethod):
         start = evaluate_start(self._objective.evaluate, theta)
         best = self._batches.cost(theta, self.held_out) if len(self.held_out) else start.cost
         return EpochState(
-            moments=self.method.start(np.array(theta, dtype=np.float64)),
+            moments=self.method.start(theta.astype(self.method.dtype_for(theta.size, self._objective.dtype))),
             gradient=start.gradient,
             rho_hat=start.rho_hat,
             iteration=0,
@@ -144,7 +144,10 @@ class Epochs(BoundMethod):
         )
 
     def step(self, state: EpochState) -> EpochState:
-        """Do one mini-batch, and at the end of an epoch what is due then."""
+        """Do one mini-batch, and at the end of an epoch what is due then.
+
+        The arrays of the moments are changed in place.
+        """
         rows = self._rows(state)
         batch = self._batches.gradient(state.theta, rows, state.rho_hat, self.method.rho_decay)
         if not is_finite(float(batch.terms.sum()), batch.gradient):
@@ -168,7 +171,7 @@ class Epochs(BoundMethod):
         if not np.isfinite(cost):
             return replace(after, outcome="not finite")
         if cost < state.best_cost:
-            return replace(after, best_theta=state.theta, best_cost=cost, best_epoch=epoch)
+            return replace(after, best_theta=state.theta.copy(), best_cost=cost, best_epoch=epoch)
         return replace(after, outcome="converged") if self._out_of_patience(epoch, state.best_epoch) else after
 
     def _out_of_patience(self, epoch: int, best_epoch: int) -> bool:

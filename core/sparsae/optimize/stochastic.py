@@ -6,6 +6,7 @@ Which rows make a mini-batch is decided in `epochs.py`.
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, final
 
@@ -18,9 +19,15 @@ from sparsae.optimize.base import Method, ObjectiveFunctions, Vector, dataclass_
 if TYPE_CHECKING:
     from sparsae.optimize.epochs import Epochs
 
-# Adding and subtracting this much rounds smaller moments to multiples of 1e-46 and 1e-66, and changes none by more.
-# The moments of a unit that is always off would otherwise decay to denormal numbers, whose arithmetic is slow.
-_FLUSH_FIRST, _FLUSH_SECOND = 1e-30, 1e-50
+# Adding and subtracting this much rounds smaller moments to multiples of 1e-46 and 1e-66 (1e-37 in float32), and
+# changes none by more.  The moments of a unit that is always off would otherwise decay to
+# denormal numbers, which are slow.
+_FLUSH_FIRST = 1e-30
+_FLUSH_SECOND = {np.dtype(np.float64): 1e-50, np.dtype(np.float32): 1e-30}
+# An update goes through the parameters in chunks that stay in cache: for 768 inputs and 4,096 units 60 ms in float64 and
+# 34 ms in float32, where whole arrays with their temporaries took 175 and 80 (CPU time on a busy two-core machine).
+_CHUNK = 16_384
+FLOAT64_PARAMETERS = 100_000  # up to this many, the state is float64 whatever the kernel computes in
 
 
 @final
@@ -55,6 +62,8 @@ class StochasticMethod(Method):
         Share of the rows that is only evaluated and never trained on, in [0, 0.5]; 0: none.
     patience : int
         Training stops after this many epochs without a new least held-out cost.
+    state_dtype : {"float32", "float64"}, optional
+        Of parameters and moments; when left out, float64 up to 100,000 parameters, else what the kernel computes in.
     """
 
     learning_rate: float
@@ -62,6 +71,7 @@ class StochasticMethod(Method):
     rho_decay: float = 0.9
     held_out: float = 0.0
     patience: int = 10
+    state_dtype: str | None = None
 
     def __post_init__(self) -> None:
         if not 0 < self.learning_rate < np.inf:
@@ -71,6 +81,14 @@ class StochasticMethod(Method):
         check_share("rho_decay", self.rho_decay, below=1)
         if not 0 <= self.held_out <= 0.5:
             raise ParameterError(f"held_out must lie from 0 to 0.5; given {self.held_out!r}.")
+        if self.state_dtype not in (None, "float32", "float64"):
+            raise ParameterError(f'state_dtype must be "float32", "float64" or None; given {self.state_dtype!r}.')
+
+    def dtype_for(self, size: int, kernel_dtype: np.dtype[Any]) -> np.dtype[Any]:
+        """Return the dtype of parameters and moments for that many parameters."""
+        if self.state_dtype is not None:
+            return np.dtype(self.state_dtype)
+        return np.dtype(np.float64) if size <= FLOAT64_PARAMETERS else kernel_dtype
 
     def settings(self) -> dict[str, Any]:
         """Return the settings as plain values."""
@@ -94,7 +112,7 @@ class StochasticMethod(Method):
 
     @abstractmethod
     def update(self, state: Moments, gradient: Vector) -> Moments:
-        """Do one update; returns new arrays."""
+        """Do one update, in place; the state that is returned has the same arrays."""
 
 
 @final
@@ -111,7 +129,7 @@ class Adam(StochasticMethod):
         Decay of the moments, in [0, 1).
     epsilon : float
         Added to the root of the second moment.
-    batch_rows, rho_decay, held_out, patience
+    batch_rows, rho_decay, held_out, patience, state_dtype
         As in `StochasticMethod`.
     """
 
@@ -133,15 +151,22 @@ class Adam(StochasticMethod):
         return Moments(theta, np.zeros_like(theta), np.zeros_like(theta), 0)
 
     def update(self, state: Moments, gradient: Vector) -> Moments:
-        """Step along first / (sqrt(second) + epsilon), both corrected for their bias."""
+        """Step along first / (sqrt(second) + epsilon), both corrected for their bias; in place."""
         t = state.updates + 1
-        first = _decayed(state.first, self.beta1, gradient, _FLUSH_FIRST)
-        second = _decayed(state.second, self.beta2, np.square(gradient), _FLUSH_SECOND)
-        size = np.sqrt(second / (1 - self.beta2**t))
-        size += self.epsilon
-        step = first / size
-        step *= self.learning_rate / (1 - self.beta1**t)
-        return Moments(state.theta - step, first, second, t)
+        unbias = 1 - self.beta2**t
+        rate = self.learning_rate / (1 - self.beta1**t)
+        flush = _FLUSH_SECOND[state.second.dtype]
+        for theta, first, second, g, (a, b) in _chunks(gradient, state.theta, state.first, state.second):
+            first *= self.beta1
+            first += np.multiply(g, 1 - self.beta1, out=a)
+            _flush(first, _FLUSH_FIRST)
+            second *= self.beta2
+            second += np.multiply(np.square(g, out=b), 1 - self.beta2, out=b)
+            _flush(second, flush)
+            np.sqrt(np.divide(second, unbias, out=b), out=b)
+            b += self.epsilon
+            theta -= np.multiply(np.divide(first, b, out=a), rate, out=a)
+        return state._replace(updates=t)
 
 
 @final
@@ -154,7 +179,7 @@ class SGD(StochasticMethod):
     learning_rate : float
     momentum : float
         Share of the last step that is added to the next, in [0, 1).
-    batch_rows, rho_decay, held_out, patience
+    batch_rows, rho_decay, held_out, patience, state_dtype
         As in `StochasticMethod`.
     """
 
@@ -171,12 +196,13 @@ class SGD(StochasticMethod):
         return Moments(theta, np.zeros_like(theta), np.zeros(0), 0)
 
     def update(self, state: Moments, gradient: Vector) -> Moments:
-        """Step along the decaying sum of gradients."""
-        first = state.first * self.momentum
-        first += gradient
-        first += _FLUSH_FIRST
-        first -= _FLUSH_FIRST
-        return Moments(state.theta - self.learning_rate * first, first, state.second, state.updates + 1)
+        """Step along the decaying sum of gradients; in place."""
+        for theta, first, g, (a, _) in _chunks(gradient, state.theta, state.first):
+            first *= self.momentum
+            first += g
+            _flush(first, _FLUSH_FIRST)
+            theta -= np.multiply(first, self.learning_rate, out=a)
+        return state._replace(updates=state.updates + 1)
 
 
 def check_share(name: str, value: float, *, below: float) -> None:
@@ -185,10 +211,17 @@ def check_share(name: str, value: float, *, below: float) -> None:
         raise ParameterError(f"{name} must be at least 0 and below {below:g}; given {value!r}.")
 
 
-def _decayed(moment: Vector, decay: float, term: Vector, flush: float) -> Vector:
-    """Return decay * moment + (1 - decay) * term, without denormal numbers."""
-    new = moment * decay
-    new += (1 - decay) * term
-    new += flush
-    new -= flush
-    return new
+def _chunks(gradient: Vector, *arrays: Vector) -> Iterator[tuple[Any, ...]]:
+    """Yield views of corresponding chunks of the arrays and of the gradient, and two scratch arrays of their dtype."""
+    dtype = arrays[0].dtype
+    scratch = np.empty((2, min(_CHUNK, len(gradient))), dtype)
+    for start in range(0, len(gradient), _CHUNK):
+        part = slice(start, start + _CHUNK)
+        g = gradient[part].astype(dtype, copy=False)
+        yield (*(array[part] for array in arrays), g, scratch[:, : len(g)])
+
+
+def _flush(moment: Vector, limit: float) -> None:
+    """Round away what is far below the limit."""
+    moment += limit
+    moment -= limit

@@ -54,11 +54,18 @@ class MeteredObjective:
     objective : Objective
     used : FitCounts
         What the fit had used before it was resumed.
+
+    Attributes
+    ----------
+    notes : list of str
+        For the receipt.
     """
 
     def __init__(self, objective: Objective, used: FitCounts) -> None:
-        self.size, self.n_samples = objective.size, objective.n_samples
+        self.size, self.n_samples, self.dtype = objective.size, objective.n_samples, objective.dtype
+        self.notes: list[str] = []
         self._objective = objective
+        self._batches: list[MiniBatches] = []
         self.evaluations, before, self._evaluation_seconds = used
         self.started = time.perf_counter()
         self._origin = self.started - before
@@ -74,7 +81,15 @@ class MeteredObjective:
 
     def mini_batches(self, batch_rows: int) -> RowFunctions:
         """Cost and gradient over some rows."""
-        return _MeteredMiniBatches(MiniBatches(self._objective, batch_rows), self._meter)
+        batches = MiniBatches(self._objective, batch_rows)
+        self._batches.append(batches)
+        self.notes.append(batches.note)
+        return _MeteredMiniBatches(batches, self._meter)
+
+    def close(self) -> None:
+        """End the worker threads of mini-batches."""
+        for batches in self._batches:
+            batches.close()
 
     def _meter(self, function: Callable[..., T], *arguments: Any) -> T:
         """Call the function; count and time it."""

@@ -7,6 +7,8 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, final
 
+import numpy as np
+
 from sparsae.errors import CheckpointError, ParameterError
 from sparsae.model import Parameters
 from sparsae.objective import Objective
@@ -96,6 +98,10 @@ class Fit:
             self._writer.write(state, self._curve, self._metered.counts)
         return self._result(state)
 
+    def close(self) -> None:
+        """End the worker threads that the fit has started."""
+        self._metered.close()
+
     def _after_iteration(self, state: OptimizerState) -> bool:
         """Record the state, inform observers, write a checkpoint when it is due; return whether to stop."""
         asked_to_stop = False
@@ -111,10 +117,11 @@ class Fit:
     def _progress(self, row: CurveRow, theta: Vector) -> Progress:
         """Return what observers see."""
         n, p = self._objective.n_visible, self._objective.n_hidden
+        present = np.array(theta, dtype=np.float64)  # a copy: mini-batch methods change their parameters in place
         return Progress(
             **row._asdict(),
             max_iter=self._options.max_iter,
-            make_parameters=lambda: Parameters.from_flat(theta.copy(), n, p),
+            make_parameters=lambda: Parameters.from_flat(present.copy(), n, p),
         )
 
     def _reason_to_stop(self, state: OptimizerState, *, asked_to_stop: bool) -> tuple[Reason, str] | None:
@@ -161,10 +168,14 @@ class Fit:
             note = f"Mini-batches ran on one worker, evaluations over all rows on {receipt.workers}."
             receipt = replace(receipt, workers=1, notes=(*receipt.notes, note))
         return TrainResult(
-            parameters=Parameters.from_flat(theta.copy(), objective.n_visible, objective.n_hidden),
+            parameters=Parameters.from_flat(np.array(theta, dtype=np.float64), objective.n_visible, objective.n_hidden),
             cost=evaluation.cost,
             history=self._curve.history(),
-            receipt=replace(receipt, seed=self._options.start_seed, notes=(*receipt.notes, *self._notices.notes)),
+            receipt=replace(
+                receipt,
+                seed=self._options.start_seed,
+                notes=(*receipt.notes, *self._metered.notes, *self._notices.notes),
+            ),
             status=describe_end(end),
             settings=self._describe(),
             metrics=metrics(evaluation.squared_error_sum, variance, evaluation.rho_hat, objective.cost.rho),

@@ -118,6 +118,7 @@ def train(
             fit = Fit(
                 objective, options, observers=observer_set, interrupt=interrupt, checkpoint_path=path, search=search
             )
+            stack.callback(fit.close)
             interrupt.deferred = True
             result = fit.run()
         finally:
