@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 # denormal numbers, which are slow.
 _FLUSH_FIRST = 1e-30
 _FLUSH_SECOND = {np.dtype(np.float64): 1e-50, np.dtype(np.float32): 1e-30}
-# An update goes through the parameters in chunks that stay in cache: for 768 inputs and 4,096 units 60 ms in float64 and
-# 34 ms in float32, where whole arrays with their temporaries took 175 and 80 (CPU time on a busy two-core machine).
+# An update goes through the parameters in chunks that stay in cache: with 768 inputs and 4,096 units it takes 60 ms in
+# float64 and 34 in float32; whole arrays with their temporaries took 175 and 80 (CPU time, busy two-core machine).
 _CHUNK = 16_384
 FLOAT64_PARAMETERS = 100_000  # up to this many, the state is float64 whatever the kernel computes in
 
