@@ -1,8 +1,11 @@
 """What `numba` promises beyond what every backend does: its panels, tiles and exponentials."""
 
 import os
+import re
 import subprocess
 import sys
+import tomllib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -235,6 +238,14 @@ def test_blocks_are_whole_panels(dtype, n):
     rows = block_rows(Problem(n_visible=n, n_hidden=3, dtype=dtype))
     assert rows % 48 == 0
     assert 48 <= rows <= 4800
+
+
+def test_the_version_of_numba_has_an_upper_bound_that_takes_the_one_tested_here():
+    """A newer numba may emit other code: it is allowed once these tests have run with it."""
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    (bounds,) = project["optional-dependencies"]["numba"]
+    low, high = re.fullmatch(r"numba>=0\.(\d+),<0\.(\d+)", bounds).groups()
+    assert int(low) <= int(numba.__version__.split(".")[1]) < int(high)
 
 
 def test_it_is_registered_with_what_it_needs():
