@@ -209,3 +209,15 @@ def test_text_of_plugins_is_made_printable_where_records_are_made(tmp_path):
         done = command(tmp_path, *words)
         assert done.returncode == 0, done.stderr
         assert not {"\x1b", "\x9b", "\x07", "\u202e"} & set(done.stdout), words
+
+
+def test_where_no_process_can_be_started_plugins_are_imported_in_this_one(tmp_path):
+    """As in an embedded Python: the list is the same."""
+    install(tmp_path, "dist", {"fine": good("fine")})
+    code = """
+    import subprocess, sparsae
+    def refuse(*args, **kwargs): raise OSError("no processes here")
+    subprocess.Popen = refuse
+    print([r.state for r in sparsae.list_backends() if r.name == "fine"])
+    """
+    assert run(tmp_path, code) == "['ready']\n"

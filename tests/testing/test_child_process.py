@@ -345,3 +345,10 @@ def test_an_unknown_mistake_is_not_named_as_a_known_one():
         verdict = one(mutants.make(mutant), "invariants")
         assert verdict.outcome == "fail"
         assert "It looks as if" not in verdict.message
+
+
+def test_a_backend_without_a_usable_dtype_fails():
+    """Not every check declined and none failed."""
+    report = check(mutants.make(mutants.Twin, dtypes=("float16",)), only=["registration", "reference"])
+    assert [verdict.outcome for verdict in report.verdicts] == ["fail", "fail", "declined", "declined"]
+    assert "it can do nothing: dtypes ('float16',)" in report.verdicts[0].message

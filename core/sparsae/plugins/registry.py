@@ -14,6 +14,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Collection, Iterable
+from contextlib import suppress
 from importlib.metadata import EntryPoint
 from typing import Any, final
 
@@ -139,10 +140,11 @@ class Registry:
             points = {name: self._points[name][0] for name in names if self._is_unknown(name)}
             if not points or not sys.executable:  # in an embedded Python there is nothing to start
                 return
-            for name, outcome in try_imports(list(points)):
-                point = points[name]
-                record = make_record(point, None, broken(point, outcome)) if isinstance(outcome, str) else outcome
-                self._tried[point] = record
+            with suppress(OSError):  # where no process can be started, each is imported in this one
+                for name, outcome in try_imports(list(points)):
+                    point = points[name]
+                    record = make_record(point, None, broken(point, outcome)) if isinstance(outcome, str) else outcome
+                    self._tried[point] = record
 
     def _is_unknown(self, name: str) -> bool:
         """Whether nothing is known of a plugin but its metadata, and its import would run code of somebody else."""

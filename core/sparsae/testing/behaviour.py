@@ -30,6 +30,8 @@ def registration(kit: Harness) -> None:
         kit.fail(f"contract is {backend.contract}; this sparsae supports {OLDEST_CONTRACT} to {CONTRACT}")
     if not kit.outputs or "sigmoid" not in backend.activations:
         kit.fail(f"it can do nothing: activations {backend.activations}, outputs {backend.outputs}")
+    if str(kit.dtype) not in backend.dtypes:
+        kit.fail(f"it can do nothing: dtypes {backend.dtypes}; float64 and float32 are what it can be asked for")
     first, second = (kit.kernel(3, 2).inner for _ in range(2))
     if first is second:
         kit.fail("kernel(problem) returned the same instance twice; each worker needs one of its own")

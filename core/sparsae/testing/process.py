@@ -134,11 +134,12 @@ class ChildProcess:
 
     def __init__(self, backend: str | Backend, **options: Any) -> None:
         self._token = secrets.token_hex(8)
-        self._output = tempfile.NamedTemporaryFile("ab")  # noqa: SIM115 (closed in `close`)
+        self._output, name = tempfile.mkstemp(prefix="sparsae-check-")
+        self._output_file = Path(name)
         self._seen = 0
         self._answers: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
         start = _spawn if isinstance(backend, str) else _fork
-        self._process, self._requests, replies = start(backend, self._output.fileno(), self._token, options)
+        self._process, self._requests, replies = start(backend, self._output, self._token, options)
         threading.Thread(target=self._read, args=(replies,), name="sparsae-check-reader", daemon=True).start()
 
     def _read(self, replies: BinaryIO) -> None:
@@ -177,7 +178,7 @@ class ChildProcess:
                 continue
             if self._process.poll() is not None and self._answers.empty():
                 return self._ended()
-            if os.fstat(self._output.fileno()).st_size > MOST_OUTPUT:
+            if os.fstat(self._output).st_size > MOST_OUTPUT:
                 self._kill()
                 return Answer(
                     None, f"it printed more than {MOST_OUTPUT >> 20} MiB and was ended", output=self._new_output()
@@ -199,7 +200,10 @@ class ChildProcess:
         self._kill()
         with suppress(OSError):
             self._requests.close()
-        self._output.close()
+        with suppress(OSError):
+            os.close(self._output)
+        with suppress(OSError):
+            self._output_file.unlink()
 
     def _kill(self) -> None:
         kill = getattr(os, "killpg", None)
@@ -240,7 +244,7 @@ class ChildProcess:
 
     def _new_output(self) -> str:
         """Return what was printed since the last call."""
-        with Path(self._output.name).open("rb") as file:
+        with self._output_file.open("rb") as file:
             file.seek(self._seen)
             text = file.read(MOST_OUTPUT)
             self._seen = file.seek(0, os.SEEK_END)
