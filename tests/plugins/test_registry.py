@@ -140,7 +140,7 @@ def test_names_in_conflict_are_unusable_and_name_both_distributions(tmp_path):
 
 
 def test_bundled_names_cannot_be_shadowed(tmp_path):
-    """A stranger who registers `fused` is listed as a conflict, and the bundled one is used."""
+    """Another distribution that registers `fused` is listed as a conflict, and the bundled one is used."""
     install(tmp_path, "shadow", {"fused": good("fused")})
     code = """
     import sparsae
@@ -179,7 +179,7 @@ def test_malformed_metadata_of_one_distribution_hides_no_other(tmp_path):
 
 
 def test_three_hundred_distributions_are_read_and_not_imported(tmp_path):
-    """Selection among 300 strangers imports none of them."""
+    """Selection among 300 plugins of others imports none of them."""
     for number in range(300):
         install(tmp_path, f"dummy{number}", {f"dummy{number}": "import os; os._exit(3)"})
     code = """

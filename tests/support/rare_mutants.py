@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import time
+from contextlib import contextmanager
 
 import numpy as np
+import threadpoolctl
 from tests.support.kernels import WholeKernel
 
 KEPT: list = []
@@ -53,3 +55,18 @@ class CannotBeCompared(WholeKernel):
 
     def __bool__(self):
         raise RuntimeError("no bool")
+
+
+@contextmanager
+def leaking_limit(n):
+    """A limit that is not given back after an exception."""
+    limits = threadpoolctl.threadpool_limits(n)
+    yield
+    limits.restore_original_limits()
+
+
+@contextmanager
+def lending_limit(n):
+    """The correct twin of it."""
+    with threadpoolctl.threadpool_limits(n):
+        yield

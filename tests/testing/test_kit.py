@@ -1,4 +1,4 @@
-"""The conformance kit bites: every mutant is rejected by the check meant for it, and its correct twin passes."""
+"""The conformance kit finds faults: every mutant is rejected by the check meant for it, and its correct twin passes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from tests.support import mutants
+from tests.support import mutants, rare_mutants, strict_kernels
 
 import sparsae
 from sparsae.testing import BackendConformance, check
@@ -66,7 +66,7 @@ def test_a_limit_that_leaks_after_an_exception_is_rejected():
     """limit_threads without `finally`; its correct twin passes."""
     right, wrong = (
         run_one(mutants.make(mutants.Twin, threading="own", limit_threads=limit), "global_state")
-        for limit in (mutants.lending_limit, mutants.leaking_limit)
+        for limit in (rare_mutants.lending_limit, rare_mutants.leaking_limit)
     )
     assert right.outcome == "pass", right
     assert wrong.outcome == "fail"
@@ -92,7 +92,7 @@ def test_a_dtype_that_is_not_supported_is_said_to_be_declined():
 
 def test_a_check_that_never_calls_the_kernel_fails(monkeypatch):
     """The kit cannot pass without calling the kernel."""
-    monkeypatch.setitem(CHECKS, "invariants", lambda subject: None)
+    monkeypatch.setitem(CHECKS, "invariants", lambda kit: None)
     verdict = run_one(mutants.make(mutants.Twin), "invariants", "float64")
     assert verdict.outcome == "fail"
     assert "the check never called the kernel" in verdict.message
@@ -130,7 +130,7 @@ def test_optimised_python_changes_no_verdict():
     """`python -O` removes assert statements; the kit has none that count."""
     code = """
 import json
-from tests.support import mutants
+from tests.support import mutants, rare_mutants, strict_kernels
 from sparsae.testing.runner import CheckSession
 cases = [(mutants.Twin, name) for name in ("reference", "gradient", "saturated", "same_bits", "inputs_untouched")]
 cases += [(m, n) for m, n in mutants.MUTANTS.items() if n not in ("thread_limit", "two_threads", "global_state")]
@@ -148,23 +148,23 @@ print(json.dumps([CheckSession(mutants.make(m), quick=True).run(n, "float64").ou
 
 
 class TestLoopback(BackendConformance):
-    """The standing odd backend that has `backprop` alone: the core does the rest."""
+    """A backend that has `backprop` alone: the core does the rest."""
 
     backend = mutants.make(mutants.Single, threading="workers")
     quick = True
 
 
 class TestStrict(BackendConformance):
-    """The standing odd backend that refuses anything that the contract does not promise it."""
+    """A backend that refuses anything that the contract does not promise it."""
 
-    backend = mutants.make(mutants.Strict, threading="workers")
+    backend = mutants.make(strict_kernels.Strict, threading="workers")
     quick = True
 
 
 class TestReadOnly(BackendConformance):
-    """The standing odd backend that is given only read-only arrays, and gives only read-only arrays back."""
+    """A backend that is given only read-only arrays, and returns only read-only arrays."""
 
-    backend = mutants.make(mutants.ReadOnly, threading="workers")
+    backend = mutants.make(strict_kernels.ReadOnly, threading="workers")
     quick = True
 
 
