@@ -10,11 +10,12 @@ REFUSED = "Backend 'wrong' is wrong on the first rows of this problem"
 USES = {
     "cost_and_gradient": "sparsae.cost_and_gradient(parameters, X, backend='wrong')",
     "objective": "sparsae.Objective(X, 3, backend='wrong')(parameters.flatten())",
-    "full batch": "sparsae.train(X, 3, backend='wrong', max_iter=2)",
-    "mini-batch": "sparsae.train(X, 3, backend='wrong', method='adam', max_iter=1)",
-    "resumed": "sparsae.train(X, 3, backend='wrong', max_iter=4, checkpoint='c', resume=True)",
+    "full batch": "sparsae.train(X, 3, backend='wrong', max_iter=2, observers=[seen.append])",
+    "mini-batch": "sparsae.train(X, 3, backend='wrong', method='adam', max_iter=1, observers=[seen.append])",
+    "resumed": "sparsae.train(X, 3, backend='wrong', max_iter=4, checkpoint='c', resume=True, observers=[seen.append])",
     "resumed mini-batch": (
-        "sparsae.train(X, 3, backend='wrong', method='adam', max_iter=4, checkpoint='a', resume=True)"
+        "sparsae.train(X, 3, backend='wrong', method='adam', max_iter=4, checkpoint='a', resume=True, "
+        "observers=[seen.append])"
     ),
     "backprop": "sparsae.backprop(X, X[:, :3], X, parameters.W2, np.ones(3), backend='wrong')",
 }
@@ -22,12 +23,16 @@ USES = {
 
 @pytest.mark.parametrize("use", USES)
 def test_a_wrong_plugin_is_refused_on_every_path(tmp_path, use):
-    """A registered backend whose kernel became wrong, after checkpoints were written with a correct one."""
+    """A registered backend whose kernel became wrong, after checkpoints were written with a correct one.
+
+    A fit is refused before its first iteration.
+    """
     setup = """
     import warnings, numpy as np, sparsae
     warnings.simplefilter("ignore")
     X = np.random.default_rng(0).random((40, 5))
     parameters = sparsae.Parameters.random(5, 3)
+    seen = []
     """
     install(tmp_path, "strange", {"wrong": good("wrong")})
     if use.startswith("resumed"):
@@ -38,12 +43,12 @@ def test_a_wrong_plugin_is_refused_on_every_path(tmp_path, use):
         {USES[use]}
         print("accepted")
     except sparsae.BackendError as error:
-        print(type(error).__name__, error)
+        print(len(seen), type(error).__name__, error)
     """
     assert "accepted" in run(tmp_path, setup + call)
     (tmp_path / "mod_strange_0.py").write_text(WRONG)
     call = call.replace("max_iter=4", "max_iter=6")  # something is left to do
-    assert f"BackendWrongError {REFUSED}" in run(tmp_path, setup + call)
+    assert f"0 BackendWrongError {REFUSED}" in run(tmp_path, setup + call)
 
 
 def test_backprop_compares_once_and_not_what_is_not_finite(tmp_path):
