@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import click
 import pytest
 
@@ -56,4 +58,7 @@ def test_every_command_shows_examples() -> None:
         assert command.examples, name
         for line in command.examples:
             assert f"sparsae {name}" in line
-            assert line in command.get_help(click.Context(command))
+            assert len(line) <= 77, line
+        text = command.get_help(click.Context(command))
+        assert all(f"\n  {line}\n" in f"{text}\n" for line in command.examples)
+        assert not re.search(r"^  [A-Z]+$", text, re.MULTILINE)  # arguments are in the first line

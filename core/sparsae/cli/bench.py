@@ -50,7 +50,7 @@ GROUPS = {
 }
 EXAMPLES = (
     "sparsae bench --quick",
-    "sparsae bench --backends fused,numba --threads 1,2 --json race.jsonl --html race.html",
+    "sparsae bench --backends fused,numba --json race.jsonl --html race.html",
     "sparsae bench show race.jsonl",
     "sparsae bench compare before.jsonl after.jsonl",
     "sparsae bench --question",

@@ -81,7 +81,7 @@ class Command(click.Command):
         heading_of = {name: heading for heading, names in self.groups.items() for name in names}
         sections: dict[str, list[tuple[str, str]]] = {"Options": [], **{heading: [] for heading in self.groups}}
         for param in self.get_params(ctx):
-            record = param.get_help_record(ctx)
+            record = param.get_help_record(ctx) if isinstance(param, click.Option) else None
             if record is not None:
                 sections[heading_of.get(param.name or "", "Options")].append(record)
         general = sections.pop("Options")

@@ -12,9 +12,9 @@ SHELLS = ("bash", "zsh", "fish")
 @click.command(
     cls=Command,
     examples=(
-        'eval "$(sparsae completion bash)"                  # in ~/.bashrc',
-        'eval "$(sparsae completion zsh)"                   # in ~/.zshrc',
-        "sparsae completion fish | source                   # in ~/.config/fish/config.fish",
+        'eval "$(sparsae completion bash)"   # in ~/.bashrc',
+        'eval "$(sparsae completion zsh)"    # in ~/.zshrc',
+        "sparsae completion fish | source    # in ~/.config/fish/config.fish",
     ),
 )
 @click.argument("shell", type=click.Choice(SHELLS))

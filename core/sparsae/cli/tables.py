@@ -6,15 +6,13 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from rich.box import SIMPLE_HEAD
-from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 
 from sparsae._text import printable
 from sparsae.cli.report import make_console, terminal_width
 
-_GAP = 2  # columns of the terminal between two columns of a table
-_UNLIMITED = 10_000
+_UNLIMITED = 10_000  # columns: of what is no terminal
 
 
 class StyledRow(NamedTuple):
@@ -52,7 +50,26 @@ def print_table(
         Headings of columns that a narrow terminal does without, the first of them first; which, is said below.
     """
     clean = [StyledRow([printable(cell) for cell in row.cells], row.style) for row in rows]
-    dropped = _columns_to_drop(headings, clean, optional, console.width)
+    unwanted = list(optional)
+    dropped: list[str] = []
+    table = _make_table(title, headings, clean, words, dropped)
+    while unwanted and _natural_width(console, table) > console.width:
+        dropped.append(unwanted.pop(0))
+        table = _make_table(title, headings, clean, words, dropped)
+    console.print(table)
+    if dropped:
+        console.print(f"Without {', '.join(dropped)}, for which the terminal is too narrow.", style="dim")
+
+
+def print_line(console: Console, text: object, style: str = "") -> None:
+    """Print one line of text."""
+    console.print(printable(text), style=style, soft_wrap=not console.is_terminal)
+
+
+def _make_table(
+    title: str, headings: Sequence[str], rows: Sequence[StyledRow], words: Sequence[str], dropped: Sequence[str]
+) -> Table:
+    """Return the table without some of its columns."""
     kept = [i for i, heading in enumerate(headings) if heading not in dropped]
     table = Table(
         title=printable(title),
@@ -64,31 +81,11 @@ def print_table(
     )
     for i in kept:
         table.add_column(headings[i], justify="left" if headings[i] in words else "right", overflow="fold")
-    for row in clean:
+    for row in rows:
         table.add_row(*(row.cells[i] for i in kept), style=row.style)
-    console.print(table)
-    if dropped:
-        console.print(f"Without {', '.join(dropped)}, for which the terminal is too narrow.", style="dim")
+    return table
 
 
-def print_line(console: Console, text: object, style: str = "") -> None:
-    """Print one line of text."""
-    console.print(printable(text), style=style, soft_wrap=not console.is_terminal)
-
-
-def _columns_to_drop(
-    headings: Sequence[str], rows: Sequence[StyledRow], optional: Sequence[str], width: int
-) -> list[str]:
-    """Return the optional columns without which the table fits, or all of them."""
-    widths = {
-        heading: max(cell_len(text) for text in (heading, *(row.cells[i] for row in rows))) + _GAP
-        for i, heading in enumerate(headings)
-    }
-    dropped: list[str] = []
-    for heading in optional:
-        if sum(widths.values()) - _GAP <= width:
-            break
-        if heading in widths:
-            del widths[heading]
-            dropped.append(heading)
-    return dropped
+def _natural_width(console: Console, table: Table) -> int:
+    """Return the width at which no cell is wrapped."""
+    return console.measure(table, options=console.options.update(max_width=_UNLIMITED)).maximum

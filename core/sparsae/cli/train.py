@@ -31,7 +31,8 @@ EXAMPLES = (
     "sparsae train digits -o digits.npz",
     "sparsae train patches --whiten olshausen -o edges.npz",
     "sparsae train measurements.csv --scale --hidden 40 --rho 0.05",
-    "sparsae train x.npy --checkpoint run --log run.jsonl      # and later, with --resume",
+    "sparsae train x.npy --checkpoint run --log run.jsonl",
+    "sparsae train x.npy --checkpoint run --log run.jsonl --resume",
 )
 
 
