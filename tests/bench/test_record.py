@@ -22,7 +22,6 @@ from sparsae.bench.plan import RacePlan
 from sparsae.bench.record import RaceRecorder, RaceSession, check_baseline, conditions, read_record
 from sparsae.bench.report.text import HEADINGS, remarks
 from sparsae.bench.standings import MEANING, compute_standings
-from sparsae.cli import bench as bench_command
 from sparsae.cli import cli
 from sparsae.errors import (
     FileAccessError,
@@ -344,10 +343,18 @@ def test_a_page_is_written_whole_or_not_at_all(file, tmp_path):
 @pytest.mark.parametrize("option", ["--html", "--plot"])
 def test_pictures_need_an_extra_and_say_so_before_the_race(file, tmp_path, monkeypatch, option):
     """Without matplotlib one line names the extra, and nothing is raced first."""
-    monkeypatch.setattr(bench_command, "find_spec", lambda name: None)
+    monkeypatch.setitem(sys.modules, "sparsae.bench.report.figures", None)
     for arguments in (["show", str(file)], ["--backends", "dot"]):
-        with pytest.raises(click.ClickException, match=rf"{option} needs matplotlib; pip install 'sparsae\[plot\]'"):
+        with pytest.raises(click.ClickException, match=rf"{option} needs matplotlib .*; pip install 'sparsae\[plot\]'"):
             cli.main(["bench", *arguments, option, str(tmp_path / "x.svg")], standalone_mode=False)
+
+
+def test_a_picture_of_an_unknown_format_is_refused_before_the_race(file, tmp_path):
+    """An hour of measuring is not lost to the name of a file."""
+    for arguments in (["show", file], ["--backends", "dot"]):
+        told = command(*arguments, "--plot", tmp_path / "race.xyz", timeout=60)
+        assert told.returncode == 2
+        assert "matplotlib cannot write .xyz files; choose from" in told.stderr
 
 
 def test_the_standings_for_programs(file):

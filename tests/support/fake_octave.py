@@ -1,4 +1,4 @@
-"""Stands in for octave-cli where there is none: understands the lines that OctaveProbe sends, and computes in NumPy.
+"""Stands in for octave-cli where there is none: understands the lines that OctaveProcess sends, and computes in NumPy.
 
 FAKE_OCTAVE=wrong gives wrong sums, =dies ends at the first call, =babbles prints other lines, and a time that is none.
 """

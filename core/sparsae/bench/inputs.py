@@ -38,7 +38,7 @@ class BackpropInputs(NamedTuple):
     def sparsity(self) -> Array:
         """The sparsity vector (p,), in the dtype of the activations."""
         vector = self.beta * (-self.rho / self.rho_hat + (1 - self.rho) / (1 - self.rho_hat))
-        return aligned(vector, self.a1.dtype)
+        return np.asarray(vector, self.a1.dtype)
 
     def error(self, sums: Iterable[Any]) -> float:
         """Largest error of gradient sums over the samples."""

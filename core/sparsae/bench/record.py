@@ -34,7 +34,7 @@ class RaceSession:
     ----------
     events : tuple of dict
     notes : tuple of str
-        What is wrong with the record, such as that it ends in the middle.
+        Faults of the record, such as an end in the middle of a line.
     """
 
     events: tuple[Event, ...]
@@ -148,7 +148,7 @@ class RaceRecorder:
 def read_record(path: Path) -> tuple[RaceSession, ...]:
     """Read the sessions of a record.
 
-    A last line that was cut off, as by a full disk or a kill, is left out and said in the session's notes.
+    A last line that was cut off, as by a full disk or a kill, is left out; the session's notes say so.
 
     Raises
     ------

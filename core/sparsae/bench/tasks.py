@@ -322,7 +322,7 @@ def _backend_facts(backend: str | None) -> dict[str, str]:
 
 
 def _backprop_task(inputs: BackpropInputs, backend: str, threads: int) -> BackpropTask:
-    a1, a2, a3, W2, sparsity = inputs.a1, inputs.a2, inputs.a3, inputs.W2, inputs.sparsity
+    a1, a2, a3, W2, sparsity = inputs.a1, inputs.a2, inputs.a3, inputs.W2, aligned(inputs.sparsity)
     facts = _backend_facts(backend)
     return BackpropTask(inputs, lambda: backprop(a1, a2, a3, W2, sparsity, backend=backend, threads=threads), facts)
 

@@ -68,7 +68,7 @@ class TimedBatch(NamedTuple):
     def undisturbed(self) -> bool:
         """Whether nothing is known to have disturbed it: threads waited for at most a hundredth of the time.
 
-        Threads that share one CPU and had it all the time waited for nobody but each other.
+        Threads that share one CPU and had it all the time waited only for each other.
         """
         had_the_cpu = self.cpus == 1 and self.cpu is not None and self.cpu >= (1 - CLEAN_DELAY) * self.wall
         return had_the_cpu or self.delay is None or self.delay <= CLEAN_DELAY * self.wall
@@ -188,7 +188,7 @@ def interleave(
     """Yield every attempt of randomised complete blocks.
 
     Every round visits everything that is timed once, in a fresh random order.
-    A batch whose process had to wait for a CPU is repeated, twice at most; the last one stands.
+    A batch whose process had to wait for a CPU is repeated, twice at most; the last one counts.
     What fails is passed to `drop`, which removes it from `timed`; the caller may remove others.
     """
     for turn in range(rounds):
@@ -215,7 +215,7 @@ def take_turns(
     dropped: dict[str, str],
     batch_seconds: float = BATCH_SECONDS,
 ) -> Iterator[dict[str, TimedBatch]]:
-    """Calibrate everything once, then yield, round by round, the batch that stands for each.
+    """Calibrate everything once, then yield, round by round, the last batch of each.
 
     What fails is removed from `timed`, and the reason goes into `dropped`.
     """

@@ -1,7 +1,7 @@
 """The child's side of `sparsae.bench.process.TaskProcess`: makes one task and works when it is asked to.
 
 Requests and answers are lines of JSON.  Answers go through a copy of standard output;
-whatever a library prints goes to standard error and disturbs nobody.
+what a library prints goes to standard error.
 """
 
 from __future__ import annotations

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -230,8 +229,20 @@ def _check_outputs(outputs: dict[str, Path | None], inputs: dict[str, Path | Non
     for option, path in outputs.items():
         if path is not None:
             check_writable(path, force=force)
-            if option in ("--plot", "--html") and find_spec("matplotlib") is None:
-                raise MissingExtraError(f"{option} needs matplotlib; pip install 'sparsae[plot]' brings it.")
+            if option != "--json":
+                _check_picture(option, path)
+
+
+def _check_picture(option: str, path: Path) -> None:
+    """Refuse before the race a picture for which a library or a format is missing."""
+    try:
+        from sparsae.bench.report.figures import picture_format
+    except ImportError as error:
+        raise MissingExtraError(
+            f"{option} needs matplotlib ({error}); pip install 'sparsae[plot]' brings it."
+        ) from error
+    if option == "--plot":
+        picture_format(path)
 
 
 def _draw(sessions: tuple[RaceSession, ...], plot_file: Path | None, html_file: Path | None) -> None:

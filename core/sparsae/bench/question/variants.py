@@ -1,7 +1,7 @@
-"""The ways of writing it: each maker takes the given and returns a call that gives the gradient sums.
+"""The ways of writing the backpropagation: each function takes the inputs and returns a call that computes the sums.
 
-Each is written afresh in the manner of its time.  What a maker does is outside the timed call:
-that is where scratch is made once, and where data is put in order, by those who claim to gain from it.
+Each is written anew as it was usual then.  Only the call is timed: a way that makes scratch once, or copies data into
+another memory order, does so before.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ Call = Callable[[], Parameters]
 
 
 class Variant(NamedTuple):
-    """A way of writing it."""
+    """A way of writing the backpropagation."""
 
     label: str
     make: Callable[[BackpropInputs], Call]
 
 
 def loop_as_asked(given: BackpropInputs) -> Call:
-    """One sample at a time; the sparsity vector is made again for each, though it never changes."""
+    """One sample at a time; the sparsity vector is computed again for each, although it never changes."""
     a1, a2, a3, W2 = given.a1, given.a2, given.a3, given.W2
 
     def call() -> Parameters:
@@ -47,7 +47,7 @@ def loop_as_asked(given: BackpropInputs) -> Call:
 
 
 def loop_hoisted(given: BackpropInputs) -> Call:
-    """One sample at a time; what does not change is made before the loop, delta3 for all samples at once."""
+    """One sample at a time; constants are computed before the loop, delta3 for all samples at once."""
     a1, a2, a3, W2 = given.a1, given.a2, given.a3, given.W2
 
     def call() -> Parameters:
@@ -71,7 +71,7 @@ def loop_hoisted(given: BackpropInputs) -> Call:
 
 
 def vectorised(given: BackpropInputs) -> Call:
-    """No loop: whole arrays, the samples in columns as the formulas on paper have them."""
+    """No loop: whole arrays, the samples in columns as in the published formulas."""
     a1, a2, a3, W2 = given.a1, given.a2, given.a3, given.W2
 
     def call() -> Parameters:
@@ -100,7 +100,7 @@ def einsum(given: BackpropInputs, *, optimize: bool) -> Call:
 
 
 class ScratchArrays(NamedTuple):
-    """Room for everything that is as long as the data, all of it in C order."""
+    """Arrays as long as the data, in C order, for intermediate results."""
 
     delta3: Array  # (m, n)
     slope3: Array  # (m, n)
@@ -129,7 +129,7 @@ def _in_place(given: BackpropInputs, get_scratch: Callable[[], ScratchArrays]) -
 
 
 def memory_order(given: BackpropInputs) -> Call:
-    """Whole arrays in the memory order that the products like, and scratch made once."""
+    """Whole arrays in the memory order that suits the products, and scratch made once."""
     scratch = _make_scratch(given, np.zeros)
     return _in_place(given, lambda: scratch)
 

@@ -49,12 +49,23 @@ def draw(sessions: Sequence[RaceSession], path: Path) -> None:
         if not compared:
             raise DataError("There is nothing to draw: no backend has enough undisturbed rounds to be compared.")
         figure = ratio_figure(compared)
+    data = _render(figure, picture_format(path))
+    atomic_write(path, lambda file: file.write(data))
+
+
+def picture_format(path: Path) -> str:
+    """Return the format that the suffix of a picture stands for; PNG without one.
+
+    Raises
+    ------
+    DataError
+        When matplotlib does not know it.
+    """
     kind = path.suffix.lstrip(".").lower() or "png"
-    known = figure.canvas.get_supported_filetypes()
+    known = Figure().canvas.get_supported_filetypes()
     if kind not in known:
         raise DataError(f"matplotlib cannot write {path.suffix} files; choose from {', '.join(sorted(known))}.")
-    data = _render(figure, kind)
-    atomic_write(path, lambda file: file.write(data))
+    return kind
 
 
 def data_uri(figure: Figure) -> str:
