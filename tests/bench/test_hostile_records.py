@@ -15,6 +15,7 @@ from tests.support import simulated
 from sparsae.bench.compare import compare_sessions
 from sparsae.bench.plan import RacePlan
 from sparsae.bench.record import RaceSession, read_record
+from sparsae.bench.report import page
 from sparsae.bench.report.figures import draw
 from sparsae.bench.report.page import make_page
 from sparsae.cli.race_table import print_changes, print_session
@@ -45,6 +46,8 @@ def test_mutated_records_are_read_or_refused_in_one_line(
             sessions = read_record(file)
             for session in sessions:
                 print_session(session)
+                page._definitions(page.machine_facts(session))
+                page._samples(session)
                 json.dumps([table.to_dict() for table in session.standings()])
             print_changes(compare_sessions(original, sessions[-1]))
         except SparsaeError as error:
@@ -98,10 +101,10 @@ def test_nothing_in_a_record_is_obeyed(tmp_path: Path, capsys: pytest.CaptureFix
     shown = capsys.readouterr().out
     assert "it said [/x] [bold]<script>" in shown
     assert "[/x] [bold]<script>$\\frac$ x1" in shown or "[/x] [bold]<script>$\\frac$" in shown
-    page = make_page(sessions)
+    html = make_page(sessions)
     draw(sessions, tmp_path / "race.png")
-    assert "<script" not in page
-    for text in (shown, page):
+    assert "<script" not in html
+    for text in (shown, html):
         assert all(character.isprintable() or character == "\n" for character in text)
 
 
@@ -110,6 +113,8 @@ def test_nothing_in_a_record_is_obeyed(tmp_path: Path, capsys: pytest.CaptureFix
     [
         ("header", "plan", {}),
         ("header", "machine", {"cpu": "x"}),
+        ("header", "machine", simulated.MACHINE | {"caches": [1]}),
+        ("header", "machine", simulated.MACHINE | {"variables": {"OMP_NUM_THREADS": 1}}),
         ("worker", "pools_after_call", [{"user_api": "blas"}]),
         ("sample", "wall", 0.0),
         ("sample", "cpu", "much"),
