@@ -121,6 +121,23 @@ def test_unusable_pictures_and_options_are_named(tmp_path):
         load("patches", patch_size=-8)
 
 
+def test_more_patches_than_fit_into_memory_are_refused():
+    """With how many fit, before anything is allocated."""
+    with pytest.raises(
+        ParameterError, match=r"1,000,000,000,000 patches of 8x8 need 512 TB in memory; at most [\d,]+ f"
+    ):
+        load("patches", n_patches=10**12)
+
+
+@pytest.mark.parametrize(("whiten", "name"), [("none", "limit"), ("zca", "zca_mean"), ("none", "patch_size")])
+def test_a_damaged_record_of_patches_is_named(whiten, name):
+    """A model file may lack what the same treatment needs."""
+    record = dict(load("patches", n_patches=10, whiten=whiten).preprocessing)
+    del record[name]
+    with pytest.raises(DataError, match=f"record of the patches lacks {name}; it has kind"):
+        load("patches", n_patches=10, like=record)
+
+
 def test_models_of_patches_are_given_patches(tmp_path):
     """A matrix, or digits, given to a model of patches is refused with what is possible."""
     record = load("patches", n_patches=10).preprocessing

@@ -90,7 +90,7 @@ def load(
     if word in ("patches", "photos") and (word == "patches" or not rest):
         if like is not None and kind != "patches":
             raise DataError(f"The model was trained on other data ({kind}), not on patches; give a file.")
-        size = int(like["patch_size"]) if like is not None else check_size("patch_size", patch_size)
+        size = int(like.get("patch_size", 1)) if like is not None else check_size("patch_size", patch_size)
         images = load_photographs() if word == "photos" else _load_images(rest, size)
         X, record = make_patches(images, n_patches=n_patches, size=size, whiten=whiten, seed=seed, like=like)
         return Dataset(X, os.fspath(source), record, (size, size))

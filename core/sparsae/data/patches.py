@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sparsae.data.dataset import HIGH, LOW
+from sparsae.data.readers.limits import format_bytes, memory_share
 from sparsae.data.whiten import olshausen_filter, zca
 from sparsae.errors import DataError, ParameterError
 from sparsae.model import check_size
@@ -40,8 +41,16 @@ def extract_patches(images: Sequence[Float], n_patches: int, size: int, *, seed:
     ------
     DataError
         When an image is smaller than a patch.
+    ParameterError
+        When so many patches do not fit into the memory share.
     """
     n_patches, size = check_size("n_patches", n_patches), check_size("patch_size", size)
+    n_fitting = memory_share() // (8 * size * size)
+    if n_patches > n_fitting:
+        raise ParameterError(
+            f"{n_patches:,} patches of {size}x{size} need {format_bytes(8 * n_patches * size * size)} in memory; "
+            f"at most {n_fitting:,} fit into half of the memory."
+        )
     for index, (rows, columns) in enumerate(image.shape for image in images):
         if min(rows, columns) < size:
             raise DataError(f"Image {index} has {rows}x{columns} pixels; patches of {size}x{size} do not fit into it.")
@@ -98,6 +107,7 @@ def make_patches(
     With `like`, the record of earlier patches, size and whitening are taken from it, and so are its constants.
     """
     if like is not None:
+        _check_record(like)
         size, whiten = int(like["patch_size"]), str(like["whiten"])
     if whiten not in WHITENINGS:
         raise ParameterError(f"whiten must be one of {', '.join(WHITENINGS)}; given {whiten!r}.")
@@ -112,3 +122,11 @@ def make_patches(
         record |= {"zca_matrix": np.asarray(matrix), "zca_mean": np.asarray(mean)}
     X, limit = normalise_patches(patches, limit=None if like is None else float(like["limit"]))
     return X, record | {"limit": limit, "low": LOW, "high": HIGH}
+
+
+def _check_record(record: Mapping[str, Any]) -> None:
+    """Raise `DataError` where the record of earlier patches lacks what the same treatment needs."""
+    needed = ["patch_size", "whiten", "limit", *(["zca_matrix", "zca_mean"] if record.get("whiten") == "zca" else [])]
+    missing = [name for name in needed if name not in record]
+    if missing:
+        raise DataError(f"The record of the patches lacks {', '.join(missing)}; it has {', '.join(record)}.")

@@ -153,5 +153,5 @@ def _ending(code: int) -> str:
         return f"exit code {code}"
     with suppress(ValueError):
         name = signal.Signals(-code).name
-        return f"{name} (a crash or the time limit)" if name in ("SIGKILL", "SIGSEGV") else name
+        return f"{name} (the time limit, or the system's memory)" if name == "SIGKILL" else f"{name} (a crash)"
     return f"signal {-code}"
