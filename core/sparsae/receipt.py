@@ -31,7 +31,7 @@ class Receipt:
     threads_granted : int
         What the fit was given.
     workers : int
-        Row workers that computed; for a mini-batch method those that computed mini-batches.
+        Row workers that evaluated all rows; how mini-batches ran stands in `notes`.
     pools : tuple of dict
         Every BLAS and OpenMP pool loaded, as read back while the limits were in force:
         user_api, internal_api, version, architecture, threading_layer, num_threads, library.

@@ -19,7 +19,7 @@ def batch_sums(backend, threads, rows=ROWS, data=X, target=None):
     objective = Objective(data, 4, backend=backend, threads=threads, block_rows=64, target=target)
     with objective:
         for _ in range(2):
-            sums = objective.engine.evaluate_rows(PARAMETERS, objective.cost.sparsity, rows)
+            sums = objective.engine.evaluate_rows(PARAMETERS, lambda s: objective.cost.sparsity(s / len(rows)), rows)
             vector = sums.vector.copy()
     return vector, sums, objective
 
@@ -44,7 +44,7 @@ def test_a_mini_batch_of_all_rows_has_the_bits_of_an_evaluation():
     """The same cut, the same tree."""
     with Objective(X, 4, threads=2, block_rows=64) as objective:
         whole = objective.engine.evaluate(PARAMETERS, objective.cost.sparsity).vector.copy()
-        batch = objective.engine.evaluate_rows(PARAMETERS, objective.cost.sparsity, np.arange(3000))
+        batch = objective.engine.evaluate_rows(PARAMETERS, lambda s: objective.cost.sparsity(s / 3000), np.arange(3000))
         np.testing.assert_array_equal(batch.vector, whole)
 
 

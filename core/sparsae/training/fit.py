@@ -12,7 +12,7 @@ import numpy as np
 from sparsae.errors import CheckpointError, ParameterError
 from sparsae.model import Parameters
 from sparsae.objective import Objective
-from sparsae.optimize import OptimizerState, StochasticMethod, describe
+from sparsae.optimize import OptimizerState, describe
 from sparsae.optimize.base import BoundMethod, Vector
 from sparsae.training.checkpoint import CheckpointSearch
 from sparsae.training.checkpoint_writer import CheckpointWriter
@@ -164,9 +164,6 @@ class Fit:
             learning_rate=self._method.settings().get("learning_rate"),
         )
         receipt, variance = objective.receipt, objective.sources[1].summary().variance_sum
-        if isinstance(self._method, StochasticMethod) and receipt.workers > 1:
-            note = f"Mini-batches ran on one worker, evaluations over all rows on {receipt.workers}."
-            receipt = replace(receipt, workers=1, notes=(*receipt.notes, note))
         return TrainResult(
             parameters=Parameters.from_flat(np.array(theta, dtype=np.float64), objective.n_visible, objective.n_hidden),
             cost=evaluation.cost,
