@@ -321,7 +321,8 @@ def test_a_file_that_is_truncated_in_mid_fit_is_an_error_and_the_checkpoint_is_w
     command = [sys.executable, "-c", textwrap.dedent(TRUNCATED), str(tmp_path / "x.npy"), str(tmp_path / "fit.npz")]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 2, done.stderr
-    assert "x.npy was truncated while it was read: row 9999 (counted from 0) is not whole any more" in done.stdout
+    message = r"x\.npy was truncated while it was read: row (9999|1\d{4}) \(counted from 0\) is not whole any more"
+    assert re.search(message, done.stdout), done.stdout
     np.save(tmp_path / "x.npy", X)
     options = {"block_rows": 200, "passes": 1, "checkpoint": tmp_path / "fit.npz", "resume": True, "max_iter": 6}
     with pytest.warns(sparsae.ConvergenceWarning):

@@ -50,7 +50,7 @@ def test_receipt_notes_where_bits_may_depend_on_threads():
     X = data(50, 4)
     receipts = {name: Objective(X, 2, backend=name, threads=2).receipt for name in ("numpy", "dot")}
     assert any("last bits may depend" in note for note in receipts["numpy"].notes)
-    assert not receipts["dot"].notes
+    assert not any("last bits may depend" in note for note in receipts["dot"].notes)
 
 
 def test_each_worker_has_a_kernel_of_its_own_and_no_more_than_needed():
