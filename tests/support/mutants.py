@@ -319,7 +319,7 @@ MUTANTS = {
     InputOverwritten: "inputs_untouched",
     DataOverwritten: "inputs_untouched",
     RefusesReadOnly: "memory_layouts",
-    OrderAssumed: "memory_layouts",
+    OrderAssumed: "inputs_untouched",
     StaleScratch: "invariants",
     ResultIsScratch: "aliasing",
     ActivationsAreScratch: "aliasing",
