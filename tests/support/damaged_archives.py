@@ -1,26 +1,12 @@
-"""Seeded damage to checkpoints and model files, and what reading them must give."""
+"""What reading a damaged checkpoint or model file must give."""
 
 from __future__ import annotations
 
-import random
-from collections.abc import Iterator
 from pathlib import Path
 
 import sparsae
 from sparsae.errors import SparsaeError
 from sparsae.training import checkpoint
-
-
-def damaged(content: bytes, n_files: int, seed: int) -> Iterator[bytes]:
-    """Yield versions of a file: two in three with one bit flipped, one in three cut off."""
-    rng = random.Random(seed)
-    for index in range(n_files):
-        if index % 3 == 2:
-            yield content[: rng.randrange(len(content))]
-        else:
-            changed = bytearray(content)
-            changed[rng.randrange(len(changed))] ^= 1 << rng.randrange(8)
-            yield bytes(changed)
 
 
 def same_arrays(a: checkpoint.SavedFit, b: checkpoint.SavedFit) -> bool:

@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.support.damaged_archives import checkpoint_outcome, damaged, model_outcome
+from tests.support.damaged_archives import checkpoint_outcome, model_outcome
+from tests.support.damaged_files import damaged
 
 import sparsae
 from sparsae.errors import FileAccessError, FileFormatError
@@ -39,7 +40,7 @@ def model(tmp_path: Path, result: sparsae.TrainResult) -> Path:
 
 @pytest.mark.parametrize("method", ["lbfgs", "sgd"])
 def test_a_damaged_checkpoint_is_whole_or_falls_back(tmp_path: Path, method: str) -> None:
-    """300 seeded one-bit flips and truncations: the bits are those saved, or those saved before; nothing else."""
+    """300 seeded damages: the bits are those saved, or those saved before; nothing else."""
     path = tmp_path / "run.ckpt"
     sparsae.train(X, 3, method=method, max_iter=6, checkpoint=sparsae.Checkpoint(path, every=2))
     content = path.read_bytes()
@@ -50,7 +51,7 @@ def test_a_damaged_checkpoint_is_whole_or_falls_back(tmp_path: Path, method: str
 
 
 def test_a_damaged_model_file_is_whole_or_refused(model: Path, result: sparsae.TrainResult) -> None:
-    """300 seeded one-bit flips and truncations: the same model, or a FileFormatError in one line."""
+    """300 seeded damages: the same model, or a FileFormatError in one line."""
     outcomes = Counter(model_outcome(model, c, result) for c in damaged(model.read_bytes(), 300, seed=1))
     assert outcomes["FileFormatError"] > 250
     assert set(outcomes) <= {"FileFormatError", "whole"}
