@@ -148,6 +148,8 @@ def test_the_first_minutes_of_a_new_backend(tmp_path):
         done = command("new-backend", name, folder=tmp_path)
         assert done.returncode == 2
         assert f"Error: A backend named '{name}' is registered already" in done.stderr
+    done = command("new-backend", "auto", folder=tmp_path)
+    assert (done.returncode, "'auto' is not a name for a backend" in done.stderr) == (2, True)
     assert {p.name for p in tmp_path.iterdir()} == {"data.csv", "sparsae-mine"}
 
 

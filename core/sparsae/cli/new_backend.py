@@ -20,8 +20,11 @@ def new_backend(*, name: str, parent: Path) -> None:
     """Write a new backend called NAME: a distribution that installs and passes the kit as it is."""
     from sparsae.errors import ParameterError
     from sparsae.plugins.registry import registry
+    from sparsae.plugins.selection import AUTO
     from sparsae.testing.template import write
 
+    if name == AUTO:
+        raise ParameterError(f"{AUTO!r} is not a name for a backend: it asks for the fastest one; take another name.")
     if name in registry().names():
         raise ParameterError(
             f"A backend named {name!r} is registered already, and of two with one name neither can be chosen; "
