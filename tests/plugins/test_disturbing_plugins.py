@@ -186,7 +186,7 @@ def test_text_of_plugins_is_made_printable_where_records_are_made(tmp_path):
     more = f"install={NASTY!r}, requires=()"
     install(tmp_path, "aaa", {"nasty": good("nasty", more).replace('"a good one"', repr(NASTY))}, version="1.2\x1b[31m")
     install(tmp_path, "bbb", {"raises": f"raise RuntimeError({NASTY!r})"})
-    install(tmp_path, "ccc", {}, points="na\x1b[31msty = mod_ccc\n")
+    install(tmp_path, "ccc", {}, points="ot\x1b[31mher = mod_ccc\n")
     code = """
     import sparsae
     for record in sparsae.list_backends():
@@ -203,7 +203,9 @@ def test_text_of_plugins_is_made_printable_where_records_are_made(tmp_path):
     said = run(tmp_path, code)
     for escaped in ("\\x1b", "\\x9b", "\\x07", "\\u202e", "\\n"):
         assert escaped not in said, escaped
-    assert "a b [/x] gnp.exe" in said
+    nasty = next(line for line in said.splitlines() if line.startswith("'nasty'"))
+    assert nasty.count("a b [/x] gnp.exe") == 2  # summary and install
+    assert "'other'" in said
     assert "RuntimeError when it was imported: a b [/x]" in said
     for words in (["backends"], ["backends", "raises"], ["backends", "nasty"], ["backends", "--json"]):
         done = command(tmp_path, *words)
