@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from typing import Any, ClassVar, Literal, NamedTuple, Protocol, final
 
 import numpy as np
@@ -56,6 +56,40 @@ class OptimizerState(Protocol):
     @property
     def outcome(self) -> Outcome:
         """How the last step ended."""
+
+
+@dataclass(frozen=True)
+class PointState:
+    """Parameters and their evaluation; states of full-batch methods add what the next step needs.
+
+    Attributes
+    ----------
+    theta : ndarray (size,)
+    evaluation : Evaluation
+        Cost, gradient and their parts at `theta`.
+    iteration : int
+    outcome : str
+    """
+
+    theta: Vector
+    evaluation: Evaluation
+    iteration: int
+    outcome: Outcome
+
+    @property
+    def cost(self) -> float:
+        """Cost at `theta`."""
+        return self.evaluation.cost
+
+    @property
+    def terms(self) -> Terms:
+        """The terms of the cost."""
+        return self.evaluation.terms
+
+    @property
+    def gradient(self) -> Vector:
+        """Gradient at `theta` (size,)."""
+        return self.evaluation.gradient
 
 
 Callback = Callable[[OptimizerState], bool]

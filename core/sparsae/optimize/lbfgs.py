@@ -12,12 +12,12 @@ from typing import Any, ClassVar, final
 import numpy as np
 from numpy.typing import NDArray
 
-from sparsae.cost import Evaluation, Terms
 from sparsae.errors import ParameterError
 from sparsae.model import check_size
 from sparsae.optimize.base import (
     Function,
     Outcome,
+    PointState,
     StepMethod,
     Vector,
     dataclass_settings,
@@ -34,44 +34,19 @@ _EPS = float(np.finfo(np.float64).eps)
 
 @final
 @dataclass(frozen=True)
-class LBFGSState:
+class LBFGSState(PointState):
     """State of L-BFGS between two iterations.
 
     Attributes
     ----------
-    theta : ndarray (size,)
-    evaluation : Evaluation
-        Cost, gradient and their parts at `theta`.
-    iteration : int
-    outcome : str
-        "", "stalled" or "not finite".
     history : CurvatureHistory
         Shared with the states before, and changed by each step.
     version : int
         That of `history` when this state was the newest.
     """
 
-    theta: Vector
-    evaluation: Evaluation
-    iteration: int
-    outcome: Outcome
     history: CurvatureHistory
     version: int
-
-    @property
-    def cost(self) -> float:
-        """Cost at `theta`."""
-        return self.evaluation.cost
-
-    @property
-    def terms(self) -> Terms:
-        """The terms of the cost."""
-        return self.evaluation.terms
-
-    @property
-    def gradient(self) -> Vector:
-        """Gradient at `theta` (size,)."""
-        return self.evaluation.gradient
 
 
 @final

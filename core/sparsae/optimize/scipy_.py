@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple, NoReturn, final
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, NoReturn, cast, final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sparsae.cost import Evaluation, Terms
+from sparsae.cost import Evaluation
 from sparsae.errors import ParameterError
 from sparsae.optimize.base import (
     BoundMethod,
@@ -19,6 +19,7 @@ from sparsae.optimize.base import (
     ObjectiveFunctions,
     OptimizerState,
     Outcome,
+    PointState,
     Vector,
     dataclass_settings,
     evaluate_start,
@@ -40,31 +41,6 @@ class _CallbackStop(Exception):  # noqa: N818 (a signal between our own function
 
 class _NotFinite(Exception):  # noqa: N818
     """Raised in the cost function: SciPy's methods would go on with it."""
-
-
-@final
-class PointState(NamedTuple):
-    """Parameters and their evaluation: all that is known of SciPy's state."""
-
-    theta: Vector
-    evaluation: Evaluation
-    iteration: int
-    outcome: Outcome = ""
-
-    @property
-    def cost(self) -> float:
-        """Cost at `theta`."""
-        return self.evaluation.cost
-
-    @property
-    def terms(self) -> Terms:
-        """The terms of the cost."""
-        return self.evaluation.terms
-
-    @property
-    def gradient(self) -> Vector:
-        """Gradient at `theta` (size,)."""
-        return self.evaluation.gradient
 
 
 @final
@@ -168,8 +144,10 @@ class BoundScipyMethod(BoundMethod):
         from scipy.optimize import minimize
 
         if isinstance(start, np.ndarray):
-            start = PointState(start.copy(), evaluate_start(self._function, start), 0)
-        adapter = _ScipyAdapter(self._function, callback, PointState(start.theta, start.evaluation, start.iteration))  # type: ignore[attr-defined]
+            first = PointState(start.copy(), evaluate_start(self._function, start), 0, "")
+        else:
+            first = cast(PointState, start)  # as `unpack` returned it
+        adapter = _ScipyAdapter(self._function, callback, first)
         if callback(adapter.last):
             return adapter.last
         outcome: Outcome = "stalled"
@@ -177,7 +155,7 @@ class BoundScipyMethod(BoundMethod):
             with np.errstate(all="ignore"):  # what overflows in SciPy's arithmetic shows in what it returns
                 minimize(
                     adapter.function,
-                    start.theta,
+                    first.theta,
                     jac=True,
                     method=self._method.method,
                     callback=adapter.callback,
@@ -187,7 +165,7 @@ class BoundScipyMethod(BoundMethod):
             outcome = ""
         except _NotFinite:
             outcome = "not finite"
-        return adapter.last._replace(outcome=outcome)
+        return replace(adapter.last, outcome=outcome)
 
     def result(self, state: Any) -> tuple[Vector, Evaluation]:
         """Return the last parameters and their evaluation."""
@@ -199,7 +177,7 @@ class BoundScipyMethod(BoundMethod):
 
     def unpack(self, arrays: dict[str, NDArray[Any]]) -> PointState:
         """Undo `pack`."""
-        return PointState(np.array(arrays["theta"]), unpack_evaluation(arrays), int(arrays["iteration"]))
+        return PointState(np.array(arrays["theta"]), unpack_evaluation(arrays), int(arrays["iteration"]), "")
 
 
 class _ScipyAdapter:
@@ -215,7 +193,7 @@ class _ScipyAdapter:
         return evaluation.cost, evaluation.gradient.copy()
 
     def callback(self, theta: Vector, *_: object) -> None:
-        self.last = PointState(theta.copy(), self._evaluate(theta), self.last.iteration + 1)
+        self.last = PointState(theta.copy(), self._evaluate(theta), self.last.iteration + 1, "")
         if self._callback(self.last):
             _stop()
 
