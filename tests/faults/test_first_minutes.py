@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 import struct
 from pathlib import Path
 
@@ -55,6 +56,7 @@ def test_samples_as_columns(run, tmp_path: Path) -> None:
     np.save(tmp_path / "x.npy", np.random.default_rng(0).uniform(0.1, 0.9, (16, 1000)))
     said = run("train", "x.npy", "--hidden", 2, "--max-iter", 1)
     assert "--transpose" in said.out + said.err
-    said = run("train", "x.npy", "--hidden", 2, "--max-iter", 1, "--transpose", "--force")
+    said = run("train", "x.npy", "--hidden", 2, "--max-iter", 1, "--transpose", "--force", "--json")
     assert said.code == 0
-    assert "1000 samples" in said.out or "1,000 samples" in said.out
+    receipt = json.loads(said.out)["receipt"]
+    assert (receipt["n_samples"], receipt["n_visible"]) == (1000, 16)

@@ -49,5 +49,5 @@ def test_missing_values_of_a_frame_are_counted_by_column() -> None:
     sparsae.cost_and_gradient(sparsae.Parameters.random(2, 2), frame)
     frame.loc[2, "b"] = pd.NA
     frame.loc[3, "b"] = pd.NA
-    with pytest.raises(DataError, match=r"2 missing.*b"):
+    with pytest.raises(DataError, match=r"missing values .*2 in b"):
         sparsae.cost_and_gradient(sparsae.Parameters.random(2, 2), frame)
