@@ -186,7 +186,7 @@ def test_interrupts_at_random_moments_leak_nothing(python) -> None:
     """Thread limits and workers are given back, KeyboardInterrupt is what is raised."""
     code = textwrap.dedent("""
         import os, random, signal, threading, time, warnings, numpy as np, sparsae
-        from sparsae.machine.threads import pools
+        from sparsae.machine.limits import pools
         warnings.simplefilter("ignore")
         X = np.random.default_rng(0).uniform(.1, .9, (500, 16))
         sparsae.train(X, 4, max_iter=1, threads=2)

@@ -85,7 +85,7 @@ def test_a_dropped_objective_gives_its_workers_back(python) -> None:
     """Threads end and limits return when an entered Objective is garbage."""
     code = (
         "import gc, threading, time, numpy as np, sparsae\n"
-        "from sparsae.machine.threads import pools\n"
+        "from sparsae.machine.limits import pools\n"
         "before = [pool['num_threads'] for pool in pools()]\n"
         "for _ in range(5):\n"
         "    objective = sparsae.Objective(np.full((500, 8), 0.5), 3, threads=2, block_rows=64)\n"
