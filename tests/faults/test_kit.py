@@ -1,4 +1,7 @@
-"""The conformance kit cannot be passed without being right."""
+"""The conformance kit cannot be passed without being right: registered plugins, checked by the command.
+
+Each check is a process that loads everything anew, so all but a few are `prove`; tests/testing has them in one process.
+"""
 
 from __future__ import annotations
 
@@ -58,12 +61,12 @@ def test_the_correct_twin_passes(check) -> None:
     "body",
     [
         "os._exit(0)",
-        "sys.exit(0)",
-        "raise KeyboardInterrupt",
-        "raise GeneratorExit",
+        pytest.param("sys.exit(0)", marks=pytest.mark.prove),
+        pytest.param("raise KeyboardInterrupt", marks=pytest.mark.prove),
+        pytest.param("raise GeneratorExit", marks=pytest.mark.prove),
         "ctypes.string_at(0)",
-        "os.kill(os.getpid(), signal.SIGKILL)",
-        "time.sleep(3600)",
+        pytest.param("os.kill(os.getpid(), signal.SIGKILL)", marks=pytest.mark.prove),
+        pytest.param("time.sleep(3600)", marks=pytest.mark.prove),
     ],
 )
 def test_a_kernel_that_ends_or_stops_the_process_fails(check, body: str) -> None:
@@ -77,23 +80,26 @@ def test_a_kernel_that_ends_or_stops_the_process_fails(check, body: str) -> None
 @pytest.mark.parametrize(
     "body",
     [
-        "np.seterr(over='raise')",
-        "np.set_printoptions(precision=3)",
+        pytest.param("np.seterr(over='raise')", marks=pytest.mark.prove),
+        pytest.param("np.set_printoptions(precision=3)", marks=pytest.mark.prove),
         "os.environ['SUSPECT_SECRET'] = 'hunter2'",
-        "os.chdir('/')",
-        "os.umask(0o011)",
-        "np.random.seed(3)",
-        "import random; random.seed(3)",
-        "import gc; gc.disable()",
-        "sys.setrecursionlimit(12345)",
-        "sys.setswitchinterval(0.1)",
-        "import warnings; warnings.simplefilter('ignore')",
-        "signal.signal(signal.SIGUSR1, signal.SIG_IGN)",
-        "sys.path.append('/nowhere')",
-        "import logging; logging.getLogger().setLevel(5)",
-        "import threading; threading.Thread(target=time.sleep, args=(60,), daemon=True).start()",
-        "self.__class__.kept = open(os.devnull)",
-        "os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})",
+        pytest.param("os.chdir('/')", marks=pytest.mark.prove),
+        pytest.param("os.umask(0o011)", marks=pytest.mark.prove),
+        pytest.param("np.random.seed(3)", marks=pytest.mark.prove),
+        pytest.param("import random; random.seed(3)", marks=pytest.mark.prove),
+        pytest.param("import gc; gc.disable()", marks=pytest.mark.prove),
+        pytest.param("sys.setrecursionlimit(12345)", marks=pytest.mark.prove),
+        pytest.param("sys.setswitchinterval(0.1)", marks=pytest.mark.prove),
+        pytest.param("import warnings; warnings.simplefilter('ignore')", marks=pytest.mark.prove),
+        pytest.param("signal.signal(signal.SIGUSR1, signal.SIG_IGN)", marks=pytest.mark.prove),
+        pytest.param("sys.path.append('/nowhere')", marks=pytest.mark.prove),
+        pytest.param("import logging; logging.getLogger().setLevel(5)", marks=pytest.mark.prove),
+        pytest.param(
+            "import threading; threading.Thread(target=time.sleep, args=(60,), daemon=True).start()",
+            marks=pytest.mark.prove,
+        ),
+        pytest.param("self.__class__.kept = open(os.devnull)", marks=pytest.mark.prove),
+        pytest.param("os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})", marks=pytest.mark.prove),
         "print('hello')",
     ],
 )

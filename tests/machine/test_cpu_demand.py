@@ -55,17 +55,17 @@ def ask(process, threads):
 def test_two_threads_on_one_cpu_demand_two(child):
     """A process that is pinned to one CPU and keeps two threads busy uses one CPU and is seen to want two."""
     one, two = ask(child, 1), ask(child, 2)
-    assert one.honesty(1) == "honoured"
-    assert two.honesty(1) == "breach"
+    assert one.verdict(1) == "honoured"
+    assert two.verdict(1) == "breach"
     assert two.cpus > 1.5
-    assert two.honesty(2) == "honoured"
+    assert two.verdict(2) == "honoured"
 
 
 def test_a_sleeper_is_told_from_a_worker(child):
     """A process that wants no CPU is called a sleeper."""
     with Watch(child.pid) as watch:
         time.sleep(0.1)
-    assert Demand.measured(watch.spent, 0.0, watch.wall).honesty(1) == "sleeps"
+    assert Demand.measured(watch.spent, 0.0, watch.wall).verdict(1) == "sleeps"
 
 
 def test_without_schedstat_only_a_breach_is_proven(monkeypatch, tmp_path, child):
@@ -74,8 +74,8 @@ def test_without_schedstat_only_a_breach_is_proven(monkeypatch, tmp_path, child)
     with Watch(child.pid) as watch:
         pass
     assert watch.spent is None
-    assert Demand.measured(None, 1.0, 1.0).honesty(1) == "unverified"
-    assert Demand.measured(None, 1.9, 1.0).honesty(1) == "breach"
+    assert Demand.measured(None, 1.0, 1.0).verdict(1) == "unverified"
+    assert Demand.measured(None, 1.9, 1.0).verdict(1) == "breach"
     assert demand.read_process() == {}
     assert wait_until_quiet(child.pid, longest=0.01) is None
 

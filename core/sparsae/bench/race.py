@@ -158,7 +158,7 @@ class LaunchRun:
         with Watch(process.pid) as watch:
             wall, cpu = process.work(WINDOW)
         demand = Demand.measured(watch.spent, cpu, watch.wall if watch.spent else wall)
-        self._report("demand", key, demand._asdict() | {"verdict": demand.honesty(self._cells[key].threads)})
+        self._report("demand", key, demand._asdict() | {"verdict": demand.verdict(self._cells[key].threads)})
         wait_until_quiet(process.pid)
         self._loops[key] = calibrate(process, self._plan.batch)
         self._report("loops", key, {"loops": self._loops[key]})

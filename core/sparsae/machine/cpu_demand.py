@@ -20,7 +20,7 @@ CLEAN_DELAY = 0.01  # of wall time that a sample may have spent waiting for a CP
 POLL = 0.004  # seconds between two readings of the threads of a process
 WINDOW = 0.2  # seconds over which a demand is measured, at least
 
-Honesty = Literal["honoured", "breach", "sleeps", "unverified"]
+DemandVerdict = Literal["honoured", "breach", "sleeps", "unverified"]
 
 
 class Schedule(NamedTuple):
@@ -122,7 +122,7 @@ class Demand(NamedTuple):
             return cls(None, cpu / wall, wall)
         return cls((max(spent.on_cpu / 1e9, cpu) + spent.delay / 1e9) / wall, cpu / wall, wall)
 
-    def honesty(self, threads: int) -> Honesty:
+    def verdict(self, threads: int) -> DemandVerdict:
         """Whether a limit of `threads` was honoured."""
         seen = self.used if self.cpus is None else max(self.cpus, self.used)
         if seen > threads + TOLERANCE:
