@@ -133,7 +133,7 @@ def test_an_owner_on_another_machine_is_believed(path: Path) -> None:
 
 
 def test_a_fit_that_fails_lets_go(tmp_path: Path) -> None:
-    """An error in the middle leaves no lock."""
+    """An error in the middle of a fit leaves no lock behind."""
 
     def broken(*_: Any) -> None:
         raise KeyboardInterrupt

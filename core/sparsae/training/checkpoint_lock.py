@@ -160,7 +160,7 @@ def _read_owner(lock: Path) -> dict[str, Any]:
 
 
 def _release(lock: Path, descriptor: int) -> None:
-    """Remove the file while it is still held, then let go."""
+    """Remove the file while the lock is held, then release the lock."""
     if fcntl is not None:
         with suppress(OSError):
             lock.unlink(missing_ok=True)
