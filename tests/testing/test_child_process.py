@@ -352,3 +352,13 @@ def test_a_backend_without_a_usable_dtype_fails():
     report = check(mutants.make(mutants.Twin, dtypes=("float16",)), only=["registration", "reference"])
     assert [verdict.outcome for verdict in report.verdicts] == ["fail", "fail", "declined", "declined"]
     assert "it can do nothing: dtypes ('float16',)" in report.verdicts[0].message
+
+
+def test_a_session_leaves_no_file_behind(tmp_path, monkeypatch):
+    """Also one that is never closed."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    session = CheckSession(mutants.make(mutants.Twin), quick=True)
+    assert session.run("one_block", "float64").outcome == "pass"
+    assert not list(tmp_path.iterdir())
+    session.close()
+    assert not list(tmp_path.iterdir())

@@ -134,7 +134,11 @@ from tests.support import mutants, rare_mutants, strict_kernels
 from sparsae.testing.runner import CheckSession
 cases = [(mutants.Twin, name) for name in ("reference", "gradient", "saturated", "same_bits", "inputs_untouched")]
 cases += [(m, n) for m, n in mutants.MUTANTS.items() if n not in ("thread_limit", "two_threads", "global_state")]
-print(json.dumps([CheckSession(mutants.make(m), quick=True).run(n, "float64").outcome for m, n in cases]))
+outcomes = []
+for mutant, name in cases:
+    with CheckSession(mutants.make(mutant), quick=True) as session:
+        outcomes.append(session.run(name, "float64").outcome)
+print(json.dumps(outcomes))
 """
     outcomes = []
     for flags in ([], ["-O"]):

@@ -135,7 +135,9 @@ class ChildProcess:
     def __init__(self, backend: str | Backend, **options: Any) -> None:
         self._token = secrets.token_hex(8)
         self._output, name = tempfile.mkstemp(prefix="sparsae-check-")
-        self._output_file = Path(name)
+        self._output_file, self._printed = Path(name), open(name, "rb")  # noqa: PTH123, SIM115 (closed in `close`)
+        if os.name == "posix":  # without a name it is gone with the last process that has it open
+            self._output_file.unlink()
         self._seen = 0
         self._answers: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
         start = _spawn if isinstance(backend, str) else _fork
@@ -200,6 +202,7 @@ class ChildProcess:
         self._kill()
         with suppress(OSError):
             self._requests.close()
+        self._printed.close()
         with suppress(OSError):
             os.close(self._output)
         with suppress(OSError):
@@ -244,10 +247,9 @@ class ChildProcess:
 
     def _new_output(self) -> str:
         """Return what was printed since the last call."""
-        with self._output_file.open("rb") as file:
-            file.seek(self._seen)
-            text = file.read(MOST_OUTPUT)
-            self._seen = file.seek(0, os.SEEK_END)
+        self._printed.seek(self._seen)
+        text = self._printed.read(MOST_OUTPUT)
+        self._seen = self._printed.seek(0, os.SEEK_END)
         return text.decode(errors="replace")
 
 
