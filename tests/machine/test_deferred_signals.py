@@ -104,3 +104,72 @@ def test_a_limit_that_a_finalizer_releases_in_the_middle_of_a_change_is_released
     assert registry._active == {}
     assert [pool["num_threads"] for pool in limits.pools()] == before
     registry.release("dropped")  # once more: ignored
+
+
+def interrupt_after_restoring(monkeypatch, number):
+    """Send that signal once, as soon as its own handler is back."""
+    set_handler, sent = signal.signal, []
+
+    def restored_then_interrupted(n, handler):
+        before = set_handler(n, handler)
+        if n == number and getattr(before, "__self__", None) is not None and not sent:
+            sent.append(n)
+            os.kill(os.getpid(), n)
+        return before
+
+    monkeypatch.setattr(signal, "signal", restored_then_interrupted)
+    return sent
+
+
+def raise_interrupt(number, frame):
+    """A handler of a program that ends what is going on."""
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_while_handlers_are_restored_leaves_none_behind(monkeypatch, number):
+    """The second handler is restored too when the first raises at once; else its signal would never arrive again."""
+    handlers = {n: signal.signal(n, raise_interrupt) for n in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            sent = interrupt_after_restoring(patch, number)
+            with DeferredSignals():
+                pass
+        assert sent == [number]
+        assert [signal.getsignal(n) for n in handlers] == [raise_interrupt] * 2
+    finally:
+        for n, handler in handlers.items():
+            signal.signal(n, handler)
+
+
+def test_an_interrupt_while_handlers_are_replaced_leaves_none_behind(monkeypatch):
+    """SIGTERM comes when SIGINT is deferred already and SIGTERM is not: nothing was entered, nothing stays."""
+    handlers = {n: signal.signal(n, raise_interrupt) for n in (signal.SIGINT, signal.SIGTERM)}
+    set_handler = signal.signal
+
+    def interrupted_then_replaced(n, handler):
+        if n == signal.SIGTERM:
+            os.kill(os.getpid(), n)
+        return set_handler(n, handler)
+
+    try:
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr(signal, "signal", interrupted_then_replaced)
+            DeferredSignals().__enter__()
+        assert [signal.getsignal(n) for n in handlers] == [raise_interrupt] * 2
+    finally:
+        for n, handler in handlers.items():
+            signal.signal(n, handler)
+
+
+def test_a_handler_that_the_section_has_set_may_call_the_one_before_it():
+    """That one passes signals on, and after the section also what its handler raises."""
+    before = signal.signal(signal.SIGTERM, raise_interrupt)
+    try:
+        with DeferredSignals():
+            ours = signal.getsignal(signal.SIGTERM)
+            signal.signal(signal.SIGTERM, lambda number, frame: ours(number, frame))
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGTERM)
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -104,6 +104,28 @@ def test_the_exception_knows_its_signal() -> None:
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
 
 
+def test_a_signal_while_handlers_are_restored_leaves_none_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    """SIGINT comes as soon as Python's own handler is back: SIGTERM's is restored too, and the next fit has its own."""
+    handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    set_handler, sent = signal.signal, []
+
+    def restored_then_interrupted(number: int, handler: Any) -> Any:
+        before = set_handler(number, handler)
+        if handler is signal.default_int_handler and not sent:
+            sent.append(number)
+            interrupt_now()
+        return before
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(signal, "signal", restored_then_interrupted)
+        with interruptible(signal.SIGTERM, signal.SIGINT) as first:
+            pass
+    assert sent == [signal.SIGINT]
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == handlers
+    with interruptible(signal.SIGINT) as second:
+        assert second is not first
+
+
 def test_in_other_threads_a_fit_needs_no_signals() -> None:
     """Python allows handlers in the main thread only."""
     results: list[sparsae.TrainResult] = []

@@ -4,11 +4,35 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from types import FrameType
 from typing import Any, Self, final
 
 _SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM") if hasattr(signal, name))
+_ATTEMPTS = 10
+
+Handler = Callable[[int, FrameType | None], Any] | int | None
+
+
+def restore_handlers(handlers: Mapping[int, Handler]) -> BaseException | None:
+    """Put signal handlers back, all of them, also where one that is back already raises meanwhile.
+
+    Returns
+    -------
+    BaseException or None
+        What one of them raised, for the caller to raise.
+    """
+    raised: BaseException | None = None
+    remaining = list(handlers.items())
+    for _ in range(_ATTEMPTS):
+        try:
+            while remaining:
+                signal.signal(*remaining[-1])  # once more where it was interrupted: that changes nothing
+                remaining.pop()
+            break
+        except BaseException as error:  # noqa: BLE001 (returned)
+            raised = error
+    return raised
 
 
 @final
@@ -28,8 +52,12 @@ class DeferredSignals:
     def __init__(self) -> None:
         self._handlers: dict[int, Callable[[int, FrameType | None], Any]] = {}
         self.pending: BaseException | None = None
+        self._active = False
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
+        if not self._active:  # a handler that was set within the block calls this one, the one before it
+            self._handlers[number](number, frame)
+            return
         try:
             self._handlers[number](number, frame)
         except BaseException as error:  # noqa: BLE001 (raised at the end of the block)
@@ -37,17 +65,25 @@ class DeferredSignals:
 
     def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():
-            for number in _SIGNALS:
-                handler = signal.getsignal(number)
-                if callable(handler):  # SIG_DFL, SIG_IGN and handlers in C raise nothing in Python
-                    self._handlers[number] = handler
-                    signal.signal(number, self._handle)
+            self._active = True
+            try:
+                for number in _SIGNALS:
+                    handler = signal.getsignal(number)
+                    if callable(handler):  # SIG_DFL, SIG_IGN and handlers in C raise nothing in Python
+                        self._handlers[number] = handler
+                        signal.signal(number, self._handle)
+            except BaseException:  # of a handler that was not replaced yet
+                self.__exit__()
+                raise
         return self
 
     def __exit__(self, *_: object) -> None:
-        for number, handler in self._handlers.items():
-            if signal.getsignal(number) == self._handle:  # else the block has set one that is to stay
-                signal.signal(number, handler)
-        pending, self.pending = self.pending, None
+        try:
+            # a handler that the block has set stays
+            ours = {n: handler for n, handler in self._handlers.items() if signal.getsignal(n) == self._handle}
+            raised = restore_handlers(ours)
+        finally:
+            self._active = False
+        pending, self.pending = raised or self.pending, None
         if pending is not None:
             raise pending

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from types import FrameType
-from typing import Any, final
+from typing import final
+
+from sparsae.machine.deferred_signals import Handler, restore_handlers
 
 _CURRENT: ContextVar[Interrupt | None] = ContextVar("sparsae_interrupt", default=None)
 _DEFAULTS = (signal.SIG_DFL, signal.default_int_handler)
@@ -114,7 +116,7 @@ def interruptible(*signals: signal.Signals) -> Iterator[Interrupt]:
         return
     interrupt = Interrupt()
     interrupt.critical += 1  # until the block begins, and from its end on, no handler raises
-    before: dict[signal.Signals, Callable[[int, FrameType | None], Any] | int | None] = {}
+    before: dict[int, Handler] = {}
     token = _CURRENT.set(interrupt)
     try:
         if threading.current_thread() is threading.main_thread():
@@ -127,6 +129,7 @@ def interruptible(*signals: signal.Signals) -> Iterator[Interrupt]:
         yield interrupt
     finally:
         interrupt.critical += 1
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        raised = restore_handlers(before)
         _CURRENT.reset(token)
+        if raised is not None:
+            raise raised
