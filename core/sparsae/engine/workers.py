@@ -41,6 +41,7 @@ class SegmentRun:
         self.cancelled = False
         self.error: BaseException | None = None
         self.finished: list[None] = []  # one entry for each thread of the pool that has left the run
+        self.wake_ups: SimpleQueue[None] = SimpleQueue()  # one after each of these
 
     def check(self) -> None:
         """Raise `RunCancelledError` when the run was cancelled; tasks call it before each block."""
@@ -92,7 +93,6 @@ class WorkerPool:
     def __init__(self, kernels: Sequence[AnyKernel]) -> None:
         self._kernels = kernels
         self._jobs: Jobs = []
-        self._done: SimpleQueue[None] = SimpleQueue()
         self._threads: list[threading.Thread] = []
         self._pid = os.getpid()
         self.abandoned = False
@@ -122,7 +122,7 @@ class WorkerPool:
             given, _ = helpers, [*puts]  # no signal handler runs within a list display: all are put, and counted
             run.work(self._kernels[0], 0)
             while len(run.finished) < given and not isinstance(run.error, KeyboardInterrupt):
-                self._done.get()  # what counts is who has left, not how many wake-ups were read
+                run.wake_ups.get()  # what counts is who has left, not how many wake-ups were read
         except BaseException as error:  # noqa: BLE001 (raised below, when the other workers are done)
             run.fail(error)
         if len(run.finished) < given:
@@ -141,7 +141,7 @@ class WorkerPool:
                     self._abandon()
                     return
                 with suppress(Empty):
-                    self._done.get(timeout=0.05)
+                    run.wake_ups.get(timeout=0.05)
 
     def _abandon(self) -> None:
         """Leave threads whose kernel does not return to themselves; they end if it ever does."""
@@ -164,7 +164,7 @@ class WorkerPool:
         """In the child after a fork: the threads and what they waited for stayed in the parent."""
         self._pid = os.getpid()
         self._jobs.clear()
-        self._threads, self._done = [], SimpleQueue()
+        self._threads = []
 
     def _start(self, helpers: int) -> None:
         """Start threads up to that number."""
@@ -177,7 +177,7 @@ class WorkerPool:
                 job: SimpleQueue[SegmentRun | None] = SimpleQueue()
                 thread = threading.Thread(
                     target=_serve,
-                    args=(self._kernels[index + 1], index + 1, job, self._done),
+                    args=(self._kernels[index + 1], index + 1, job),
                     name=f"sparsae-worker-{index + 1}",
                     daemon=True,
                 )
@@ -198,7 +198,7 @@ def _end_threads(jobs: Jobs) -> None:
         jobs.pop().put(None)
 
 
-def _serve(kernel: AnyKernel, worker: int, job: SimpleQueue[SegmentRun | None], done: SimpleQueue[None]) -> None:
+def _serve(kernel: AnyKernel, worker: int, job: SimpleQueue[SegmentRun | None]) -> None:
     """Work on runs until told to end."""
     with suppress(Exception):
         limit_this_worker(1)
@@ -208,5 +208,6 @@ def _serve(kernel: AnyKernel, worker: int, job: SimpleQueue[SegmentRun | None], 
         except BaseException as error:  # noqa: BLE001 (raised in the calling thread)
             run.fail(error)
         run.finished.append(None)
+        wake_ups = run.wake_ups
         del run  # while it waits for the next, a worker keeps no data alive
-        done.put(None)
+        wake_ups.put(None)
