@@ -1,5 +1,7 @@
 """`sparsae.backprop` on given activations."""
 
+from contextlib import contextmanager
+
 import numpy as np
 import pytest
 
@@ -125,3 +127,38 @@ def test_calls_are_few_for_few_rows_and_divide_among_workers():
         12,
         12,
     ]
+
+
+def test_threads_are_limited_after_kernels_are_made():
+    """A kernel may load its library where it is made: a limit set before would miss the library's pool."""
+    events = []
+
+    class Library(SimpleKernel):
+        """Its library is loaded in the constructor."""
+
+        def __init__(self, problem):
+            super().__init__(problem)
+            events.append("made")
+
+        def backprop(self, a1, a2, a3, W2, sparsity, target):
+            events.append("called")
+            return Parameters(np.zeros_like(W2.T), np.zeros(W2.shape[1]), np.zeros_like(W2), np.zeros(W2.shape[0]))
+
+    @contextmanager
+    def limit_threads(n):
+        events.append("limited")
+        yield
+
+    backend = Backend("library", Library, summary="A pool of its own.", threading="own", limit_threads=limit_threads)
+    sparsae.backprop(*activations(5, 4, 3), backend=backend)
+    assert events == ["made", "limited", "called"]
+
+
+@pytest.mark.parametrize("place", range(1, 5))
+def test_what_cannot_be_made_an_array_is_named(place):
+    """Rows of different lengths, in each argument: our error, with the argument's name."""
+    arrays = activations(5, 4, 3)
+    arrays[place] = [[1, 2], [3]]
+    name = ("a1", "a2", "a3", "W2", "sparsity")[place]
+    with pytest.raises(DataError, match=f"{name} cannot be made an array"):
+        sparsae.backprop(*arrays)

@@ -84,7 +84,8 @@ def backprop(
     Computed in float32 where `a1` is float32 or float16, else in float64.
     Values are not checked: NaN in gives NaN out.
     """
-    arrays = _checked_arrays(a1, a2, a3, W2, sparsity, target, check_output(output))
+    output = check_output(output)
+    arrays = _checked_arrays(a1, a2, a3, W2, sparsity, target)
     (m, n), p, dtype = arrays["a1"].shape, arrays["sparsity"].size, arrays["a1"].dtype
     if requested_backend(backend)[1] == AUTO:
         raise ParameterError("auto times whole evaluations; for backprop name a backend, such as 'fused'.")
@@ -93,7 +94,8 @@ def backprop(
     draft = Problem(n_visible=n, n_hidden=p, dtype=dtype, output=output)
     granted, problem = resolve_problem(chosen, draft, n_samples=m, threads=threads, block_rows=None)
     workers = min(granted.workers, -(-m // problem.block_rows))
-    with limit_all_threads(chosen, granted), _kept_kernels(chosen, problem, workers) as kernels:
+    # kernels first: the library of one may be loaded where it is made, and is to be limited too
+    with _kept_kernels(chosen, problem, workers) as kernels, limit_all_threads(chosen, granted):
         if not kernels[0].has_backprop:
             raise BackendDeclinedError(
                 f"Backend {chosen.name!r} computes whole evaluations only: its kernel defines no backprop. "
@@ -107,7 +109,7 @@ def backprop(
         return _sum_rows(chosen.name, kernels, Partition(m, rows), arrays)
 
 
-def _checked_arrays(a1: Any, a2: Any, a3: Any, W2: Any, sparsity: Any, target: Any, output: Output) -> dict[str, Array]:
+def _checked_arrays(a1: Any, a2: Any, a3: Any, W2: Any, sparsity: Any, target: Any) -> dict[str, Array]:
     """Return the arrays by name, in the dtype of a1 if that is float32 or float64, else float64."""
     source = DataSource(a1, "a1")
     dtype = common_dtype(source, None)
@@ -176,7 +178,11 @@ def _calls(m: int) -> int:
 
 def _as_float(name: str, value: Any, dtype: np.dtype[Any]) -> Array:
     """Return the array in that dtype, or raise `DataError`."""
-    a = np.asarray(without_mask(value, name))
+    value = without_mask(value, name)
+    try:
+        a = np.asarray(value)
+    except (ValueError, TypeError, OverflowError) as error:
+        raise DataError(f"{name} cannot be made an array: {error}") from error
     if a.dtype.kind not in "fiub":
         raise DataError(f"{name} has dtype {a.dtype}; expected real numbers.")
     return a if a.dtype == dtype else a.astype(dtype)
