@@ -50,6 +50,15 @@ def test_a_theta_of_the_wrong_length_is_named():
         Parameters.from_flat(np.zeros(5), 3, 2)
 
 
+@pytest.mark.parametrize("theta", ["seventeen", ["x"] * 17, [[1, 2], [3]], [0j] * 17, [None] * 17])
+def test_a_theta_that_is_no_vector_of_real_numbers_is_refused(theta):
+    """As `ParameterError`, in `from_flat` and in an evaluation; an imaginary part is never dropped."""
+    with pytest.raises(ParameterError, match="theta (has dtype|cannot be made an array)"):
+        Parameters.from_flat(theta, 3, 2)
+    with pytest.raises(ParameterError, match="theta (has dtype|cannot be made an array)"):
+        sparsae.Objective(np.full((4, 3), 0.5), 2)(theta)
+
+
 def test_parameters_that_do_not_fit_together_are_named():
     """All four shapes stand in the message."""
     W1, b1, W2, b2 = Parameters.random(3, 2)

@@ -1,5 +1,7 @@
 """The prepared objective: what it computes, on which data, and what it refuses."""
 
+import copy
+import pickle
 import warnings
 
 import numpy as np
@@ -11,6 +13,7 @@ from tests.support.kernels import WholeKernel
 import sparsae
 from sparsae import DataError, Objective, ParameterError, Parameters, errors
 from sparsae.cost import Cost
+from sparsae.errors import UsageError
 from sparsae.reference import evaluate_reference
 
 DTYPES = [np.float64, np.float32]
@@ -306,6 +309,13 @@ def test_theta_and_parameters_of_another_size_are_named():
         Objective(X, 2)(np.zeros(3))
     with pytest.raises(DataError, match="X has 3 columns and the parameters are for n_visible=5"):
         sparsae.cost_and_gradient(Parameters.random(5, 2), X)
+
+
+@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, pickle.dumps])
+def test_an_objective_is_not_copied(copied):
+    """Two would share kernels, or have none; the message says what to do, as for a worker process of joblib."""
+    with pytest.raises(UsageError, match=r"cannot be copied or pickled.*Make one from the data"):
+        copied(Objective(np.full((4, 3), 0.5), 2))
 
 
 def test_a_backend_that_declines_is_not_asked():

@@ -96,10 +96,10 @@ class Parameters(NamedTuple):
         Raises
         ------
         ParameterError
-            When `theta` is not a vector of 2 * n_visible * n_hidden + n_hidden + n_visible numbers.
+            When `theta` is not a vector of real numbers, 2 * n_visible * n_hidden + n_hidden + n_visible of them.
         """
         n, p = check_size("n_visible", n_visible), check_size("n_hidden", n_hidden)
-        flat = np.asarray(theta)
+        flat = as_theta(theta)
         size = 2 * n * p + p + n
         if flat.shape != (size,):
             raise ParameterError(
@@ -132,6 +132,17 @@ def check_size(name: str, value: object, *, least: int = 1) -> int:
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, np.integer)) or value < least:
         raise ParameterError(f"{name} must be an integer of at least {least}, not {value!r}.")
     return int(value)
+
+
+def as_theta(theta: object) -> Array:
+    """Return flat parameters as an array of real numbers, or raise `ParameterError`."""
+    try:
+        flat = np.asarray(theta)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise ParameterError(f"theta cannot be made an array: {error}") from error
+    if flat.dtype.kind not in "fiu":
+        raise ParameterError(f"theta has dtype {flat.dtype}; expected a vector of real numbers.")
+    return flat
 
 
 def check_parameters(parameters: object) -> Parameters:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from contextlib import ExitStack
-from typing import Any, Self, Unpack, final
+from typing import Any, NoReturn, Self, Unpack, final
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -24,8 +24,8 @@ from sparsae.engine.session import Session
 from sparsae.engine.setup import resolve_problem
 from sparsae.engine.sources import DataSource, common_dtype
 from sparsae.engine.storage import Passes, check_model_memory, choose_storage
-from sparsae.errors import DataError, OptimizationError, ThreadsWarning
-from sparsae.model import Parameters, cast_parameters, check_output, check_parameters, check_size
+from sparsae.errors import DataError, OptimizationError, ThreadsWarning, UsageError
+from sparsae.model import Parameters, as_theta, cast_parameters, check_output, check_parameters, check_size
 from sparsae.plugins.autoselect import fastest
 from sparsae.plugins.contract import Backend, Problem
 from sparsae.plugins.selection import AUTO, DEFAULT_BACKEND, Selected, list_backends, requested_backend, select
@@ -194,11 +194,11 @@ class Objective:
         Raises
         ------
         ParameterError
-            When `theta` has another shape.
+            When `theta` is no vector of real numbers, or has another length.
         DataError, BackendError
             When data or kernel fail; see `Engine.evaluate`.
         """
-        flat = np.asarray(theta, dtype=np.float64)
+        flat = as_theta(theta).astype(np.float64, copy=False)
         parameters = Parameters.from_flat(flat, self.n_visible, self.n_hidden).astype(self.dtype)
         with self._session.evaluation():
             return self._evaluate(flat, parameters)
@@ -234,6 +234,19 @@ class Objective:
         target = x if self._target is self._x else self._target.rows(rows, self.dtype)
         check_kernel(self.backend, self.problem, self.cost, parameters, x, target)
         self._kernel_checked = True
+
+    def __reduce__(self) -> NoReturn:
+        """Refuse to be copied or pickled: kernels, threads and open files belong to one object in one process.
+
+        Raises
+        ------
+        UsageError
+            Always.
+        """
+        raise UsageError(
+            "An Objective cannot be copied or pickled: its kernels and threads belong to this process. "
+            "Make one from the data where it is needed, for example in each worker process."
+        )
 
     def __enter__(self) -> Self:
         """Limit the threads of all pools until the end of the block, and keep the worker threads."""
