@@ -83,7 +83,7 @@ def find_layout(file: SourceFile, request: ReadRequest) -> TableLayout:
     if trailing:
         n_columns -= 1
         rows = [row[:-1] if len(row) > 1 and row[-1] == "" else row for row in rows]
-    decimal_comma = _has_decimal_commas(_body(rows), delimiter)
+    decimal_comma = _has_decimal_commas(_body(rows))
     if decimal_comma:
         rows = [[to_point(cell) for cell in row] for row in rows]
     if request.delimiter is None and delimiter == ",":
@@ -148,7 +148,7 @@ def _delimiter_score(lines: Sequence[str], delimiter: str) -> tuple[float, bool,
     return round(share, 3), length > 1, length
 
 
-def _has_decimal_commas(rows: Sequence[list[str]], delimiter: str) -> bool:
+def _has_decimal_commas(rows: Sequence[list[str]]) -> bool:
     """Whether cells have decimal commas, and none has a decimal point."""
     cells = [cell for row in rows for cell in row]
     return any(COMMA_NUMBER.fullmatch(cell) for cell in cells) and not any(
