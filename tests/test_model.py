@@ -53,9 +53,9 @@ def test_a_theta_of_the_wrong_length_is_named():
 @pytest.mark.parametrize("theta", ["seventeen", ["x"] * 17, [[1, 2], [3]], [0j] * 17, [None] * 17])
 def test_a_theta_that_is_no_vector_of_real_numbers_is_refused(theta):
     """As `ParameterError`, in `from_flat` and in an evaluation; an imaginary part is never dropped."""
-    with pytest.raises(ParameterError, match="theta (has dtype|cannot be made an array)"):
+    with pytest.raises(ParameterError, match=r"theta (has dtype|cannot be made an array)"):
         Parameters.from_flat(theta, 3, 2)
-    with pytest.raises(ParameterError, match="theta (has dtype|cannot be made an array)"):
+    with pytest.raises(ParameterError, match=r"theta (has dtype|cannot be made an array)"):
         sparsae.Objective(np.full((4, 3), 0.5), 2)(theta)
 
 

@@ -131,10 +131,11 @@ def test_an_interrupt_while_handlers_are_restored_leaves_none_behind(monkeypatch
     """The second handler is restored too when the first raises at once; else its signal would never arrive again."""
     handlers = {n: signal.signal(n, raise_interrupt) for n in (signal.SIGINT, signal.SIGTERM)}
     try:
-        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-            sent = interrupt_after_restoring(patch, number)
-            with DeferredSignals():
-                pass
+        with monkeypatch.context() as patch:
+            sent, section = interrupt_after_restoring(patch, number), DeferredSignals()
+            section.__enter__()
+            with pytest.raises(KeyboardInterrupt):
+                section.__exit__()
         assert sent == [number]
         assert [signal.getsignal(n) for n in handlers] == [raise_interrupt] * 2
     finally:
@@ -153,9 +154,10 @@ def test_an_interrupt_while_handlers_are_replaced_leaves_none_behind(monkeypatch
         return set_handler(n, handler)
 
     try:
-        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        with monkeypatch.context() as patch:
             patch.setattr(signal, "signal", interrupted_then_replaced)
-            DeferredSignals().__enter__()
+            with pytest.raises(KeyboardInterrupt):
+                DeferredSignals().__enter__()
         assert [signal.getsignal(n) for n in handlers] == [raise_interrupt] * 2
     finally:
         for n, handler in handlers.items():

@@ -116,10 +116,12 @@ def test_a_signal_while_handlers_are_restored_leaves_none_behind(monkeypatch: py
             interrupt_now()
         return before
 
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+    with monkeypatch.context() as patch:
         patch.setattr(signal, "signal", restored_then_interrupted)
-        with interruptible(signal.SIGTERM, signal.SIGINT) as first:
-            pass
+        section = interruptible(signal.SIGTERM, signal.SIGINT)
+        first = section.__enter__()
+        with pytest.raises(KeyboardInterrupt):
+            section.__exit__(None, None, None)
     assert sent == [signal.SIGINT]
     assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == handlers
     with interruptible(signal.SIGINT) as second:
