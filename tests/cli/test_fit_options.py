@@ -35,6 +35,23 @@ def run(*words: object) -> int:
     return int(end.value.code or 0)
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--whiten", "zca"), "--whiten zca is for image patches (patches, photos, patches:PATH) and has no effect on"),
+        (("--patches", 50), "--patches 50 is for image patches"),
+        (("--method", "adam", "--gradient-tolerance", 0.1), "--gradient-tolerance has no effect on adam"),
+    ],
+)
+def test_an_option_without_effect_is_refused(
+    data: str, options: tuple[object, ...], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One line in the command's words, and no model."""
+    assert run("train", data, *options, "-o", "m.npz") == 2
+    assert message in capsys.readouterr().err
+    assert not Path("m.npz").exists()
+
+
 def test_a_fit_goes_on_from_its_checkpoint(data: str, capsys: pytest.CaptureFixture[str]) -> None:
     """10 iterations, then --resume to 20: the model has the bits of 20 at once, and replaces the first part's."""
     common = ("train", data, "--hidden", 4, "--quiet")

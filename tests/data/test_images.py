@@ -145,3 +145,32 @@ def test_models_of_patches_are_given_patches(tmp_path):
         load("digits", like=record)
     with pytest.raises(DataError, match="not on patches"):
         load("patches", like={"kind": "scaled", "offset": 0, "factor": 1})
+
+
+@pytest.mark.parametrize(
+    ("source", "option", "purpose"),
+    [
+        ("digits", {"whiten": "zca"}, "image patches"),
+        ("digits", {"columns": np.array([0, 1])}, "files of samples"),
+        ("digits", {"transpose": True}, "files of samples"),
+        ("patches", {"columns": "1-3"}, "files of samples"),
+        ("photos", {"header": False}, "files of samples"),
+        ("x.npy", {"whiten": "olshausen"}, "image patches"),
+        ("x.npy", {"n_patches": 100}, "image patches"),
+        ("x.npy", {"patch_size": 2}, "image patches"),
+    ],
+)
+def test_an_option_without_effect_on_the_source_is_refused(source, option, purpose, tmp_path, monkeypatch):
+    """The data would not be those that were asked for, and nothing would say so."""
+    monkeypatch.chdir(tmp_path)
+    np.save("x.npy", np.full((3, 4), 0.5))
+    (name,) = option
+    with pytest.raises(ParameterError, match=f"{name}=.* is for {purpose}.* no effect on {source}; leave it out"):
+        load(source, **option)
+
+
+def test_options_without_effect_are_allowed_at_their_defaults(tmp_path):
+    """As a program passes them that has all of them."""
+    np.save(tmp_path / "x.npy", np.full((3, 4), 0.5))
+    assert load(tmp_path / "x.npy", n_patches=10_000, patch_size=8, whiten="none").X.shape == (3, 4)
+    assert load("digits", columns=None, header=None, transpose=False, scale=True).X.shape == (1797, 64)

@@ -100,7 +100,8 @@ def load_outcome(path: Path, content: bytes, source: str | None = None) -> str:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            load(source or str(path), n_patches=4, patch_size=2)
+            patches = {"n_patches": 4, "patch_size": 2} if source and source.startswith("patches") else {}
+            load(source or str(path), **patches)
         except SparsaeError as error:
             message = str(error)
             assert printable(message) == message, message

@@ -83,7 +83,12 @@ def fit_arguments(options: Mapping[str, Any], *, model: Path, dataset: Dataset, 
         "seconds": options["max_seconds"],
         "evaluations": options["max_evaluations"],
     }
-    checkpoint = options["checkpoint"]
+    method, checkpoint = get_method(options["method"], **settings), options["checkpoint"]
+    if options["gradient_tolerance"] and "held_out" in method.settings():
+        raise ParameterError(
+            f"--gradient-tolerance has no effect on {method.name}, whose gradients are of mini-batches; "
+            f"it has --held-out instead."
+        )
     if checkpoint is None and (options["resume"] or options["checkpoint_every"] is not None):
         raise ParameterError("--resume and --checkpoint-every need --checkpoint FILE.")
     observers: list[Any] = [] if options["log"] is None else [JsonLog(options["log"])]
@@ -91,7 +96,7 @@ def fit_arguments(options: Mapping[str, Any], *, model: Path, dataset: Dataset, 
         shape = (n_hidden, dataset.X.shape[1])
         observers.append(FeaturePicture(picture_path(model), options["plot_every"], shape, dataset.image_shape))
     return {
-        "method": get_method(options["method"], **settings),
+        "method": method,
         "stop": Stop(**{name: value for name, value in rules.items() if value is not None}),
         "initial": None if options["initial"] is None else load_model(options["initial"]),
         "checkpoint": None if checkpoint is None else Checkpoint(checkpoint, every=options["checkpoint_every"]),

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from sparsae._text import printable
 from sparsae.data.bundled import load_digits, load_natural_images, load_photographs
 from sparsae.data.dataset import Dataset
 from sparsae.data.patches import make_patches
@@ -18,9 +19,11 @@ from sparsae.data.readers import ReadRequest, find_source, is_array_file, read_f
 from sparsae.data.readers.entries import LoadedArray
 from sparsae.data.readers.source_file import path_label
 from sparsae.data.scaling import apply_range, find_range
-from sparsae.errors import DataError, DataWarning, FileFormatError, FileMissingError
+from sparsae.errors import DataError, DataWarning, FileFormatError, FileMissingError, ParameterError
 from sparsae.model import check_size
 
+PATCH_DEFAULTS = {"n_patches": 10_000, "patch_size": 8, "whiten": "none"}
+FILE_DEFAULTS = {"columns": None, "delimiter": None, "header": None, "transpose": False}
 WIDE = 10  # so many times more inputs than samples, and
 WIDE_INPUTS = 1000  # at least so many inputs, look like samples that stand in columns
 
@@ -52,7 +55,7 @@ def load(
         A file: .npy, .npz, .csv, .tsv, .txt, .mat, idx (MNIST); all but .npz and .mat also with .gz.
         "FILE:NAME" picks one array of an .npz or .mat file.
     n_patches, patch_size : int
-        How many patches, and their rows and columns.
+        For patches: how many, and their rows and columns.
     whiten : {"none", "zca", "olshausen"}
         Whitening of the patches.
     scale : bool
@@ -78,7 +81,7 @@ def load(
     Raises
     ------
     DataError, ParameterError
-        When the data or the options cannot be used.
+        When the data or the options cannot be used, or an option would have no effect on this source.
     FileMissingError, FileAccessError, FileFormatError
         When there is no such file, or it cannot be read.
     MissingExtraError
@@ -87,9 +90,12 @@ def load(
     like = like if like and like.get("kind") != "none" else None
     kind = like.get("kind") if like is not None else None
     word, _, rest = os.fspath(source).partition(":")
+    for_patches = {"n_patches": n_patches, "patch_size": patch_size, "whiten": whiten}
+    for_files = {"columns": columns, "delimiter": delimiter, "header": header, "transpose": transpose}
     if word in ("patches", "photos") and (word == "patches" or not rest):
         if like is not None and kind != "patches":
             raise DataError(f"The model was trained on other data ({kind}), not on patches; give a file.")
+        _refuse_ignored(for_files, FILE_DEFAULTS, source, "files of samples")
         size = int(like.get("patch_size", 1)) if like is not None else check_size("patch_size", patch_size)
         images = load_photographs() if word == "photos" else _load_images(rest, size)
         X, record = make_patches(images, n_patches=n_patches, size=size, whiten=whiten, seed=seed, like=like)
@@ -99,7 +105,9 @@ def load(
             "The model was trained on image patches; give patches, photos or patches:PATH, "
             "or a matrix that was prepared in the same way through the Python interface."
         )
+    _refuse_ignored(for_patches, PATCH_DEFAULTS, source, "image patches (patches, photos, patches:PATH)")
     if source == "digits":
+        _refuse_ignored(for_files, FILE_DEFAULTS, source, "files of samples")
         record = {"kind": "scaled", "low": 0.0, "high": 16.0}
         return Dataset(apply_range(load_digits(), "digits", record), "digits", record, (8, 8))
     loaded = read_matrix(source, ReadRequest(columns=columns, delimiter=delimiter, header=header))
@@ -112,6 +120,16 @@ def load(
         return Dataset(X, name, image_shape=shape, columns=names)
     record = dict(like) if like is not None else find_range(X, name)
     return Dataset(apply_range(X, name, record), name, record, shape, names)
+
+
+def _refuse_ignored(given: Mapping[str, Any], defaults: Mapping[str, Any], source: Any, purpose: str) -> None:
+    """Raise `ParameterError` for options that have no effect on this source: the data would not be those asked for."""
+    for name, value in given.items():
+        default = defaults[name]
+        if value is not None if default is None else value != default:
+            raise ParameterError(
+                f"{name}={printable(value)} is for {purpose} and has no effect on {path_label(source)}; leave it out."
+            )
 
 
 def _load_images(path: str, patch_size: int) -> Images:
