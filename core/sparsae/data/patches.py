@@ -45,15 +45,15 @@ def extract_patches(images: Sequence[Float], n_patches: int, size: int, *, seed:
         When so many patches do not fit into the memory share.
     """
     n_patches, size = check_size("n_patches", n_patches), check_size("patch_size", size)
+    for index, (rows, columns) in enumerate(image.shape for image in images):
+        if min(rows, columns) < size:
+            raise DataError(f"Image {index} has {rows}x{columns} pixels; patches of {size}x{size} do not fit into it.")
     n_fitting = memory_share() // (8 * size * size)
     if n_patches > n_fitting:
         raise ParameterError(
             f"{n_patches:,} patches of {size}x{size} need {format_bytes(8 * n_patches * size * size)} in memory; "
             f"at most {n_fitting:,} fit into half of the memory."
         )
-    for index, (rows, columns) in enumerate(image.shape for image in images):
-        if min(rows, columns) < size:
-            raise DataError(f"Image {index} has {rows}x{columns} pixels; patches of {size}x{size} do not fit into it.")
     rng = np.random.default_rng(seed)
     patches = np.empty((n_patches, size * size))
     which = np.arange(n_patches) % len(images)
