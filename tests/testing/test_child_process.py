@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import platform
 import subprocess
 import sys
 import time
+import warnings
 
 import pytest
 from tests.support import disturbers, mutants, rare_mutants
@@ -170,6 +172,27 @@ def test_without_fork_objects_are_checked_in_this_process_and_it_is_said(monkeyp
     assert report.passed
     with pytest.warns(sparsae.errors.SparsaeWarning):
         assert not check(mutants.make(mutants.SignFlipped), only=["reference"]).passed
+
+
+def check_in_a_worker(queue):
+    """Check an object where no process may be started; also what is said of it."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        report = check(mutants.make(mutants.Twin), quick=True, only=["one_block"])
+    queue.put((report.passed, [str(warning.message) for warning in caught]))
+
+
+def test_an_object_is_checked_in_a_worker_of_a_pool():
+    """A daemonic process may not fork: the checks run in it, and it is said."""
+    context = multiprocessing.get_context("fork")
+    queue = context.SimpleQueue()
+    worker = context.Process(target=check_in_a_worker, args=(queue,), daemon=True)
+    worker.start()
+    worker.join(60)
+    assert worker.exitcode == 0
+    passed, messages = queue.get()
+    assert passed
+    assert [message for message in messages if "this process cannot fork" in message]
 
 
 def test_a_time_limit_is_positive():

@@ -312,5 +312,10 @@ def _fork(backend: Any, output: int, token: str, options: dict[str, Any]) -> tup
 
 
 def can_fork() -> bool:
-    """Whether a fork of this process can go on calculating: not on macOS, whose Accelerate library breaks."""
-    return "fork" in multiprocessing.get_all_start_methods() and sys.platform != "darwin"
+    """Whether a fork of this process can go on calculating.
+
+    Not on macOS, whose Accelerate library breaks, and not in a worker of a `multiprocessing.Pool`, which may have no
+    children of its own.
+    """
+    daemon = multiprocessing.current_process().daemon
+    return "fork" in multiprocessing.get_all_start_methods() and sys.platform != "darwin" and not daemon

@@ -98,7 +98,7 @@ class CheckSession:
         if can_fork():
             return ChildProcess(self._backend, **options)
         warnings.warn(
-            f"Backend {self._backend.name!r} is given as an object, and this system cannot fork: its checks run in "
+            f"Backend {self._backend.name!r} is given as an object, and this process cannot fork: its checks run in "
             f"this process, which a crash ends and which no time limit watches. Give the name of an installed backend.",
             SparsaeWarning,
             stacklevel=4,
@@ -173,7 +173,7 @@ def check(
 
     A kernel that ends its process, crashes, hangs or prints fails the check at hand; the others go on in another child.
     The name of an installed backend is loaded in a fresh interpreter; a `Backend` object is checked in a fork of this
-    process (where the system cannot fork, in this process, with a warning).
+    process (where it cannot fork, in this process, with a warning).
 
     Parameters
     ----------
