@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from sparsae._text import printable
+from sparsae._warnings import warn_caller
 from sparsae.data.bundled import load_digits, load_natural_images, load_photographs
 from sparsae.data.dataset import Dataset
 from sparsae.data.patches import make_patches
@@ -158,9 +158,9 @@ def _hint_at_transpose(loaded: LoadedArray, name: str) -> None:
     """Warn when there are far more inputs than samples: Matlab programs store one sample in each column."""
     n_samples, n_visible = loaded.values.shape
     if n_samples > 1 and n_visible >= max(WIDE_INPUTS, WIDE * n_samples) and loaded.image_shape is None:
-        warnings.warn(
-            f"{name} is read as {n_samples:,} samples of {n_visible:,} inputs; "
-            f"if its samples are columns, use --transpose (transpose=True).",
-            DataWarning,
-            stacklevel=3,
+        warn_caller(
+            DataWarning(
+                f"{name} is read as {n_samples:,} samples of {n_visible:,} inputs; "
+                f"if its samples are columns, use --transpose (transpose=True)."
+            )
         )

@@ -14,7 +14,6 @@ from __future__ import annotations
 import os
 import sys
 import threading
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -24,6 +23,7 @@ from typing import Any, final
 import threadpoolctl
 
 from sparsae._text import plural
+from sparsae._warnings import warn_caller
 from sparsae.errors import ThreadsWarning
 from sparsae.machine.deferred_signals import DeferredSignals
 
@@ -75,7 +75,7 @@ class limit:  # noqa: N801  (a verb: `with limit(1):`)
                 _REGISTRY.acquire(self, self._n)
             missed = _REGISTRY.missed(self._n)
             for sentence in missed:
-                warnings.warn(sentence, ThreadsWarning, stacklevel=2)
+                warn_caller(ThreadsWarning(sentence))
         except BaseException:
             self.__exit__()
             raise

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-import warnings
 from dataclasses import dataclass
 
 from sparsae._text import plural
 from sparsae._types import Threading
+from sparsae._warnings import warn_caller
 from sparsae.errors import ThreadsWarning
 from sparsae.machine.facts import THREAD_VARIABLES
 from sparsae.machine.limits import pool_limit
@@ -97,6 +97,6 @@ def grant(requested: int | None, threading: Threading) -> ThreadGrant:
             f"{plural(requested or 0, 'thread')} were asked for and the CPU budget is {budget.granted} "
             f"({budget.reason}); {what}."
         )
-        warnings.warn(notes[-1], ThreadsWarning, stacklevel=4)  # whoever called what calls `resolve_problem`
+        warn_caller(ThreadsWarning(notes[-1]))
     workers = granted if threading == "workers" else 1
     return ThreadGrant(requested, granted, workers, 1 if threading == "workers" else granted, tuple(notes))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import signal
 import sys
 import threading
-import warnings
 from collections.abc import Callable
 from contextlib import nullcontext, redirect_stdout
 from importlib.metadata import EntryPoint, distributions, entry_points
@@ -14,6 +13,7 @@ from types import FrameType
 from typing import Any, TypeVar, final
 
 from sparsae._text import printable
+from sparsae._warnings import warn_caller
 from sparsae.errors import BackendIncompatibleError, BackendNotInstalledError, SparsaeWarning
 from sparsae.plugins.contract import CONTRACT, OLDEST_CONTRACT, Backend
 from sparsae.plugins.records import source_of
@@ -44,11 +44,11 @@ def read_entry_points(group: str) -> list[EntryPoint]:
             found += distribution.entry_points.select(group=group)
         except Exception as error:  # noqa: BLE001
             name = getattr(distribution, "_path", None) or distribution
-            warnings.warn(
-                f"The entry points of {printable(name)} cannot be read ({type(error).__name__}: {printable(error)}); "
-                f"they are left out.",
-                SparsaeWarning,
-                stacklevel=5,
+            warn_caller(
+                SparsaeWarning(
+                    f"The entry points of {printable(name)} cannot be read "
+                    f"({type(error).__name__}: {printable(error)}); they are left out."
+                )
             )
     return found
 

@@ -7,12 +7,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, cast
 
+from sparsae._warnings import warn_caller
 from sparsae.errors import CheckpointError, CheckpointWarning, ParameterError
 from sparsae.objective import Objective, ObjectiveOptions
 from sparsae.optimize import Method, describe, get_method
 from sparsae.plugins.selection import AUTO, requested_backend
 from sparsae.receipt import Receipt
-from sparsae.training.notices import warn_caller
 
 
 def resumed_options(header: Mapping[str, Any], options: ObjectiveOptions) -> ObjectiveOptions:

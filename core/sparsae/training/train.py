@@ -11,6 +11,7 @@ from typing import Any, Unpack
 import numpy as np
 from numpy.typing import ArrayLike
 
+from sparsae._warnings import warn_caller
 from sparsae.errors import CheckpointWarning, ConvergenceWarning
 from sparsae.model import Parameters
 from sparsae.objective import Objective, ObjectiveOptions, check_option_names
@@ -19,7 +20,6 @@ from sparsae.training.checkpoint import Checkpoint, CheckpointSearch, check_plac
 from sparsae.training.checkpoint_lock import lock_checkpoint
 from sparsae.training.fit import Fit
 from sparsae.training.interrupt import interruptible
-from sparsae.training.notices import warn_caller
 from sparsae.training.observers import ObserverSet
 from sparsae.training.options import FitOptions
 from sparsae.training.result import TrainResult

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import csv
 import math
-import warnings
 from array import array
 from collections.abc import Iterator, Sequence
 from typing import Any, NoReturn
 
 import numpy as np
 
+from sparsae._warnings import warn_caller
 from sparsae.data.readers.columns import choose_columns
 from sparsae.data.readers.entries import LoadedArray, ReadRequest
 from sparsae.data.readers.limits import check_memory
@@ -153,9 +153,9 @@ def _point_out_counter(
     if np.array_equal(values[:, 0], np.arange(n_rows) + values[0, 0]):
         name = f" ({shorten(names[0], 40)})" if names else ""
         rest = chosen[0] + 2
-        warnings.warn(
-            f"{file.label}: column {chosen[0] + 1}{name} counts the rows and is used as an input; "
-            f"leave it out with --columns {rest}- (columns='{rest}-' in Python).",
-            DataWarning,
-            stacklevel=2,
+        warn_caller(
+            DataWarning(
+                f"{file.label}: column {chosen[0] + 1}{name} counts the rows and is used as an input; "
+                f"leave it out with --columns {rest}- (columns='{rest}-' in Python)."
+            )
         )

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import final
 
+from sparsae._warnings import warn_caller
 from sparsae.data.readers.entries import ReadRequest
 from sparsae.data.readers.source_file import SourceFile, shorten
 from sparsae.data.readers.text_lines import decode_names
@@ -170,11 +170,11 @@ def _check_row_names(file: SourceFile, cells: Sequence[str], shorter: bool) -> N
             f"{file.label}: {what}, and it is not clear whether column 1 ({shown}, ...) has data or numbers the rows; "
             f"choose with --columns, for example --columns 2- to leave it out or 1- to keep it (columns= in Python)."
         )
-    warnings.warn(
-        f"{file.label}: {what}; column 1 ({shown}, ...) is taken for row names and left out. "
-        f"To keep it: --columns 1- (columns='1-' in Python).",
-        DataWarning,
-        stacklevel=2,
+    warn_caller(
+        DataWarning(
+            f"{file.label}: {what}; column 1 ({shown}, ...) is taken for row names and left out. "
+            f"To keep it: --columns 1- (columns='1-' in Python)."
+        )
     )
 
 

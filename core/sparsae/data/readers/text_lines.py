@@ -5,9 +5,9 @@ from __future__ import annotations
 import codecs
 import csv
 import io
-import warnings
 from collections.abc import Iterator
 
+from sparsae._warnings import warn_caller
 from sparsae.data.readers.limits import MAX_LINE
 from sparsae.data.readers.source_file import SourceFile, shorten
 from sparsae.errors import DataWarning, FileFormatError
@@ -106,9 +106,9 @@ def decode_names(names: list[str], file: SourceFile) -> tuple[str, ...]:
         except UnicodeDecodeError:
             continue
         break
-    warnings.warn(
-        f"{file.label}: the column names are not UTF-8; read as {encoding}: {shorten(', '.join(decoded), 120)}.",
-        DataWarning,
-        stacklevel=2,
+    warn_caller(
+        DataWarning(
+            f"{file.label}: the column names are not UTF-8; read as {encoding}: {shorten(', '.join(decoded), 120)}."
+        )
     )
     return decoded
