@@ -56,6 +56,16 @@ def small() -> Array:
 
 
 @pytest.mark.filterwarnings(QUIET)
+@pytest.mark.parametrize("method", ["lbfgs", "adam", "sgd", "scipy:CG"])
+def test_a_cost_of_exactly_zero_is_a_cost(method: str) -> None:
+    """Zeros, a linear output, no penalties: more than ten iterations at cost 0 end with a result."""
+    zero = sparsae.Parameters(np.zeros((2, 3)), np.zeros(2), np.zeros((3, 2)), np.zeros(3))
+    options: dict[str, Any] = {"output": "linear", "beta": 0.0, "weight_decay": 0.0, "initial": zero}
+    result = sparsae.train(np.zeros((20, 3)), 2, method=method, max_iter=15, **options)
+    assert result.cost == 0
+    assert result.status.reason in ("converged", "iteration limit")
+
+
 def test_the_result_is_consistent(small: Array) -> None:
     """Cost, gradient, terms and parameters belong together, and equal what `cost_and_gradient` says."""
     result = train(small, 5, max_iter=30, rho=0.05, weight_decay=1e-3)

@@ -153,10 +153,11 @@ class LearningCurve:
         return row
 
     def recent_decrease(self, iterations: int = 10) -> float:
-        """Return by what share of it the last iterations lowered the cost; 0 where there are fewer."""
+        """Return by what share of it the last iterations lowered the cost; 0 where there are fewer, or it was 0."""
         if len(self.rows) <= iterations:
             return 0.0
-        return 1 - self.rows[-1].cost / self.rows[-1 - iterations].cost
+        before, now = self.rows[-1 - iterations].cost, self.rows[-1].cost
+        return 1 - now / before if before != 0 else 0.0
 
     def history(self) -> History:
         """Return the learning curve as arrays."""
