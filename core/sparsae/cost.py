@@ -161,7 +161,7 @@ class Cost:
 def _finite(name: str, value: object) -> float:
     """Return a finite number as a float."""
     try:
-        number = float(value)  # type: ignore[arg-type]
+        number = float(value)  # type: ignore[arg-type]  # anything else is caught
     except (TypeError, ValueError, OverflowError):
         raise ParameterError(f"{name} must be a number; given {value!r}.") from None
     if not np.isfinite(number):

@@ -148,7 +148,7 @@ def as_theta(theta: object) -> Array:
 def check_parameters(parameters: object) -> Parameters:
     """Return consistent, finite `Parameters` of real numbers, or raise `ParameterError` with the shapes given."""
     try:
-        W1, b1, W2, b2 = (np.asarray(part) for part in parameters)  # type: ignore[attr-defined]
+        W1, b1, W2, b2 = (np.asarray(part) for part in parameters)  # type: ignore[attr-defined]  # what is no sequence is caught
     except (TypeError, ValueError) as error:
         hint = " Use its attribute parameters." if hasattr(parameters, "parameters") else ""
         raise ParameterError(

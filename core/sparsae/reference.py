@@ -126,7 +126,7 @@ class Reference(NamedTuple):
         plus the effect of errors of the mean activations.
         Sums across blocks are float64 by promise, so that only the rows of one block (default: 10,000) count.
         """
-        info = np.finfo(np.dtype(dtype))  # type: ignore[call-overload]
+        info = np.finfo(np.dtype(dtype))  # type: ignore[call-overload]  # its overloads know no np.dtype[Any]
         eps, floor = float(info.eps), 4 * float(info.tiny) * self.underflow_sensitivity
         factor = self._factor(eps, block_rows)
         gradient = [
@@ -161,7 +161,7 @@ class Reference(NamedTuple):
         list of Comparison
             One for each quantity given, one for each part of the gradient.
         """
-        info = np.finfo(np.dtype(dtype))  # type: ignore[call-overload]
+        info = np.finfo(np.dtype(dtype))  # type: ignore[call-overload]  # its overloads know no np.dtype[Any]
         eps, tiny = float(info.eps), float(info.tiny)
         factor = self._factor(eps, block_rows)
         cost_bound, gradient_bound = self.bound(dtype, block_rows)

@@ -71,7 +71,7 @@ def read_pictures(path: Path, *, min_size: int = 1) -> Images:
         is missing.
     """
     try:
-        import PIL.Image  # noqa: F401
+        import PIL.Image  # noqa: F401 (only whether it is there)
     except ImportError as error:
         raise MissingExtraError(
             "Reading pictures needs Pillow, which is not installed; install it with: pip install 'sparsae[data]'."

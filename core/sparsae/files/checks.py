@@ -158,7 +158,7 @@ def is_written_through(path: AnyPath) -> bool:
 def _identity(path: AnyPath) -> object:
     """Return what is equal for two paths to one file; None for what several may share, such as the null device."""
     try:
-        status = os.stat(path)  # noqa: PTH116
+        status = os.stat(path)  # noqa: PTH116 (Path would refuse some names)
     except (OSError, ValueError):
         return os.path.realpath(path)
     return (status.st_dev, status.st_ino) if stat.S_ISREG(status.st_mode) else None

@@ -121,6 +121,6 @@ def _remove_unlocked(name: str) -> None:
         descriptor = os.open(name, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            os.unlink(name)  # noqa: PTH108
+            os.unlink(name)  # noqa: PTH108 (a str from scandir)
         finally:
             os.close(descriptor)

@@ -42,7 +42,7 @@ def read_entry_points(group: str) -> list[EntryPoint]:
     for distribution in distributions():
         try:
             found += distribution.entry_points.select(group=group)
-        except Exception as error:  # noqa: BLE001
+        except Exception as error:  # noqa: BLE001 (a damaged distribution may raise anything)
             name = getattr(distribution, "_path", None) or distribution
             warn_caller(
                 SparsaeWarning(

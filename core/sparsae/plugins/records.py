@@ -133,7 +133,7 @@ def text_of(error: BaseException) -> str:
     """Return kind and text of an exception of a plugin's, whose ``__str__`` may raise."""
     try:
         return printable(f"{error}")
-    except BaseException:  # noqa: BLE001
+    except BaseException:  # noqa: BLE001 (whatever its __str__ raises)
         return "its text cannot be had"
 
 

@@ -44,7 +44,7 @@ class Hooks:
     """What a plugin may implement."""
 
     @hookspec
-    def sparsae_backend(self) -> Backend:  # type: ignore[empty-body]
+    def sparsae_backend(self) -> Backend:  # type: ignore[empty-body]  # a declaration
         """Return the one `Backend` of this plugin."""
 
     @hookspec

@@ -37,7 +37,7 @@ def registration(kit: Harness) -> None:
         kit.fail("kernel(problem) returned the same instance twice; each worker needs one of its own")
     try:
         again = pickle.loads(pickle.dumps(backend))  # noqa: S301 (our own bytes)
-    except Exception as error:  # noqa: BLE001
+    except Exception as error:  # noqa: BLE001 (a plugin may raise anything)
         kit.fail(f"it cannot be pickled, and so not be sent to a worker: {error}")
     if again != backend:
         kit.fail("it is another one after pickling; define the kernel at the top of its module")

@@ -50,7 +50,7 @@ class Identity:
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Identity) and other.value is self.value
 
-    __hash__ = None  # type: ignore[assignment]
+    __hash__ = None  # type: ignore[assignment]  # not hashable, as lists
 
     def __repr__(self) -> str:
         name = getattr(self.value, "__qualname__", None) or getattr(self.value, "name", None)

@@ -7,6 +7,8 @@ import time
 import warnings
 from pathlib import Path
 
+from numpy.typing import ArrayLike
+
 from sparsae.errors import ThreadsWarning
 from sparsae.machine.resources import affinity_cpus
 from sparsae.objective import Objective
@@ -40,16 +42,16 @@ def thread_limit(kit: Harness) -> None:
         raise CannotVerify("this process has one CPU: a second thread would not show in CPU time")
 
 
-def _demand(objective: Objective, theta: object, seconds: float) -> float:
+def _demand(objective: Objective, theta: ArrayLike, seconds: float) -> float:
     """CPUs asked for, on average: time on a CPU and, where the system tells it, time spent waiting for one.
 
     Threads that may only run on k CPUs between them cannot use more than k, however many they are.
     """
-    objective(theta)  # type: ignore[arg-type]
+    objective(theta)
     time.sleep(0.05)  # a pool that spins after its work goes to sleep
     wanted, cpu, begun = _schedule(), time.process_time(), time.perf_counter()
     while time.perf_counter() - begun < seconds:
-        objective(theta)  # type: ignore[arg-type]
+        objective(theta)
     wall = time.perf_counter() - begun
     after = _schedule()
     used = (time.process_time() - cpu) / wall  # threads that have ended count here, waiting ones below

@@ -175,7 +175,7 @@ def _read_npy_header(member: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype
 
 def _as_bytes(array: NDArray[Any]) -> memoryview:
     """Return the memory of a contiguous array."""
-    return memoryview(array.reshape(-1).view(np.uint8))  # type: ignore[arg-type]
+    return memoryview(array.reshape(-1).view(np.uint8))  # type: ignore[arg-type]  # arrays have the buffer protocol
 
 
 def _plain(value: Any) -> Any:

@@ -116,5 +116,5 @@ def _text(error: BaseException) -> str:
         return printable(error)
     except KeyboardInterrupt:
         raise
-    except BaseException:  # noqa: BLE001
+    except BaseException:  # noqa: BLE001 (whatever its __str__ raises)
         return "(its message cannot be shown)"

@@ -125,13 +125,13 @@ def _read_variable(
     with suppress(BrokenPipeError):
         process.stdin.write(json.dumps({"name": name, "n_bytes": budget}).encode() + b"\n")
         process.stdin.flush()
-    start = process.stdout.peek(1)[:1]  # type: ignore[attr-defined]
+    start = process.stdout.peek(1)[:1]  # type: ignore[attr-defined]  # a BufferedReader
     if start != MAGIC[:1]:
         _parse_answer(process, file, process.stdout.readline(MAX_LIST))
     label = f"{file.label}:{shorten(name)}"
-    header = read_header(process.stdout, label)  # type: ignore[arg-type]
+    header = read_header(process.stdout, label)  # type: ignore[arg-type]  # likewise
     check_numeric(header, label)
-    return read_values(process.stdout, header, label)  # type: ignore[arg-type]
+    return read_values(process.stdout, header, label)  # type: ignore[arg-type]  # likewise
 
 
 def _parse_answer(process: subprocess.Popen[bytes], file: SourceFile, line: bytes) -> dict[str, Any]:

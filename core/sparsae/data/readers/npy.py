@@ -112,7 +112,7 @@ def read_values(stream: BinaryIO, header: ArrayHeader, label: str) -> np.ndarray
         buffer = flat.view(np.uint8).data
         done = 0
         while done < len(buffer):
-            n_read = stream.readinto(buffer[done:])  # type: ignore[attr-defined]
+            n_read = stream.readinto(buffer[done:])  # type: ignore[attr-defined]  # a raw or buffered reader
             if not n_read:
                 raise truncated(label, header, done)
             done += n_read

@@ -60,7 +60,7 @@ def _entry(archive: zipfile.ZipFile, member: zipfile.ZipInfo, file: SourceFile) 
     name = member.filename.removesuffix(".npy")
     label = f"{file.label}:{shorten(name)}"
     with archive.open(member) as stream:
-        header = read_header(stream, label)  # type: ignore[arg-type]
+        header = read_header(stream, label)  # type: ignore[arg-type]  # has all that is used
     numeric = header.dtype.kind in NUMERIC_KINDS and header.dtype.names is None
     read = partial(_read_member, archive, member, header, label)
     return ArrayEntry(name, header.shape, str(header.dtype) if numeric else header.dtype.name, numeric, read)
@@ -74,5 +74,5 @@ def _read_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo, header: Arra
     if member.compress_type != zipfile.ZIP_STORED:
         check_expansion(label, member.compress_size, header.n_bytes)
     with archive.open(member) as stream:
-        read_header(stream, label)  # type: ignore[arg-type]
-        return read_values(stream, header, label)  # type: ignore[arg-type]
+        read_header(stream, label)  # type: ignore[arg-type]  # likewise
+        return read_values(stream, header, label)  # type: ignore[arg-type]  # likewise
