@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import os
 import platform
@@ -10,10 +11,12 @@ import sys
 import time
 import warnings
 
+import numpy as np
 import pytest
 from tests.support import disturbers, mutants, rare_mutants
 
 import sparsae
+from sparsae.engine.npy_file import NpyFile
 from sparsae.testing import process
 from sparsae.testing.checks import CHECKS
 from sparsae.testing.runner import CheckSession, check
@@ -104,6 +107,17 @@ def test_the_undisturbed_twin_passes():
         for name in ("global_state", "one_block"):
             verdict = one(disturbers.make(lambda: None, threading=threading), name)
             assert verdict.outcome == "pass", verdict
+
+
+def test_garbage_of_the_parent_is_not_the_kernels(tmp_path):
+    """An open file that the parent has dropped and not collected: the child collects it before it looks."""
+    np.save(tmp_path / "x.npy", np.ones((3, 2)))
+    held = [NpyFile(tmp_path / "x.npy")]
+    held.append(held)
+    gc.collect()  # old garbage is collected late
+    del held
+    verdict = one(disturbers.make(lambda: gc.collect()), "global_state")
+    assert verdict.outcome == "pass", verdict
 
 
 def test_state_changed_outside_of_the_check_for_it_is_found_too():

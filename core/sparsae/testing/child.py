@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import faulthandler
+import gc
 import json
 import os
 import sys
@@ -52,6 +53,7 @@ def serve_object(requests: int, replies: int, output: int, token: str, backend: 
         os.setsid()
         os.dup2(output, 1)
         os.dup2(output, 2)
+        gc.collect()  # else a file that the parent has dropped would be closed in the middle of a check
         serve(requests, replies, token, lambda: (Checker(backend, **options), {}))
         code = 0
     finally:
