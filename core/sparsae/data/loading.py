@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 
 from sparsae._text import printable
-from sparsae._warnings import warn_caller
 from sparsae.data.bundled import load_digits, load_natural_images, load_photographs
 from sparsae.data.dataset import Dataset
 from sparsae.data.patches import make_patches
@@ -20,6 +19,7 @@ from sparsae.data.readers.entries import LoadedArray
 from sparsae.data.readers.source_file import path_label
 from sparsae.data.scaling import apply_range, find_range
 from sparsae.errors import DataError, DataWarning, FileFormatError, FileMissingError, ParameterError
+from sparsae.machine.caller_warning import warn_caller
 from sparsae.model import check_size
 
 PATCH_DEFAULTS = {"n_patches": 10_000, "patch_size": 8, "whiten": "none"}

@@ -23,8 +23,8 @@ from typing import Any, final
 import threadpoolctl
 
 from sparsae._text import plural
-from sparsae._warnings import warn_caller
 from sparsae.errors import ThreadsWarning
+from sparsae.machine.caller_warning import warn_caller
 from sparsae.machine.deferred_signals import DeferredSignals
 
 

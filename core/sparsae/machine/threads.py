@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from sparsae._text import plural
 from sparsae._types import Threading
-from sparsae._warnings import warn_caller
 from sparsae.errors import ThreadsWarning
+from sparsae.machine.caller_warning import warn_caller
 from sparsae.machine.facts import THREAD_VARIABLES
 from sparsae.machine.limits import pool_limit
 from sparsae.machine.resources import affinity_cpus, cgroup_cpus, whole_cpus

@@ -13,8 +13,8 @@ from types import FrameType
 from typing import Any, TypeVar, final
 
 from sparsae._text import printable
-from sparsae._warnings import warn_caller
 from sparsae.errors import BackendIncompatibleError, BackendNotInstalledError, SparsaeWarning
+from sparsae.machine.caller_warning import warn_caller
 from sparsae.plugins.contract import CONTRACT, OLDEST_CONTRACT, Backend
 from sparsae.plugins.records import source_of
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import final
 
-from sparsae._warnings import warn_caller
+from sparsae.machine.caller_warning import warn_caller
 
 
 @final

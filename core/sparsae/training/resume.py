@@ -7,8 +7,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, cast
 
-from sparsae._warnings import warn_caller
 from sparsae.errors import CheckpointError, CheckpointWarning, ParameterError
+from sparsae.machine.caller_warning import warn_caller
 from sparsae.objective import Objective, ObjectiveOptions
 from sparsae.optimize import Method, describe, get_method
 from sparsae.plugins.selection import AUTO, requested_backend

@@ -11,8 +11,8 @@ from typing import Any, Unpack
 import numpy as np
 from numpy.typing import ArrayLike
 
-from sparsae._warnings import warn_caller
 from sparsae.errors import CheckpointWarning, ConvergenceWarning
+from sparsae.machine.caller_warning import warn_caller
 from sparsae.model import Parameters
 from sparsae.objective import Objective, ObjectiveOptions, check_option_names
 from sparsae.optimize import Method

@@ -14,7 +14,6 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from sparsae._warnings import warn_caller
 from sparsae.data.readers.columns import choose_columns
 from sparsae.data.readers.entries import LoadedArray, ReadRequest
 from sparsae.data.readers.limits import check_memory
@@ -22,6 +21,7 @@ from sparsae.data.readers.source_file import SourceFile, shorten
 from sparsae.data.readers.table_layout import COMMA_NUMBER, TableLayout, find_layout, is_number, to_point
 from sparsae.data.readers.text_lines import numbered_lines, split_cells
 from sparsae.errors import DataError, DataWarning, SparsaeError
+from sparsae.machine.caller_warning import warn_caller
 
 BOOLEANS = {"true": 1.0, "false": 0.0}
 MISSING = {"", "na", "n/a", "nan", "null", "none", "?", "-", "."}

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import final
 
-from sparsae._warnings import warn_caller
 from sparsae.data.readers.entries import ReadRequest
 from sparsae.data.readers.source_file import SourceFile, shorten
 from sparsae.data.readers.text_lines import decode_names
 from sparsae.errors import DataError, DataWarning
+from sparsae.machine.caller_warning import warn_caller
 
 MAX_LEADING = 20  # lines of titles and names that may stand above the numbers
 UNNAMED = ("", "Unnamed: 0")  # how pandas writes an index, and how it names that column when it reads it again

@@ -7,10 +7,10 @@ import csv
 import io
 from collections.abc import Iterator
 
-from sparsae._warnings import warn_caller
 from sparsae.data.readers.limits import MAX_LINE
 from sparsae.data.readers.source_file import SourceFile, shorten
 from sparsae.errors import DataWarning, FileFormatError
+from sparsae.machine.caller_warning import warn_caller
 
 MAX_JOINED = 100  # lines that one quoted cell may span
 MARKS = (
