@@ -1,0 +1,137 @@
+"""Evidence: rows a second of Adam on mini-batches, against the torch loop that anybody would write.
+
+Each competitor is a process of its own, held to T CPUs before anything is imported.  Rounds are interleaved in a fresh
+random order; a ratio is the median over rounds of the ratio within a round, with the 10th and 90th percentile.
+The torch loop is eager, with fused Adam and the same cost.  Needs torch; run it on a quiet machine:
+
+    .venv-peers-3.11/bin/python tests/prove/minibatches.py [--rounds 7] [--threads 1,2] [--sizes 64x25,784x196,768x4096]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import statistics
+import subprocess
+import sys
+import time
+
+WORK = 2e10  # multiplications of a turn, about: 10 n p for each row
+
+
+def rows_of_turn(n: int, p: int, batch: int) -> int:
+    """Whole batches, at least two."""
+    return max(2, round(WORK / (10 * n * p) / batch)) * batch
+
+
+def torch_epoch(n: int, p: int, batch: int, threads: int):
+    """Return a function that trains on the rows of a turn once."""
+    import torch
+
+    torch.set_num_threads(threads)
+    torch.manual_seed(0)
+    m = rows_of_turn(n, p, batch)
+    X = torch.rand(m, n) * 0.8 + 0.1
+    r = (6 / (n + p + 1)) ** 0.5
+    W1, W2 = (torch.nn.Parameter((torch.rand(shape) * 2 - 1) * r) for shape in ((p, n), (n, p)))
+    b1, b2 = torch.nn.Parameter(torch.zeros(p)), torch.nn.Parameter(torch.zeros(n))
+    adam = torch.optim.Adam([W1, b1, W2, b2], lr=1e-3, fused=True)
+    rho, beta, decay = 0.01, 3.0, 1e-4
+
+    def epoch() -> None:
+        order = torch.randperm(m)
+        for start in range(0, m, batch):
+            x = X[order[start : start + batch]]
+            a2 = torch.sigmoid(x @ W1.T + b1)
+            a3 = torch.sigmoid(a2 @ W2.T + b2)
+            q = a2.mean(0)
+            divergence = (rho * torch.log(rho / q) + (1 - rho) * torch.log((1 - rho) / (1 - q))).sum()
+            loss = ((a3 - x) ** 2).sum() / (2 * len(x)) + beta * divergence
+            loss = loss + decay / 2 * ((W1**2).sum() + (W2**2).sum())
+            adam.zero_grad(set_to_none=True)
+            loss.backward()
+            adam.step()
+
+    return m, epoch
+
+
+def our_epoch(backend: str, n: int, p: int, batch: int, threads: int):
+    """Return a function that trains on the rows of a turn once, through the optimiser's own steps."""
+    import numpy as np
+
+    import sparsae
+    from sparsae.optimize import Adam
+    from sparsae.training.curve import FitCounts, MeteredObjective  # what `train` gives to a method
+
+    m = rows_of_turn(n, p, batch)
+    X = np.random.default_rng(0).random((m, n), dtype=np.float32) * np.float32(0.8) + np.float32(0.1)
+    objective = sparsae.Objective(X, p, backend=backend, threads=threads).__enter__()
+    bound = Adam(learning_rate=1e-3, batch_rows=batch).bind(MeteredObjective(objective, FitCounts()), 0)
+    state = bound.init(sparsae.Parameters.random(n, p, seed=0).flatten())
+
+    def epoch() -> None:
+        nonlocal state
+        done = state.iteration + 1
+        while state.iteration < done:
+            state = bound.step(state)
+
+    return m, epoch
+
+
+def serve(kind: str, n: int, p: int, batch: int, threads: int) -> None:
+    """Train on one turn for each line that comes; answer with rows a second."""
+    os.sched_setaffinity(0, set(sorted(os.sched_getaffinity(0))[:threads]))
+    m, epoch = torch_epoch(n, p, batch, threads) if kind == "torch" else our_epoch(kind, n, p, batch, threads)
+    epoch()
+    print("ready", flush=True)
+    for _ in sys.stdin:
+        start = time.perf_counter()
+        epoch()
+        print(json.dumps(m / (time.perf_counter() - start)), flush=True)
+
+
+def main() -> None:
+    """Race every size, batch and number of threads."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--threads", default="1,2")
+    parser.add_argument("--sizes", default="64x25,784x196,768x4096")
+    parser.add_argument("--batches", default="256,4096")
+    parser.add_argument("--backends", default="fused,numba")
+    asked = parser.parse_args()
+    kinds = ["torch", *asked.backends.split(",")]
+    for size in asked.sizes.split(","):
+        n, p = map(int, size.split("x"))
+        for batch in map(int, asked.batches.split(",")):
+            for threads in map(int, asked.threads.split(",")):
+                workers = {}
+                for kind in kinds:
+                    command = [sys.executable, __file__, "--serve", kind, str(n), str(p), str(batch), str(threads)]
+                    workers[kind] = subprocess.Popen(
+                        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
+                    )
+                for worker in workers.values():
+                    assert worker.stdout.readline().strip() == "ready"
+                speed: dict[str, list[float]] = {kind: [] for kind in kinds}
+                for _ in range(asked.rounds):
+                    for kind in random.sample(kinds, len(kinds)):
+                        workers[kind].stdin.write("\n")
+                        speed[kind].append(json.loads(workers[kind].stdout.readline()))
+                for worker in workers.values():
+                    worker.stdin.close()
+                    worker.wait()
+                words = [f"torch {statistics.median(speed['torch']):,.0f} rows/s"]
+                for kind in kinds[1:]:
+                    ratios = sorted(a / b for a, b in zip(speed[kind], speed["torch"], strict=True))
+                    low, high = ratios[len(ratios) // 10], ratios[-1 - len(ratios) // 10]
+                    words.append(f"{kind} {statistics.median(ratios):.2f} ({low:.2f} to {high:.2f})")
+                print(f"{size}, batches of {batch}, T={threads}: {'; '.join(words)}", flush=True)
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["--serve"]:
+        serve(sys.argv[2], *map(int, sys.argv[3:7]))
+    else:
+        main()
