@@ -1,6 +1,7 @@
 # Everything a developer or a machine runs. Each target makes what it needs: nothing has to be installed by hand.
 # PYTHON picks the interpreter (PYTHON=python3.13 make test); each interpreter gets an environment of its own.
 PYTHON ?= python3
+TEST_PROCESSES ?= 2
 TAG := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
 VENV := .venv-$(TAG)
 BIN := $(VENV)/bin
@@ -24,8 +25,8 @@ $(STAMP): pyproject.toml
 demo: $(STAMP) ## train on natural-image patches, print, draw (demo/)
 	$(BIN)/python docs/demo.py
 
-test: $(STAMP) ## the test suite
-	$(BIN)/python -m pytest -m "not prove and not peers" $(PYTEST_ARGS)
+test: $(STAMP) ## the test suite, in two processes (TEST_PROCESSES=0: in one)
+	$(BIN)/python -m pytest -m "not prove and not peers" -n $(TEST_PROCESSES) --dist loadfile $(PYTEST_ARGS)
 
 test-peers: $(PEERS)/.installed ## the tests that need jax and torch, in an environment that has them
 	MLFLOW_ALLOW_FILE_STORE=true MLFLOW_TRACKING_URI=file:mlruns $(PEERS)/bin/python -m pytest -q tests/test_docs.py

@@ -95,7 +95,7 @@ def test_the_same_treatment_for_new_data(run, tmp_path):
         ("train digits --max-iter -3", "--max-iter must be"),
         ("train digits --threads 0", "threads must be an integer of at least 1, not 0"),
         ("train digits --block-rows 0", "--block-rows must be an integer of at least 1, not 0"),
-        ("train patches --patch-size 9999", "patches of 9999x9999 do not fit"),
+        ("train patches --patch-size 600 --patches 10", "patches of 600x600 do not fit"),
         ("train digits --nonsense", "No such option"),
         ("info there.npz", "not a model file"),
         ("info none.npz", "There is no model file none.npz"),
