@@ -109,9 +109,11 @@ class LimitRegistry:
         self._active: dict[object, _Entry] = {}
         self._before: dict[str, int] = {}
 
-    def renew_lock(self) -> None:
-        """In the child after a fork: the lock may have been held by a thread that is not there any more."""
+    def renew_after_fork(self) -> None:
+        """In the child after a fork: other threads, which may hold the lock or a limit, are not there any more."""
         self._lock, self._owner = threading.RLock(), 0
+        me = threading.get_ident()
+        self._active = {key: entry for key, entry in self._active.items() if entry.thread == me}
 
     @contextmanager
     def _changing(self) -> Iterator[None]:
@@ -203,4 +205,4 @@ class LimitRegistry:
 
 _REGISTRY = LimitRegistry()
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_REGISTRY.renew_lock)
+    os.register_at_fork(after_in_child=_REGISTRY.renew_after_fork)
