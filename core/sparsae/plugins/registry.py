@@ -77,6 +77,10 @@ class Registry:
             if len(known) > 1:  # the owner's name costs a file to read; bundled names cannot be shadowed
                 known.sort(key=lambda point: (not is_bundled(point), point.value))
 
+    def renew_lock(self) -> None:
+        """In the child after a fork: a thread that was loading a plugin is not there to release the lock."""
+        self._lock = threading.RLock()
+
     def names(self) -> list[str]:
         """Every registered name, sorted; nothing is imported."""
         return sorted(self._points)
@@ -219,6 +223,18 @@ def registry() -> Registry:
         if _REGISTRY is None:
             _REGISTRY = Registry(read_entry_points(GROUP))
         return _REGISTRY
+
+
+def _renew_locks() -> None:
+    """In the child after a fork: threads that held the locks are not there any more."""
+    global _LOCK
+    _LOCK = threading.Lock()
+    if _REGISTRY is not None:
+        _REGISTRY.renew_lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_locks)
 
 
 def disabled() -> set[str]:
