@@ -66,6 +66,7 @@ def test_a_cost_of_exactly_zero_is_a_cost(method: str) -> None:
     assert result.status.reason in ("converged", "iteration limit")
 
 
+@pytest.mark.filterwarnings(QUIET)
 def test_the_result_is_consistent(small: Array) -> None:
     """Cost, gradient, terms and parameters belong together, and equal what `cost_and_gradient` says."""
     result = train(small, 5, max_iter=30, rho=0.05, weight_decay=1e-3)
