@@ -18,12 +18,12 @@ import subprocess
 import sys
 import time
 
-WORK = 2e10  # multiplications of a turn, about: 10 n p for each row
+WORK = 4e9  # multiplications of a turn, about: 10 n p for each row
 
 
 def rows_of_turn(n: int, p: int, batch: int) -> int:
-    """Whole batches, at least two."""
-    return max(2, round(WORK / (10 * n * p) / batch)) * batch
+    """Whole batches, at least two; at most 100,000 rows."""
+    return max(2, round(min(WORK / (10 * n * p), 100_000) / batch)) * batch
 
 
 def torch_epoch(n: int, p: int, batch: int, threads: int):
