@@ -7,6 +7,8 @@ import subprocess
 import sys
 import time
 
+from tests.support.terminal import read_all
+
 import sparsae
 
 
@@ -48,16 +50,7 @@ def test_a_terminal_gets_a_live_line_and_a_pipe_does_not(tmp_path):
         cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=theirs, env={**os.environ, "TERM": "xterm"},
     )  # fmt: skip
     os.close(theirs)
-    drawn = b""
-    while True:
-        try:
-            piece = os.read(ours, 4096)
-        except OSError:
-            break
-        if not piece:
-            break
-        drawn += piece
-    os.close(ours)
+    drawn = read_all(ours)
     assert process.wait(60) == 0
     assert b"\x1b[" in drawn
     assert b"it/s" in drawn

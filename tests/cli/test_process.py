@@ -13,6 +13,7 @@ from typing import IO, Any
 
 import pytest
 from tests.support.command import Ended
+from tests.support.terminal import read_all
 
 Run = Callable[..., Ended]
 Start = Callable[..., "subprocess.Popen[str]"]
@@ -152,16 +153,7 @@ def test_no_color_is_respected(start: Start, model: str) -> None:
         ours, theirs = pty.openpty()
         process = start(*words, program=f"import os; os.environ[{name!r}] = {value!r}", stdout=theirs)
         os.close(theirs)
-        drawn = b""
-        while True:
-            try:
-                piece = os.read(ours, 4096)
-            except OSError:
-                break
-            if not piece:
-                break
-            drawn += piece
-        os.close(ours)
+        drawn = read_all(ours)
         process.communicate(timeout=60)
         assert b"PASS" in drawn
         assert (b"\x1b[" in drawn) == coloured, (variable, drawn)

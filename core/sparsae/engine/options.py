@@ -31,7 +31,7 @@ class ObjectiveOptions(TypedDict, total=False):
     output : {"sigmoid", "linear"}
         Output unit; a sigmoid needs targets in [0, 1].  Default "sigmoid".
     dtype : float32 or float64, optional
-        What the kernel computes in; the data's own when left out, else float64.
+        What the kernel computes in.  When left out: float32 for float32 and float16 data, else float64.
         Sums across blocks are float64.
     backend : str or Backend, optional
         Name of the backend; else `use_backend`, ``SPARSAE_BACKEND``, the default.
