@@ -12,6 +12,7 @@ from .errors import ConvergenceWarning as ConvergenceWarning
 from .errors import DataError as DataError
 from .errors import ParameterError as ParameterError
 from .errors import SparsaeError as SparsaeError
+from .estimator import SparseAutoencoder as SparseAutoencoder
 from .machine.threads import cpu_budget as cpu_budget
 from .model import Parameters as Parameters
 from .model import decode as decode

@@ -43,7 +43,7 @@ def test_before_the_iterations_a_signal_is_raised_at_once(monkeypatch: pytest.Mo
         interrupt_now()
         return made(*arguments, **options)
 
-    monkeypatch.setattr("sparsae.training.train.Objective", slow)
+    monkeypatch.setattr("sparsae.training.run.Objective", slow)
     with pytest.raises(KeyboardInterrupt):
         sparsae.train(X, 3, max_iter=2)
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler

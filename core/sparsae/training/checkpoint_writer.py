@@ -17,6 +17,29 @@ from sparsae.training.curve import COLUMNS, FitCounts, LearningCurve
 from sparsae.training.notices import Notices
 
 
+def pack_fit(
+    header: Mapping[str, Any], method: BoundMethod, state: OptimizerState, curve: LearningCurve, counts: FitCounts
+) -> SavedFit:
+    """Return what a fit needs to go on from a state.
+
+    Parameters
+    ----------
+    header : mapping
+        What is the same in every checkpoint of the fit.
+    method : BoundMethod
+    state : OptimizerState
+    curve : LearningCurve
+    counts : FitCounts
+    """
+    now = {
+        "saved": datetime.now(UTC).isoformat(timespec="seconds"),
+        "iteration": state.iteration,
+        "columns": COLUMNS,
+        "counts": counts,
+    }
+    return SavedFit({**header, **now}, method.pack(state), np.array(curve.rows, dtype=np.float64))
+
+
 @final
 class CheckpointWriter:
     """Writes checkpoints when they are due; where one cannot be written, the fit goes on and the next one is tried.
@@ -61,14 +84,7 @@ class CheckpointWriter:
 
     def write(self, state: OptimizerState, curve: LearningCurve, counts: FitCounts) -> None:
         """Write now; the first failure is said."""
-        header = {
-            **self._header,
-            "saved": datetime.now(UTC).isoformat(timespec="seconds"),
-            "iteration": state.iteration,
-            "columns": COLUMNS,
-            "counts": counts,
-        }
-        saved = SavedFit(header, self._method.pack(state), np.array(curve.rows, dtype=np.float64))
+        saved = pack_fit(self._header, self._method, state, curve, counts)
         try:
             save(self._path, saved, rotate=self._rotate)
             self._rotate = True

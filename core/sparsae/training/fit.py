@@ -12,10 +12,10 @@ import numpy as np
 from sparsae.errors import CheckpointError, ParameterError
 from sparsae.model import Parameters
 from sparsae.objective import Objective
-from sparsae.optimize import OptimizerState, describe
+from sparsae.optimize import Method, OptimizerState, describe
 from sparsae.optimize.base import BoundMethod, Vector
-from sparsae.training.checkpoint import CheckpointSearch
-from sparsae.training.checkpoint_writer import CheckpointWriter
+from sparsae.training.checkpoint import CheckpointSearch, SavedFit
+from sparsae.training.checkpoint_writer import CheckpointWriter, pack_fit
 from sparsae.training.curve import CurveRow, FitCounts, LearningCurve, MeteredObjective
 from sparsae.training.interrupt import Interrupt
 from sparsae.training.metrics import metrics
@@ -23,7 +23,7 @@ from sparsae.training.notices import Notices
 from sparsae.training.observers import ObserverSet, Progress
 from sparsae.training.options import FitOptions
 from sparsae.training.result import Reason, TrainResult
-from sparsae.training.resume import check_identity, fit_identity, resume_notes, resumed_method
+from sparsae.training.resume import check_identity, fit_identity, is_same_fit, resume_notes, resumed_method
 from sparsae.training.stopping import FitEnd, describe_end, met_tolerance
 
 
@@ -42,6 +42,9 @@ class Fit:
         Where checkpoints are written, as `check_place` returned it.
     search : CheckpointSearch
         What to resume from.
+    earlier : SavedFit, optional
+        A fit in memory to go on from, for up to ``options.max_iter`` further iterations, where data, settings and
+        optimiser are the same; else this fit begins at ``options.initial``.
 
     Raises
     ------
@@ -60,31 +63,35 @@ class Fit:
         interrupt: Interrupt,
         checkpoint_path: Path | None,
         search: CheckpointSearch,
+        earlier: SavedFit | None = None,
     ) -> None:
         self._objective, self._options = objective, options
         self._observers, self._interrupt = observers, interrupt
         self._notices = Notices()
-        theta, shuffle_seed = options.start(objective.n_visible, objective.n_hidden)
-        self._method = options.method
+        theta, self._shuffle_seed = options.start(objective.n_visible, objective.n_hidden)
+        self._method, self._start_seed = options.method, options.start_seed
         self._curve, used = LearningCurve(), FitCounts()
-        if search.saved is not None:
+        saved = search.saved
+        if saved is not None:
             assert checkpoint_path is not None
-            header = search.saved.header
-            check_identity(checkpoint_path, header["identity"], self._identity())
-            self._method = resumed_method(header, options.method)
-            self._notices.notes += resume_notes(header, objective.receipt, self._method)
-            shuffle_seed, used = header["shuffle_seed"], FitCounts(*header["counts"])
-            self._curve = LearningCurve([CurveRow(*row) for row in search.saved.history.tolist()])
+            check_identity(checkpoint_path, saved.header["identity"], self._identity())
+            self._method = resumed_method(saved.header, options.method)
+        elif earlier is not None and is_same_fit(earlier.header, self._identity(), options.method):
+            saved = earlier
+            self._start_seed = saved.header["identity"]["seed"]
+            self._options = replace(options, max_iter=options.max_iter + saved.header["iteration"])
+        if saved is not None:
+            self._notices.notes += resume_notes(saved.header, objective.receipt, self._method)
+            self._shuffle_seed, used = saved.header["shuffle_seed"], FitCounts(*saved.header["counts"])
+            self._curve = LearningCurve([CurveRow(*row) for row in saved.history.tolist()])
         self._metered = MeteredObjective(objective, used)
-        self._bound = self._method.bind(self._metered, shuffle_seed)
-        self._start: Vector | OptimizerState = theta
-        if search.saved is not None:
-            self._start = _unpack(self._bound, search)
-        self._writer = self._make_writer(checkpoint_path, shuffle_seed, rotate=not search.damaged)
+        self._bound = self._method.bind(self._metered, self._shuffle_seed)
+        self._start: Vector | OptimizerState = theta if saved is None else _unpack(self._bound, saved)
+        self._writer = self._make_writer(checkpoint_path, rotate=not search.damaged)
         self._end: tuple[Reason, str] | None = None
 
-    def run(self) -> TrainResult:
-        """Run the iterations, save the last state, and return the result.
+    def run(self) -> tuple[TrainResult, OptimizerState]:
+        """Run the iterations, save the last state, and return the result and that state.
 
         Raises
         ------
@@ -96,7 +103,11 @@ class Fit:
         state = self._bound.run(self._start, self._after_iteration)
         if self._writer is not None:
             self._writer.write(state, self._curve, self._metered.counts)
-        return self._result(state)
+        return self._result(state), state
+
+    def pack(self, state: OptimizerState) -> SavedFit:
+        """Return what another fit needs to go on from a state; its arrays are those of the state."""
+        return pack_fit(self._saved_header(), self._bound, state, self._curve, self._metered.counts)
 
     def close(self) -> None:
         """End the worker threads that the fit has started."""
@@ -170,7 +181,7 @@ class Fit:
             history=self._curve.history(),
             receipt=replace(
                 receipt,
-                seed=self._options.start_seed,
+                seed=self._start_seed,
                 notes=(*receipt.notes, *self._metered.notes, *self._notices.notes),
             ),
             status=describe_end(end),
@@ -180,42 +191,44 @@ class Fit:
 
     def _identity(self) -> dict[str, Any]:
         """Return what must be the same for a checkpoint to belong to this fit."""
-        return fit_identity(self._objective, self._options.method, self._options.start_seed)
+        return fit_identity(self._objective, self._options.method, self._start_seed)
 
     def _describe(self) -> dict[str, Any]:
         """Return hyper-parameters and options as plain values."""
-        o = self._objective
-        return {
-            **asdict(o.cost),
-            "output": o.output,
-            "max_iter": self._options.max_iter,
-            "seed": self._options.start_seed,
-            **describe(self._method),
-        }
+        return describe_fit(self._objective, self._method, max_iter=self._options.max_iter, seed=self._start_seed)
 
-    def _make_writer(self, path: Path | None, shuffle_seed: int, *, rotate: bool) -> CheckpointWriter | None:
-        """Return what writes checkpoints, if any are wanted."""
-        if path is None or self._options.checkpoint is None:
-            return None
-        header = {
+    def _saved_header(self) -> dict[str, Any]:
+        """Return what is the same in everything that is saved of this fit."""
+        return {
             "identity": self._identity(),
             "method": describe(self._method),
             "settings": self._describe(),
-            "shuffle_seed": shuffle_seed,
+            "shuffle_seed": self._shuffle_seed,
             "receipt": self._objective.receipt.to_dict(),
         }
+
+    def _make_writer(self, path: Path | None, *, rotate: bool) -> CheckpointWriter | None:
+        """Return what writes checkpoints, if any are wanted."""
+        if path is None or self._options.checkpoint is None:
+            return None
         return CheckpointWriter(
             self._options.checkpoint,
             path,
             self._bound,
-            header,
+            self._saved_header(),
             rotate=rotate,
             iteration=max(0, self._curve.last_iteration),
             notices=self._notices,
         )
 
 
-def _unpack(bound: BoundMethod, search: CheckpointSearch) -> OptimizerState:
+def describe_fit(objective: Objective, method: Method, *, max_iter: int, seed: int | None) -> dict[str, Any]:
+    """Return hyper-parameters and options of a fit as plain values."""
+    settings = {**asdict(objective.cost), "output": objective.output}
+    return {**settings, "max_iter": max_iter, "seed": seed, **describe(method)}
+
+
+def _unpack(bound: BoundMethod, saved: SavedFit) -> OptimizerState:
     """Return the state of the optimiser from a checkpoint.
 
     Raises
@@ -223,9 +236,9 @@ def _unpack(bound: BoundMethod, search: CheckpointSearch) -> OptimizerState:
     CheckpointError
         When its arrays are not those of this method and this problem.
     """
-    assert search.saved is not None
+    arrays = {name: array.copy() for name, array in saved.arrays.items()}  # mini-batch methods change theirs in place
     try:
-        state: OptimizerState = bound.unpack(dict(search.saved.arrays))
+        state: OptimizerState = bound.unpack(arrays)
     except (KeyError, ValueError, TypeError, IndexError, ParameterError) as error:
         raise CheckpointError(
             f"The checkpoint does not hold the state of this optimiser: {type(error).__name__}: {error}."

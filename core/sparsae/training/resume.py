@@ -80,6 +80,13 @@ def check_identity(path: Path, saved: Mapping[str, Any], here: Mapping[str, Any]
         )
 
 
+def is_same_fit(header: Mapping[str, Any], here: Mapping[str, Any], method: Method) -> bool:
+    """Whether a fit in memory has the data, settings and optimiser of this one; both may begin at any parameters."""
+    saved = header["identity"]
+    same = all(saved.get(name) == value for name, value in here.items() if name != "seed")
+    return same and header["method"] == describe(method)
+
+
 def resumed_method(header: Mapping[str, Any], given: Method) -> Method:
     """Return the optimiser with the settings of the checkpoint.
 

@@ -11,19 +11,19 @@ from typing import Any, Unpack
 import numpy as np
 from numpy.typing import ArrayLike
 
-from sparsae.errors import CheckpointWarning, ConvergenceWarning
+from sparsae.errors import CheckpointWarning
 from sparsae.machine.caller_warning import warn_caller
 from sparsae.model import Parameters
-from sparsae.objective import Objective, ObjectiveOptions, check_option_names
+from sparsae.objective import ObjectiveOptions, check_option_names
 from sparsae.optimize import Method
 from sparsae.training.checkpoint import Checkpoint, CheckpointSearch, check_place, find
 from sparsae.training.checkpoint_lock import lock_checkpoint
-from sparsae.training.fit import Fit
 from sparsae.training.interrupt import interruptible
 from sparsae.training.observers import ObserverSet
 from sparsae.training.options import FitOptions
 from sparsae.training.result import TrainResult
 from sparsae.training.resume import resumed_options
+from sparsae.training.run import run_fit, warn_unless_converged
 from sparsae.training.stopping import Stop
 
 
@@ -106,30 +106,14 @@ def train(
     options = FitOptions.checked(
         method=method, max_iter=max_iter, stop=stop, seed=seed, initial=initial, checkpoint=checkpoint, resume=resume
     )
-    with interruptible(signal.SIGINT) as interrupt, ExitStack() as stack:
+    with interruptible(signal.SIGINT), ExitStack() as stack:
         path, search = _open_checkpoint(options, stack)
         if search.saved is not None:
             objective_options = resumed_options(search.saved.header, objective_options)
-        objective = Objective(X, n_hidden, **objective_options)
-        try:
-            interrupt.critical += 1
-            objective.__enter__()
-            interrupt.leave_critical()
-            fit = Fit(
-                objective, options, observers=observer_set, interrupt=interrupt, checkpoint_path=path, search=search
-            )
-            stack.callback(fit.close)
-            interrupt.deferred = True
-            result = fit.run()
-        finally:
-            interrupt.critical += 1  # not a call: Python runs signal handlers where functions begin
-            objective.__exit__(None, None, None)
-            interrupt.deferred = False
-            interrupt.leave_critical()
-    if result.status.reason not in ("converged", "stopped"):
-        warning = ConvergenceWarning(result.status.message)
-        warning.status = result.status
-        warn_caller(warning)
+        result = run_fit(
+            X, n_hidden, options, objective_options, observers=observer_set, checkpoint_path=path, search=search
+        ).result
+    warn_unless_converged(result)
     return result
 
 

@@ -1,0 +1,365 @@
+"""`SparseAutoencoder`: the sparse autoencoder as a scikit-learn transformer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Self, cast, final
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.exceptions import ConvergenceWarning as SklearnConvergenceWarning
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_array, check_is_fitted
+
+from sparsae._types import Array, Output
+from sparsae.errors import ConvergenceWarning, ParameterError
+from sparsae.estimator.samples import as_numbers, float_dtypes, frame_values, is_frame, read_rows, read_samples
+from sparsae.objective import ObjectiveOptions
+from sparsae.optimize import Adam, Method, StochasticMethod, get_method
+from sparsae.plugins.contract import Backend
+from sparsae.receipt import Receipt
+from sparsae.training.checkpoint import SavedFit
+from sparsae.training.incremental import IncrementalFit
+from sparsae.training.observers import ObserverSet
+from sparsae.training.options import FitOptions
+from sparsae.training.result import TrainResult
+from sparsae.training.run import run_fit, warn_unless_converged
+from sparsae.training.stopping import Stop
+
+GO_ON = "The model can be used as it is; a larger max_iter, or warm_start=True and another fit, goes on from here."
+BLOCK_BYTES = 1 << 25  # rows that are transformed at a time
+
+
+@final
+class EstimatorConvergenceWarning(ConvergenceWarning, SklearnConvergenceWarning):  # type: ignore[misc]  # untyped
+    """Training ended for another reason than convergence; filters of sparsae and of scikit-learn both find it."""
+
+
+@final
+class SparseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]  # untyped bases
+    """Features from a sparse autoencoder, as a scikit-learn transformer.
+
+    Parameters
+    ----------
+    n_components : int
+        Number of hidden units, which is the number of features.
+    rho : float
+        Sparsity target: wanted mean activation, in (0, 1).
+    beta, weight_decay : float
+        Weights of the sparsity term and of the weight decay, at least 0.
+    output : {"linear", "sigmoid"}
+        Output unit.  "linear" takes data of any range, such as that of a ``StandardScaler``;
+        "sigmoid" needs values in [0, 1].
+    method : str or optimiser
+        As in `sparsae.train`.
+    max_iter : int
+        Iterations of a fit, at most; epochs for mini-batch methods.
+    tol : float
+        Converged when an iteration lowers the cost by at most this share of it; not for mini-batch methods.
+    backend : str or Backend, optional
+        Name of the backend; else `use_backend`, ``SPARSAE_BACKEND``, the default.
+    threads : int, optional
+        Thread budget; else `use_backend`, ``SPARSAE_THREADS``, the CPU budget, which is 1 in a worker of joblib.
+    accept_sparse : bool
+        Take sparse matrices too: their rows are made dense block by block.  Else they are refused.
+    random_state : int, numpy.random.Generator, numpy.random.RandomState or None
+        For the starting weights and the order of mini-batches.
+    warm_start : bool
+        `fit` goes on from the last fit.  With the same data and settings the optimiser goes on from its state, for up
+        to `max_iter` further iterations: two fits of 50 iterations are one of 100, bit for bit.  With others it starts
+        from the weights.
+    verbose : int
+        0: silent.  Else progress is shown, as by ``sparsae.train(progress=True)``.
+
+    Attributes
+    ----------
+    components_ : ndarray (n_components, n_features)
+        Encoder weights W1: row j is the direction that excites unit j.
+    n_iter_ : int
+        Iterations done; portions for `partial_fit`.
+    cost_ : float
+        Cost at the end.
+    cost_curve_ : ndarray (n_iter_ + 1,)
+        Cost after each iteration, the start included.
+    result_ : TrainResult
+        Everything about the fit.
+    receipt_ : Receipt
+        What ran, with what, where.
+    n_features_in_ : int
+    feature_names_in_ : ndarray of str
+        Only where the data had column names.
+
+    Notes
+    -----
+    A fitted estimator transforms without its backend, also after it was pickled and loaded where there is none.
+    In joblib's worker processes BLAS has one thread, and so has sparsae.  In its threads nothing tells a fit of the
+    others: use ``threads=1`` there.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from sklearn.preprocessing import StandardScaler
+    >>> from sparsae import SparseAutoencoder
+    >>> X = StandardScaler().fit_transform(load_iris().data)
+    >>> autoencoder = SparseAutoencoder(n_components=6, rho=0.1, max_iter=1000, tol=1e-4, random_state=0)
+    >>> autoencoder.fit_transform(X).shape
+    (150, 6)
+    """
+
+    def __init__(
+        self,
+        n_components: int = 25,
+        *,
+        rho: float = 0.01,
+        beta: float = 3.0,
+        weight_decay: float = 1e-4,
+        output: Output = "linear",
+        method: str | Method = "lbfgs",
+        max_iter: int = 400,
+        tol: float = 2.2e-9,
+        backend: str | Backend | None = None,
+        threads: int | None = None,
+        accept_sparse: bool = False,
+        random_state: Any = None,
+        warm_start: bool = False,
+        verbose: int = 0,
+    ) -> None:
+        self.n_components = n_components
+        self.rho = rho
+        self.beta = beta
+        self.weight_decay = weight_decay
+        self.output = output
+        self.method = method
+        self.max_iter = max_iter
+        self.tol = tol
+        self.backend = backend
+        self.threads = threads
+        self.accept_sparse = accept_sparse
+        self.random_state = random_state
+        self.warm_start = warm_start
+        self.verbose = verbose
+
+    def fit(self, X: Any, y: Any = None) -> Self:
+        """Train on samples.
+
+        Parameters
+        ----------
+        X : array_like, frame or sparse matrix (n_samples, n_features)
+            A memory map is read block by block where it is larger than the memory share.
+        y : ignored
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        DataError, ParameterError, BackendError
+            When data, parameters or backend cannot be used; the first two are ValueErrors.
+
+        Warns
+        -----
+        ConvergenceWarning
+            When training ended otherwise than by converging: scikit-learn's and sparsae's in one.
+        """
+        before = self._last_fit() if self.warm_start else None
+        samples = read_samples(self, X, reset=True)
+        if before is not None:
+            self._check_sizes(before, "warm_start=True goes on from")
+        options = self._fit_options(get_method(self.method), before)
+        finished = run_fit(
+            samples,
+            self.n_components,
+            options,
+            self._objective_options(),
+            observers=ObserverSet(),
+            earlier=None if before is None else getattr(self, "_saved", None),
+            keep_state=bool(self.warm_start),
+        )
+        self._incremental: IncrementalFit | None = None
+        self._saved: SavedFit | None = finished.saved
+        self.result_ = finished.result
+        status = self.result_.status
+        message = f"{status.summary} {GO_ON}" if status.reason == "iteration limit" else ""
+        warn_unless_converged(self.result_, EstimatorConvergenceWarning, message)
+        return self
+
+    def partial_fit(self, X: Any, y: Any = None) -> Self:
+        """Train on one more portion of the data: one pass over it, in mini-batches.
+
+        The optimiser keeps its state between calls.  It is `method` where that has mini-batches, else Adam.
+        After a `fit` it starts from the weights of that.
+
+        Parameters
+        ----------
+        X : array_like, frame or sparse matrix (n_samples, n_features)
+        y : ignored
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        DataError, ParameterError, BackendError
+            As `fit`.
+        """
+        before = self._last_fit()
+        samples = read_samples(self, X, reset=before is None)
+        if before is not None:
+            self._check_sizes(before, "partial_fit goes on from")
+        incremental = getattr(self, "_incremental", None)
+        if incremental is None:
+            method = get_method(self.method)
+            method = method if isinstance(method, StochasticMethod) else Adam()
+            incremental = IncrementalFit(self.n_components, self._fit_options(method, before))
+        self.result_ = incremental.train_on(samples, **self._objective_options())
+        self._incremental, self._saved = incremental, None
+        return self
+
+    def transform(self, X: Any) -> Array:
+        """Return the hidden activations (n_samples, n_components): float32 for float32 samples, else float64.
+
+        Raises
+        ------
+        DataError, ValueError
+            When the samples cannot be used, or have other columns than those of the fit.
+        sklearn.exceptions.NotFittedError
+            Before a fit.
+        """
+        check_is_fitted(self)
+        samples = read_samples(self, X, reset=False)
+        features: Array | None = None
+        for rows in self._row_blocks(samples):
+            block = self.result_.encode(read_rows(samples, rows))
+            if features is None:
+                features = np.empty((samples.shape[0], block.shape[1]), block.dtype)
+            features[rows] = block
+        assert features is not None
+        return features
+
+    def inverse_transform(self, X: Any) -> Array:
+        """Return the samples (n_samples, n_features) that belong to hidden activations (n_samples, n_components).
+
+        Raises
+        ------
+        DataError, ValueError
+            When X is no matrix of finite real numbers with n_components columns.
+        sklearn.exceptions.NotFittedError
+            Before a fit.
+        """
+        check_is_fitted(self)
+        numbers = frame_values(X) if is_frame(X) else as_numbers(X)
+        activations = check_array(numbers, dtype=float_dtypes(X), estimator=self, input_name="X")
+        return self.result_.decode(activations)
+
+    def score(self, X: Any, y: Any = None) -> float:
+        """Return the negative mean squared error of the reconstruction, per feature: 0 is the best.
+
+        That is - (1 / (n_samples n_features)) sum |X - inverse_transform(transform(X))|^2.
+
+        Parameters
+        ----------
+        X : array_like, frame or sparse matrix (n_samples, n_features)
+        y : ignored
+
+        Raises
+        ------
+        DataError, ValueError, sklearn.exceptions.NotFittedError
+            As `transform`.
+        """
+        check_is_fitted(self)
+        samples = read_samples(self, X, reset=False)
+        total = 0.0
+        for rows in self._row_blocks(samples):
+            block = read_rows(samples, rows)
+            residual = np.subtract(self.result_.reconstruct(block), block, dtype=np.float64)
+            total += float(np.vdot(residual, residual))
+        return -total / float(samples.shape[0] * samples.shape[1])
+
+    @property
+    def components_(self) -> Array:
+        """Encoder weights W1 (n_components, n_features)."""
+        return self.result_.parameters.W1
+
+    @property
+    def n_iter_(self) -> int:
+        """Iterations done."""
+        return self.result_.n_iter
+
+    @property
+    def cost_(self) -> float:
+        """Cost at the end."""
+        return self.result_.cost
+
+    @property
+    def cost_curve_(self) -> NDArray[np.float64]:
+        """Cost after each iteration (n_iter_ + 1,)."""
+        return self.result_.history.cost
+
+    @property
+    def receipt_(self) -> Receipt:
+        """What ran, with what, where."""
+        return self.result_.receipt
+
+    @property
+    def _n_features_out(self) -> int:
+        return self.result_.parameters.n_hidden
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = bool(self.accept_sparse)
+        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
+        return tags
+
+    def _last_fit(self) -> TrainResult | None:
+        return getattr(self, "result_", None)
+
+    def _check_sizes(self, before: TrainResult, what: str) -> None:
+        """Raise `ParameterError` when the model that training goes on from has other sizes."""
+        p, n = before.parameters.n_hidden, before.parameters.n_visible
+        if (p, n) != (self.n_components, self.n_features_in_):
+            raise ParameterError(
+                f"{what} a model of {p} components and {n} features; now there are "
+                f"n_components={self.n_components} and {self.n_features_in_} features. "
+                f"A sklearn.base.clone starts afresh."
+            )
+
+    def _fit_options(self, method: Method, before: TrainResult | None) -> FitOptions:
+        """Return the options of a fit that begins at random, or where the last one ended."""
+        return FitOptions.checked(
+            method=method,
+            max_iter=self.max_iter,
+            stop=Stop(decrease=self.tol),
+            seed=draw_seed(self.random_state),
+            initial=before,
+            checkpoint=None,
+            resume=False,
+        )
+
+    def _objective_options(self) -> ObjectiveOptions:
+        names = ("rho", "beta", "weight_decay", "output", "backend", "threads")
+        return cast(ObjectiveOptions, {name: getattr(self, name) for name in names})
+
+    def _row_blocks(self, samples: Any) -> Iterator[slice]:
+        """Yield slices of rows whose dense values and activations take `BLOCK_BYTES`, at least one row each."""
+        m, n = samples.shape
+        step = max(1, BLOCK_BYTES // (8 * (n + self._n_features_out)))
+        for start in range(0, m, step):
+            yield slice(start, min(start + step, m))
+
+
+def draw_seed(random_state: Any) -> int:
+    """Return the seed of a fit: an int itself, else a number drawn from the generator, NumPy's global one for None.
+
+    Raises
+    ------
+    ValueError
+        When it is none of these.
+    """
+    if isinstance(random_state, (int, np.integer)) and not isinstance(random_state, bool):
+        return int(random_state)
+    if isinstance(random_state, np.random.Generator):
+        return int(random_state.integers(2**31))
+    return int(check_random_state(random_state).randint(2**31 - 1))

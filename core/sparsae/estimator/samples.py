@@ -1,0 +1,119 @@
+"""Samples for the estimator: what scikit-learn's users hand in, checked as scikit-learn does, made rows to read.
+
+Names and number of columns, finite values and shape are checked by scikit-learn.  What it would convert silently and
+should not (text, dates) is refused by sparsae, with the names of the columns.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from sklearn.utils.validation import check_array, validate_data
+
+from sparsae._text import plural, printable
+from sparsae._types import FLOATS, Array
+from sparsae.engine.containers import as_matrix
+from sparsae.errors import DataError
+from sparsae.estimator.sparse_rows import SparseRows
+
+NUMBERS = "fiub"
+OBJECT_OR_COMPLEX = "Oc"  # scikit-learn converts the first where it can, and refuses the second
+
+
+def read_samples(estimator: Any, X: Any, *, reset: bool) -> Any:
+    """Return checked samples: an array of float32 or float64, a memory map as it is, or `SparseRows`.
+
+    Parameters
+    ----------
+    estimator : SparseAutoencoder
+        Gets or has `n_features_in_` and `feature_names_in_`.
+    X : array_like, frame or sparse matrix (n_samples, n_features)
+    reset : bool
+        Whether the columns are those of a new fit; else they must be those of the last one.
+
+    Raises
+    ------
+    ValueError, TypeError
+        Those of scikit-learn, or a `DataError`, which is a ValueError.
+    """
+    if hasattr(X, "toarray"):
+        return _sparse_rows(estimator, X, reset=reset)
+    if is_frame(X):
+        validate_data(estimator, X, reset=reset, skip_check_array=True)
+        return check_array(frame_values(X), dtype=float_dtypes(X), estimator=estimator, input_name="X")
+    if isinstance(X, np.memmap) and X.ndim == 2 and X.dtype.kind in NUMBERS:
+        return validate_data(
+            estimator, X, reset=reset, skip_check_array=True
+        )  # its values are checked as they are read
+    return validate_data(estimator, as_numbers(X), reset=reset, dtype=float_dtypes(X))
+
+
+def is_frame(X: Any) -> bool:
+    """Whether it is a table with named columns, of pandas, polars or another library."""
+    return hasattr(X, "columns") and hasattr(X, "shape")
+
+
+def frame_values(frame: Any) -> Any:
+    """Return the values of a frame, whose columns must be numbers.
+
+    Raises
+    ------
+    DataError
+        Names the columns that are not.
+    """
+    if hasattr(frame, "isna"):  # pandas and what is like it
+        return as_matrix(frame, "X")
+    columns = {name: frame[name].to_numpy() for name in frame.columns}
+    others = [name for name, values in columns.items() if values.dtype.kind not in NUMBERS]
+    if others:
+        kinds = ", ".join(f"{printable(name)} ({frame[name].dtype})" for name in others)
+        raise DataError(
+            f"X has {plural(len(others), 'column')} that {'is' if len(others) == 1 else 'are'} not of numbers: "
+            f"{kinds}. Drop or convert them."
+        )
+    return np.column_stack(list(columns.values())) if columns else np.empty(frame.shape)
+
+
+def read_rows(samples: Any, rows: slice) -> Array:
+    """Return some rows of what `read_samples` gave, as an array of float32 or float64."""
+    block = np.asarray(samples[rows])
+    return block.astype(float_dtypes(block)[0], copy=False) if block.dtype not in FLOATS else block
+
+
+def as_numbers(X: Any) -> Any:
+    """Return the data as an array; text and dates, which NumPy would turn into numbers, are refused.
+
+    Raises
+    ------
+    DataError
+    """
+    array = X if isinstance(X, np.ndarray) else np.asarray(X)
+    if array.dtype.kind not in NUMBERS + OBJECT_OR_COMPLEX:
+        raise DataError(
+            f"X has dtype {array.dtype}; expected real numbers. "
+            f"Convert it first, for example with numpy.asarray(X, dtype=float)."
+        )
+    return array
+
+
+def float_dtypes(X: Any) -> list[type[np.floating[Any]]]:
+    """Return the dtypes that are used as they are, first the one that others become: float32 for float16 data."""
+    small = getattr(X, "dtype", None) == np.float16
+    return [np.float32, np.float64] if small else [np.float64, np.float32]
+
+
+def _sparse_rows(estimator: Any, X: Any, *, reset: bool) -> SparseRows:
+    """Return the rows of a sparse matrix where those were asked for.
+
+    Raises
+    ------
+    DataError
+    """
+    if not estimator.accept_sparse:
+        raise DataError(
+            f"X is a sparse matrix ({type(X).__name__}) of shape {X.shape}. Use accept_sparse=True to have its "
+            f"rows made dense block by block, or pass X.toarray()."
+        )
+    matrix = validate_data(estimator, X, reset=reset, accept_sparse="csr", dtype=[np.float64, np.float32])
+    return SparseRows(matrix)

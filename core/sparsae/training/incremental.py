@@ -1,0 +1,143 @@
+"""Training on data that comes in portions: one pass of a mini-batch method over each, its state kept in between."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any, Unpack, final
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from sparsae._text import plural
+from sparsae.cost import Terms
+from sparsae.errors import ParameterError
+from sparsae.model import Parameters
+from sparsae.objective import Objective, ObjectiveOptions
+from sparsae.optimize import StochasticMethod
+from sparsae.training.curve import FitCounts, LearningCurve, MeteredObjective
+from sparsae.training.fit import describe_fit
+from sparsae.training.metrics import metrics
+from sparsae.training.options import FitOptions
+from sparsae.training.result import Status, TrainResult
+from sparsae.training.stopping import FitEnd, describe_end
+
+
+@final
+class IncrementalFit:
+    """A fit that is given its data in portions; it can be pickled in between.
+
+    Parameters
+    ----------
+    n_hidden : int
+    options : FitOptions
+        Method, seed and starting parameters; `max_iter`, `stop` and checkpoints have no meaning here.
+
+    Raises
+    ------
+    ParameterError
+        When the method has no mini-batches, or holds rows out, which a portion cannot stand for.
+    """
+
+    def __init__(self, n_hidden: int, options: FitOptions) -> None:
+        method = options.method
+        if not isinstance(method, StochasticMethod):
+            raise ParameterError(
+                f"Method {method.name!r} needs all rows at once; use adam or sgd for data in portions."
+            )
+        if method.held_out > 0:
+            raise ParameterError(
+                f"held_out={method.held_out:g} has no meaning for data in portions; use held_out=0, "
+                f"and compare scores of data of your own."
+            )
+        self.n_hidden = n_hidden
+        self._options, self._method = options, method
+        self._state: Any = None
+        self._seed = 0
+        self._curve, self._counts = LearningCurve(), FitCounts()
+        self._rows = 0
+
+    def train_on(self, X: ArrayLike, **objective_options: Unpack[ObjectiveOptions]) -> TrainResult:
+        """Do one pass over a portion of the data, in mini-batches in random order.
+
+        Parameters
+        ----------
+        X : array_like (n_samples, n_visible)
+        **objective_options
+            As in `Objective`.
+
+        Returns
+        -------
+        TrainResult
+            Its cost and metrics are means over the mini-batches of this pass, each at the parameters of its time.
+
+        Raises
+        ------
+        SparsaeError
+            As `Objective`, or when the portion has another number of columns.
+        """
+        objective = Objective(X, self.n_hidden, **objective_options)
+        with objective:
+            metered = MeteredObjective(objective, self._counts)
+            try:
+                self._pass_over(objective, metered)
+            finally:
+                metered.close()
+        self._rows += objective.n_samples
+        return self._result(objective, metered)
+
+    def _pass_over(self, objective: Objective, metered: MeteredObjective) -> None:
+        """Take steps until each row was used once."""
+        if self._state is None:
+            theta, self._seed = self._options.start(objective.n_visible, objective.n_hidden)
+            bound = self._method.bind(metered, self._seed)
+            state = bound.init(theta)
+            self._curve.record(state, metered.counts)
+        else:
+            bound = self._method.bind(metered, self._seed)
+            state = replace(self._state, outcome="")
+        pass_number = state.iteration + 1
+        while state.iteration < pass_number and not state.outcome:
+            state = bound.step(state)
+        if not state.outcome:
+            self._curve.record(state, metered.counts)
+        self._state = replace(state, position=0, term_sums=np.zeros_like(state.term_sums))
+        self._counts = metered.counts
+
+    def _result(self, objective: Objective, metered: MeteredObjective) -> TrainResult:
+        """Put the result together."""
+        state, receipt = self._state, objective.receipt
+        terms: Terms = state.terms
+        squares = 2 * objective.n_samples * float(terms.squared_error)
+        variance = objective.sources[1].summary().variance_sum
+        seed = self._options.start_seed
+        return TrainResult(
+            parameters=Parameters.from_flat(
+                np.array(state.theta, dtype=np.float64), objective.n_visible, objective.n_hidden
+            ),
+            cost=state.cost,
+            history=self._curve.history(),
+            receipt=replace(receipt, seed=seed, notes=(*receipt.notes, *metered.notes)),
+            status=self._status(),
+            settings=describe_fit(objective, self._method, max_iter=state.iteration, seed=seed),
+            metrics=metrics(squares, variance, state.rho_hat, objective.cost.rho),
+        )
+
+    def _status(self) -> Status:
+        """Return how the last pass ended."""
+        passes = self._state.iteration
+        if self._state.outcome:
+            rate, costs = self._method.learning_rate, [row.cost for row in self._curve.rows]
+            return describe_end(
+                FitEnd(
+                    reason=self._state.outcome,
+                    iteration=passes,
+                    detail="",
+                    first_cost=costs[0],
+                    last_cost=costs[-1],
+                    learning_rate=rate,
+                )
+            )
+        return Status(
+            "iteration limit",
+            f"Trained on {plural(passes, 'portion')} of data with {plural(self._rows, 'row')} in all.",
+        )
