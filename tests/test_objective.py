@@ -32,7 +32,7 @@ def assert_within(cost, gradient, parameters, X, dtype, **settings):
     reference = evaluate_reference(parameters, X, **settings)
     cost_bound, bounds = reference.bound(dtype)
     assert abs(cost - reference.cost) <= cost_bound
-    for name, got, true, bound in zip(Parameters._fields, gradient, reference.gradient, bounds, strict=True):
+    for name, got, true, bound in zip(gradient.names, gradient, reference.gradient, bounds, strict=True):
         assert got.dtype == np.float64
         excess = (abs(got - true) - bound).max()
         assert excess <= 0, f"{name} is off by {abs(got - true).max():.3g}, {excess:.3g} more than rounding explains"

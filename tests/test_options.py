@@ -42,7 +42,7 @@ def test_each_option_is_in_the_help_of_what_takes_it(name):
     [
         (lambda: sparsae.train(X, 2, wieght_decay=1), r"train\(\) has no keyword 'wieght_decay'; .* 'weight_decay'\?"),
         (lambda: sparsae.train(X, 2, max_iters=1), r"did you mean 'max_iter'\?"),
-        (lambda: sparsae.train(X, 2, zzz=1), r"has no keyword 'zzz'. It takes backend, "),
+        (lambda: sparsae.train(X, 2, zzz=1), r"has no keyword 'zzz'. It takes activation, "),
         (lambda: sparsae.cost_and_gradient(sparsae.Parameters.random(3, 2), X, outptu=1), r"did you mean 'output'\?"),
     ],
 )  # fmt: skip

@@ -13,7 +13,11 @@ class NumpyKernel(SimpleKernel):
         delta3 = a3 - target  # (m, n)
         if self.problem.output == "sigmoid":
             delta3 = delta3 * a3 * (1 - a3)  # (m, n)
-        delta2 = (delta3 @ W2 + sparsity) * a2 * (1 - a2)  # (m, p)
+        delta2 = delta3 @ W2 + sparsity  # (m, p)
+        if self.problem.activation == "sigmoid":
+            delta2 = delta2 * a2 * (1 - a2)  # (m, p)
+        else:
+            delta2 *= a2 != 0  # (m, p)
         return Parameters(
             W1=delta2.T @ a1,  # (p, n)
             b1=delta2.sum(axis=0),  # (p,)
@@ -30,5 +34,6 @@ def sparsae_backend() -> Backend:
         NumpyKernel,
         summary="whole arrays in plain NumPy; BLAS uses the threads",
         threading="blas",
+        activations=("sigmoid", "relu", "topk", "jumprelu"),
         outputs=("sigmoid", "linear"),
     )

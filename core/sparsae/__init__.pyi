@@ -17,7 +17,6 @@ from .machine.threads import cpu_budget as cpu_budget
 from .model import Parameters as Parameters
 from .model import decode as decode
 from .model import encode as encode
-from .model import sigmoid as sigmoid
 from .objective import Objective as Objective
 from .objective import ObjectiveOptions as ObjectiveOptions
 from .objective import cost_and_gradient as cost_and_gradient
@@ -41,4 +40,5 @@ from .training.result import Status as Status
 from .training.result import TrainResult as TrainResult
 from .training.stopping import Stop as Stop
 from .training.train import train as train
+from .units import sigmoid as sigmoid
 from .version import __version__ as __version__

@@ -12,6 +12,9 @@ Array = NDArray[np.floating[Any]]
 
 Output = Literal["sigmoid", "linear"]
 OUTPUTS: tuple[Output, ...] = ("sigmoid", "linear")
+
+Activation = Literal["sigmoid", "relu", "topk", "batchtopk", "jumprelu"]
+ACTIVATIONS: tuple[Activation, ...] = ("sigmoid", "relu", "topk", "batchtopk", "jumprelu")
 FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 
 Threading = Literal["workers", "blas", "own", "none"]

@@ -1,26 +1,34 @@
 """The cost and its gradient from sums over rows, written once: full batches, mini-batches and held-out rows use it.
 
-J(W, b) = 1/(2m) sum |a3 - target|^2 + weight_decay/2 (|W1|^2 + |W2|^2) + beta sum_j KL(rho || rho_hat_j)
+J = 1/(2m) sum |a3 - target|^2 + weight_decay/2 (|W1|^2 + |W2|^2) + the penalty of the hidden unit:
 
-Source: Ng, *Sparse autoencoder*, CS294A lecture notes; UFLDL.  Biases are not decayed.
+- sigmoid: beta sum_j KL(rho || rho_hat_j) (Ng, CS294A lecture notes; UFLDL)
+- relu: l1/m sum_ij a2_ij w_j, where w_j is 1, or |W2[:, j]| (Conerly et al. 2024, Anthropic, April update)
+- jumprelu: l0/m sum_ij [z_ij > threshold_j] (Rajamanoharan et al. 2024, arXiv 2407.14435)
+- topk: none
+
+Biases are not decayed.  With a pre-bias, z = W1 (x - b2) + b1: a kernel is given b1 - W1 b2 for b1, and its sums are
+turned into those of the parameters here.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol, final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from sparsae._types import ACTIVATIONS, Activation, Array
 from sparsae.errors import ParameterError
+from sparsae.model import Parameters
 
 KL_EDGE = 1e-6  # outside [KL_EDGE, 1 - KL_EDGE] the divergence continues along its tangent
 
 
 @final
 class Terms(NamedTuple):
-    """The three terms of the cost; they add up to it."""
+    """The three terms of the cost; they add up to it.  The penalty of every hidden unit is called sparsity."""
 
     squared_error: float
     weight_decay: float
@@ -41,6 +49,8 @@ class Evaluation(NamedTuple):
         Mean activation of each hidden unit.
     squared_error_sum : float
         sum |a3 - target|^2 over all rows.
+    density : ndarray (n_hidden,) float64
+        Share of the rows in which each hidden unit is active; they add up to the mean L0.
     """
 
     cost: float
@@ -48,6 +58,7 @@ class Evaluation(NamedTuple):
     terms: Terms
     rho_hat: NDArray[np.float64]
     squared_error_sum: float
+    density: NDArray[np.float64]
 
 
 class GradientSums(Protocol):
@@ -56,10 +67,14 @@ class GradientSums(Protocol):
     rows: float
     squared_error: float
     hidden: NDArray[np.float64]
+    fired: NDArray[np.float64]
+    near: NDArray[np.float64]
+    gradient: NDArray[np.float64]
     W1: NDArray[np.float64]
-    b1: NDArray[np.float64]
     W2: NDArray[np.float64]
+    b1: NDArray[np.float64]
     b2: NDArray[np.float64]
+    threshold: NDArray[np.float64]
 
 
 @final
@@ -69,10 +84,18 @@ class Cost:
 
     Attributes
     ----------
+    activation : str
+        The hidden unit; it decides which of the penalties is used.
     rho : float
-        Sparsity target, in (0, 1).
-    beta, weight_decay : float
-        Weights of the sparsity term and of the weight decay, at least 0.
+        Sparsity target, in (0, 1); sigmoid only.
+    beta, l1, l0, weight_decay : float
+        Weights of the penalties of sigmoid, relu and jumprelu units, and of the weight decay, at least 0.
+    l1_weighted : bool
+        Whether activations are weighted by the length of their column of W2.
+    bandwidth : float or None
+        Width of the rectangle in which the gradient of a threshold is estimated, above 0; jumprelu needs it.
+    pre_bias : bool
+        Whether b2 is subtracted from the input.
 
     Raises
     ------
@@ -80,18 +103,30 @@ class Cost:
         When a setting cannot be used; names it.
     """
 
+    activation: Activation = "sigmoid"
     rho: float = 0.01
     beta: float = 3.0
+    l1: float = 0.0
+    l1_weighted: bool = True
+    l0: float = 0.0
+    bandwidth: float | None = None
     weight_decay: float = 1e-4
+    pre_bias: bool = False
 
     def __post_init__(self) -> None:
-        for field in fields(self):
-            object.__setattr__(self, field.name, _finite(field.name, getattr(self, field.name)))
+        if self.activation not in ACTIVATIONS:
+            raise ParameterError(f"activation must be one of {', '.join(ACTIVATIONS)}; given {self.activation!r}.")
+        for name in ("rho", "beta", "l1", "l0", "weight_decay"):
+            object.__setattr__(self, name, _finite(name, getattr(self, name)))
         if not 0 < self.rho < 1:
             raise ParameterError(f"rho must lie strictly between 0 and 1 (it is a mean activation); given {self.rho}.")
-        for name in ("beta", "weight_decay"):
+        for name in ("beta", "l1", "l0", "weight_decay"):
             if getattr(self, name) < 0:
                 raise ParameterError(f"{name} must be at least 0; given {getattr(self, name)}.")
+        if self.bandwidth is not None:
+            object.__setattr__(self, "bandwidth", _finite("bandwidth", self.bandwidth))
+        if self.activation == "jumprelu" and not (self.bandwidth or 0) > 0:
+            raise ParameterError(f"jumprelu units need a bandwidth above 0; given {self.bandwidth}.")
 
     def check_dtype(self, dtype: np.dtype[Any]) -> None:
         """Refuse a `beta` with which the sparsity vector overflows in that dtype.
@@ -124,10 +159,24 @@ class Cost:
         s: NDArray[np.float64] = self.beta * ((1 - self.rho) / (1 - r) - self.rho / r)  # (p,)
         return s
 
+    def known_sparsity(self, parameters: Parameters) -> NDArray[np.float64] | None:
+        """Return the sparsity vector s (p,) where parameters alone decide it, so that one pass is enough, else None."""
+        if self.activation == "sigmoid":
+            return None
+        if self.activation == "relu":
+            return self.l1 * self._l1_weights(parameters.W2)  # (p,)
+        return np.zeros(parameters.n_hidden)
+
+    def kernel_parameters(self, parameters: Parameters) -> Parameters:
+        """Return what a kernel is given: b1 - W1 b2 for b1 where there is a pre-bias."""
+        if not self.pre_bias:
+            return parameters
+        return parameters._replace(b1=parameters.b1 - parameters.W1 @ parameters.b2)
+
     def terms(
         self, sums: GradientSums, theta: NDArray[np.float64], rho_hat: NDArray[np.float64] | None = None
     ) -> Terms:
-        """Return the three terms of the cost; of `sums` only rows, squared_error and hidden are used.
+        """Return the three terms of the cost; of `sums` only rows, squared_error, hidden and fired are used.
 
         Parameters
         ----------
@@ -135,27 +184,63 @@ class Cost:
         theta : ndarray (size,) float64
             Flat parameters, in the order of `Parameters.flatten`.
         rho_hat : ndarray (p,), optional
-            Mean activations; those of the rows when left out.
+            Mean activations for the sparsity term of sigmoid units; those of the rows when left out.
         """
         weights = theta[: 2 * sums.W1.size]
+        mean = sums.hidden / sums.rows  # (p,)
+        if self.activation == "sigmoid":
+            sparsity = self.penalty(mean if rho_hat is None else rho_hat)
+        elif self.activation == "relu":
+            sparsity = self.l1 * float(mean @ self._l1_weights(_parameters(sums, theta).W2))
+        else:
+            sparsity = self.l0 * float(sums.fired.sum() / sums.rows)  # l0 is 0 unless units are jumprelu
         return Terms(
             squared_error=sums.squared_error / (2 * sums.rows),
             weight_decay=self.weight_decay / 2 * float(weights @ weights),
-            sparsity=self.penalty(sums.hidden / sums.rows if rho_hat is None else rho_hat),
+            sparsity=sparsity,
         )
 
     def evaluate(
         self, sums: GradientSums, theta: NDArray[np.float64], rho_hat: NDArray[np.float64] | None = None
     ) -> Evaluation:
-        """Return cost and gradient; parameters as in `terms`."""
+        """Return cost and gradient; parameters as in `terms`.  The sums stay as they are."""
         if rho_hat is None:
             rho_hat = sums.hidden / sums.rows  # (p,)
-        gradient = np.concatenate([part.ravel() for part in (sums.W1, sums.W2, sums.b1, sums.b2)])  # (size,)
-        gradient /= sums.rows
+        gradient = sums.gradient[: theta.size] / sums.rows  # (size,)
+        self._complete(_parameters(sums, gradient), _parameters(sums, theta), sums)
         n_weights = 2 * sums.W1.size
         gradient[:n_weights] += self.weight_decay * theta[:n_weights]
         terms = self.terms(sums, theta, rho_hat)
-        return Evaluation(sum(terms), gradient, terms, rho_hat, sums.squared_error)
+        return Evaluation(sum(terms), gradient, terms, rho_hat, sums.squared_error, sums.fired / sums.rows)
+
+    def _complete(self, gradient: Parameters, parameters: Parameters, sums: GradientSums) -> None:
+        """Turn the mean gradient of the kernel's parameters into that of the cost without weight decay, in place."""
+        if self.pre_bias:
+            gradient.W1[...] -= np.outer(gradient.b1, parameters.b2)  # (p, n)
+            gradient.b2[...] -= parameters.W1.T @ gradient.b1  # (n,)
+        if self.activation == "relu" and self.l1_weighted and self.l1 > 0:
+            lengths = _column_lengths(parameters.W2)  # (p,)
+            scale = self.l1 / sums.rows * sums.hidden / np.where(lengths > 0, lengths, np.inf)  # (p,)
+            gradient.W2[...] += scale * parameters.W2  # (n, p)
+        if gradient.threshold is not None and parameters.threshold is not None and self.bandwidth is not None:
+            gradient.threshold[...] *= parameters.threshold  # (p,)
+            gradient.threshold[...] += self.l0 / sums.rows * sums.near
+            gradient.threshold[...] /= -self.bandwidth
+
+    def _l1_weights(self, W2: Array) -> NDArray[np.float64]:
+        """Return the weights (p,) of the activations in the L1 term."""
+        return _column_lengths(W2) if self.l1_weighted else np.ones(W2.shape[1])
+
+
+def _parameters(sums: GradientSums, flat: NDArray[np.float64]) -> Parameters:
+    """Return views of a flat vector as parameters of the sizes of `sums`."""
+    return Parameters.from_flat(flat, sums.b2.size, sums.b1.size)
+
+
+def _column_lengths(W2: Array) -> NDArray[np.float64]:
+    """Euclidean lengths (p,) of the columns of W2 (n, p), in float64."""
+    lengths: NDArray[np.float64] = np.sqrt(np.square(W2, dtype=np.float64).sum(axis=0))
+    return lengths
 
 
 def _finite(name: str, value: object) -> float:

@@ -6,8 +6,7 @@ Samples are rows: ``X`` is (n_samples, n_visible), abbreviated (m, n); there are
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import Any, NamedTuple, Protocol, Self
+from typing import Any, Protocol, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -15,12 +14,28 @@ from numpy.typing import ArrayLike, NDArray
 from sparsae._text import plural
 from sparsae._types import FLOATS, OUTPUTS, Array, Output
 from sparsae.errors import DataError, ParameterError
+from sparsae.units import OUTPUT_UNITS, sigmoid
+
+NAMES = ("W1", "b1", "W2", "b2", "threshold")
 
 
-class Parameters(NamedTuple):
-    """Weights and biases of the autoencoder, or the gradient of a function of them.
+class _Fields:
+    """Names of the items of `Parameters`: of all of them for the class, of those that there are for an instance.
 
-    Attributes
+    JAX, among others, knows a named tuple by them, and wants as many names as items.
+    """
+
+    def __get__(self, instance: Parameters | None, owner: type[Parameters]) -> tuple[str, ...]:
+        return NAMES if instance is None else NAMES[: len(instance)]
+
+
+class Parameters(tuple[Array, ...]):
+    """Weights and biases of the autoencoder, or a gradient with respect to them: a named tuple of four or five arrays.
+
+    A model has four arrays unless its hidden units have thresholds, so that ``W1, b1, W2, b2 = parameters`` works for
+    all others.  Immutable; ``_replace``, ``_asdict`` and ``_fields`` as in `typing.NamedTuple`.
+
+    Parameters
     ----------
     W1 : ndarray (n_hidden, n_visible)
         Encoder weights; row j belongs to hidden unit j.
@@ -30,12 +45,61 @@ class Parameters(NamedTuple):
         Decoder weights.
     b2 : ndarray (n_visible,)
         Decoder biases.
+    threshold : ndarray (n_hidden,), optional
+        What the pre-activation of a JumpReLU unit must exceed; None, and no fifth item, where units have none.
     """
 
-    W1: Array
-    b1: Array
-    W2: Array
-    b2: Array
+    __slots__ = ()
+    _fields = _Fields()
+    __match_args__ = ("W1", "b1", "W2", "b2", "threshold")
+
+    def __new__(cls, W1: Array, b1: Array, W2: Array, b2: Array, threshold: Array | None = None) -> Self:
+        """Make the tuple."""
+        return super().__new__(cls, (W1, b1, W2, b2) if threshold is None else (W1, b1, W2, b2, threshold))
+
+    @property
+    def W1(self) -> Array:
+        """Encoder weights (n_hidden, n_visible)."""
+        return self[0]
+
+    @property
+    def b1(self) -> Array:
+        """Encoder biases (n_hidden,)."""
+        return self[1]
+
+    @property
+    def W2(self) -> Array:
+        """Decoder weights (n_visible, n_hidden)."""
+        return self[2]
+
+    @property
+    def b2(self) -> Array:
+        """Decoder biases (n_visible,)."""
+        return self[3]
+
+    @property
+    def threshold(self) -> Array | None:
+        """Thresholds (n_hidden,), or None where hidden units have none."""
+        return self[4] if len(self) == len(NAMES) else None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the arrays that there are."""
+        return self._fields
+
+    def _asdict(self) -> dict[str, Array]:
+        """Return the arrays by name; threshold only where there is one."""
+        return dict(zip(self.names, self, strict=True))
+
+    def _replace(self, **parts: Array | None) -> Self:
+        """Return the same parameters with other arrays for those named."""
+        return type(self)(**{**self._asdict(), **parts})  # type: ignore[arg-type]  # only threshold may be None
+
+    def __getnewargs__(self) -> tuple[Array, ...]:
+        return tuple(self)
+
+    def __repr__(self) -> str:
+        return f"Parameters({', '.join(f'{name}={part!r}' for name, part in self._asdict().items())})"
 
     @property
     def n_visible(self) -> int:
@@ -83,35 +147,41 @@ class Parameters(NamedTuple):
         )
 
     def flatten(self) -> NDArray[np.float64]:
-        """One new float64 vector (2 n p + p + n,) in the order W1, W2, b1, b2, each row by row."""
-        parts = (self.W1, self.W2, self.b1, self.b2)
+        """One new float64 vector (2 n p + p + n,) in the order W1, W2, b1, b2, threshold, each row by row.
+
+        It is longer by p where there are thresholds.
+        """
+        W1, b1, W2, b2, *threshold = self
+        parts = (W1, W2, b1, b2, *threshold)
         return np.concatenate([np.asarray(part, dtype=np.float64).ravel() for part in parts])
 
     @classmethod
     def from_flat(cls, theta: ArrayLike, n_visible: int, n_hidden: int) -> Self:
-        """Parameters from a flat vector in the order W1, W2, b1, b2.
+        """Parameters from a flat vector in the order W1, W2, b1, b2, and threshold where it is longer by n_hidden.
 
         The arrays are views of `theta` where it is an array: they share its memory.
 
         Raises
         ------
         ParameterError
-            When `theta` is not a vector of real numbers, 2 * n_visible * n_hidden + n_hidden + n_visible of them.
+            When `theta` is not a vector of real numbers, 2 * n_visible * n_hidden + n_hidden + n_visible of them,
+            or n_hidden more.
         """
         n, p = check_size("n_visible", n_visible), check_size("n_hidden", n_hidden)
         flat = as_theta(theta)
         size = 2 * n * p + p + n
-        if flat.shape != (size,):
+        if flat.shape not in ((size,), (size + p,)):
             raise ParameterError(
                 f"theta has shape {flat.shape}; n_visible={n} and n_hidden={p} need a vector of {size} numbers "
-                f"(W1, W2, b1, b2)."
+                f"(W1, W2, b1, b2), or of {size + p} with thresholds."
             )
         w = n * p
         return cls(
             W1=flat[:w].reshape(p, n),
             W2=flat[w : 2 * w].reshape(n, p),
             b1=flat[2 * w : 2 * w + p],
-            b2=flat[2 * w + p :],
+            b2=flat[2 * w + p : size],
+            threshold=flat[size:] if flat.size > size else None,
         )
 
     def astype(self, dtype: Any) -> Self:
@@ -134,6 +204,17 @@ def check_size(name: str, value: object, *, least: int = 1) -> int:
     return int(value)
 
 
+def check_k(activation: object, k: object, n_hidden: int) -> int | None:
+    """Return the number of activations kept, or None for hidden units that have none, or raise `ParameterError`."""
+    if activation not in ("topk", "batchtopk"):
+        if k is not None:
+            raise ParameterError(f"k belongs to activation topk or batchtopk, not to {activation!r}.")
+        return None
+    if check_size("k", k) > n_hidden:
+        raise ParameterError(f"k={k} exceeds n_hidden={n_hidden}: no row has so many activations.")
+    return check_size("k", k)
+
+
 def as_theta(theta: object) -> Array:
     """Return flat parameters as an array of real numbers, or raise `ParameterError`."""
     try:
@@ -148,26 +229,29 @@ def as_theta(theta: object) -> Array:
 def check_parameters(parameters: object) -> Parameters:
     """Return consistent, finite `Parameters` of real numbers, or raise `ParameterError` with the shapes given."""
     try:
-        W1, b1, W2, b2 = (np.asarray(part) for part in parameters)  # type: ignore[attr-defined]  # what is no sequence is caught
+        W1, b1, W2, b2, *more = (np.asarray(part) for part in parameters)  # type: ignore[attr-defined]  # what is no sequence is caught
+        made = Parameters(W1, b1, W2, b2, *more)
     except (TypeError, ValueError) as error:
         hint = " Use its attribute parameters." if hasattr(parameters, "parameters") else ""
         raise ParameterError(
             f"Expected sparsae.Parameters(W1, b1, W2, b2), not {type(parameters).__name__}.{hint}"
         ) from error
-    given = f"W1 {W1.shape}, b1 {b1.shape}, W2 {W2.shape}, b2 {b2.shape}"
+    given = ", ".join(f"{name} {part.shape}" for name, part in made._asdict().items())
     if W1.ndim != 2 or 0 in W1.shape:
         raise ParameterError(f"W1 must be a non-empty matrix (n_hidden, n_visible); given {given}.")
     p, n = W1.shape
-    if (b1.shape, W2.shape, b2.shape) != ((p,), (n, p), (n,)):
+    if tuple(part.shape for part in made[1:]) != ((p,), (n, p), (n,), (p,))[: len(made) - 1]:
+        threshold = f", threshold ({p},)" if more else ""
         raise ParameterError(
-            f"Shapes do not fit together: given {given}; a W1 of {W1.shape} needs b1 ({p},), W2 ({n}, {p}), b2 ({n},)."
+            f"Shapes do not fit together: given {given}; "
+            f"a W1 of {W1.shape} needs b1 ({p},), W2 ({n}, {p}), b2 ({n},){threshold}."
         )
-    for name, part in zip(Parameters._fields, (W1, b1, W2, b2), strict=True):
+    for name, part in made._asdict().items():
         if part.dtype.kind not in "fiu":
             raise ParameterError(f"{name} has dtype {part.dtype}; expected an array of real numbers.")
-    floats = [part if part.dtype in FLOATS else _cast(part, np.dtype(np.float64)) for part in (W1, b1, W2, b2)]
-    _check_finite(floats, "")
-    return Parameters(*floats)
+    checked = Parameters(*(part if part.dtype in FLOATS else _cast(part, np.dtype(np.float64)) for part in made))
+    _check_finite(checked, "")
+    return checked
 
 
 def cast_parameters(parameters: Parameters, dtype: np.dtype[Any]) -> Parameters:
@@ -183,8 +267,8 @@ def _cast(a: Array, dtype: np.dtype[Any]) -> Array:
         return a.astype(dtype, copy=False)
 
 
-def _check_finite(parts: Iterable[Array], where: str) -> None:
-    for name, part in zip(Parameters._fields, parts, strict=True):
+def _check_finite(parameters: Parameters, where: str) -> None:
+    for name, part in parameters._asdict().items():
         if not np.isfinite(part).all():
             raise ParameterError(f"{name} contains {_count_not_finite(part)}{where}.")
 
@@ -192,54 +276,6 @@ def _check_finite(parts: Iterable[Array], where: str) -> None:
 def _count_not_finite(a: Array) -> str:
     count = int(np.count_nonzero(~np.isfinite(a)))
     return f"{plural(count, 'value')} that {'is' if count == 1 else 'are'} not finite"
-
-
-def sigmoid(z: Array, *, out: Array | None = None) -> Array:
-    """Logistic function 1 / (1 + exp(-z)) of a float array, elementwise.
-
-    Accurate relative to its value also for large negative z (mean activations are in the denominator of the sparsity
-    term), and without warnings at any finite z: the argument of exp is limited to where exp neither overflows nor
-    underflows, so that the smallest value is about 3e-308 in float64 and 2e-38 in float32.
-
-    Parameters
-    ----------
-    z : ndarray of float32 or float64
-    out : ndarray, optional
-        Where to write the result, of the shape and dtype of `z` (and possibly `z` itself); a new array when left out.
-    """
-    limit = 708.0 if z.dtype == np.float64 else 87.0
-    a: Array = np.clip(z, -limit, limit, out=out)
-    np.negative(a, out=a)
-    np.exp(a, out=a)
-    np.add(a, 1, out=a)
-    return np.reciprocal(a, out=a)
-
-
-class Unit(NamedTuple):
-    """A hidden or output unit: its function of the pre-activation, and the slope from the activation.
-
-    Attributes
-    ----------
-    function : callable
-        Activations of pre-activations; may overwrite nothing.
-    slope : callable
-        Derivative of `function`, from the activations.
-    """
-
-    function: Callable[[Array], Array]
-    slope: Callable[[Array], Array]
-
-
-def sigmoid_slope(a: Array) -> Array:
-    """Derivative of the logistic function, from its value: a (1 - a)."""
-    slope: Array = a * (1 - a)
-    return slope
-
-
-SIGMOID = Unit(sigmoid, sigmoid_slope)
-LINEAR = Unit(lambda z: z, np.ones_like)
-HIDDEN_UNITS = {"sigmoid": SIGMOID}
-OUTPUT_UNITS: dict[Output, Unit] = {"sigmoid": SIGMOID, "linear": LINEAR}
 
 
 def encode(parameters: Parameters | ParameterHolder, X: ArrayLike) -> Array:
@@ -262,7 +298,7 @@ def encode(parameters: Parameters | ParameterHolder, X: ArrayLike) -> Array:
     """
     parameters = check_parameters(getattr(parameters, "parameters", parameters))
     x = _check_matrix("X", X, parameters.n_visible, "n_visible")
-    W1, b1, _, _ = cast_parameters(parameters, x.dtype)
+    W1, b1, *_ = cast_parameters(parameters, x.dtype)
     return sigmoid(x @ W1.T + b1)
 
 
@@ -289,7 +325,7 @@ def decode(parameters: Parameters, A: ArrayLike, *, output: Output = "sigmoid") 
     parameters = check_parameters(parameters)
     check_output(output)
     a2 = _check_matrix("A", A, parameters.n_hidden, "n_hidden")
-    _, _, W2, b2 = cast_parameters(parameters, a2.dtype)
+    _, _, W2, b2, *_ = cast_parameters(parameters, a2.dtype)
     return OUTPUT_UNITS[output].function(a2 @ W2.T + b2)
 
 

@@ -10,7 +10,7 @@ from typing import Any, NoReturn, Self, Unpack, final
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from sparsae._types import THREADINGS, Output
+from sparsae._types import THREADINGS, Activation, Output
 from sparsae.cost import Cost
 from sparsae.cost import Evaluation as Evaluation
 from sparsae.engine.engine import Engine
@@ -24,8 +24,8 @@ from sparsae.engine.session import Session
 from sparsae.engine.setup import resolve_problem
 from sparsae.engine.sources import DataSource, common_dtype
 from sparsae.engine.storage import Passes, check_model_memory, choose_storage
-from sparsae.errors import DataError, OptimizationError, ThreadsWarning, UsageError
-from sparsae.model import Parameters, as_theta, cast_parameters, check_output, check_parameters, check_size
+from sparsae.errors import DataError, OptimizationError, ParameterError, ThreadsWarning, UsageError
+from sparsae.model import Parameters, as_theta, cast_parameters, check_k, check_output, check_parameters, check_size
 from sparsae.plugins.autoselect import fastest
 from sparsae.plugins.contract import Backend, Problem
 from sparsae.plugins.selection import AUTO, DEFAULT_BACKEND, Selected, list_backends, requested_backend, select
@@ -46,10 +46,26 @@ class Objective:
         Number of hidden units.
     target : array_like (n_samples, n_visible), optional
         What the output should equal; X itself when left out.
+    activation : {"sigmoid", "relu", "topk", "batchtopk", "jumprelu"}
+        Hidden unit.
+    k : int, optional
+        Number of activations kept in a row; required for topk and batchtopk.
     rho : float
-        Sparsity target, in (0, 1).
-    beta, weight_decay : float
-        Weights of the sparsity term and of the weight decay, at least 0.
+        Sparsity target of sigmoid units, in (0, 1).
+    beta : float
+        Weight of the sparsity term of sigmoid units, at least 0.
+    l1 : float
+        Weight of the mean absolute activation of relu units, at least 0.
+    l1_weighted : bool
+        Whether each activation is weighted by the length of its unit's column of W2.
+    l0 : float
+        Weight of the number of active jumprelu units in a row, at least 0.
+    bandwidth : float, optional
+        Width of the rectangle in which the gradient of a jumprelu threshold is estimated.
+    weight_decay : float
+        Weight of the weight decay, at least 0.
+    pre_bias : bool
+        Whether b2 is subtracted from the input.
     output : {"sigmoid", "linear"}
         Output unit; a sigmoid needs targets in [0, 1], within 8 units in the last place at 1 of the data's dtype.
     dtype : float32 or float64, optional
@@ -102,9 +118,16 @@ class Objective:
         n_hidden: int,
         *,
         target: ArrayLike | None = None,
+        activation: Activation = "sigmoid",
+        k: int | None = None,
         rho: float = 0.01,
         beta: float = 3.0,
+        l1: float = 0.0,
+        l1_weighted: bool = True,
+        l0: float = 0.0,
+        bandwidth: float | None = None,
         weight_decay: float = 1e-4,
+        pre_bias: bool = False,
         output: Output = "sigmoid",
         dtype: Any = None,
         backend: str | Backend | None = None,
@@ -113,18 +136,30 @@ class Objective:
         passes: Passes = "auto",
     ) -> None:
         self.n_hidden = check_size("n_hidden", n_hidden)
-        self.cost = Cost(rho=rho, beta=beta, weight_decay=weight_decay)
+        self.cost = Cost(
+            activation=activation,
+            rho=rho,
+            beta=beta,
+            l1=l1,
+            l1_weighted=l1_weighted,
+            l0=l0,
+            bandwidth=bandwidth,
+            weight_decay=weight_decay,
+            pre_bias=pre_bias,
+        )
+        self.k = check_k(activation, k, self.n_hidden)
         self.output = check_output(output)
         x, y = _sources(X, target)
         self._x, self._target = x, y
         self.n_samples, self.n_visible = x.shape
         check_model_memory(self.n_visible, self.n_hidden)
         self.size = 2 * self.n_visible * self.n_hidden + self.n_hidden + self.n_visible
+        self.size += self.n_hidden if activation == "jumprelu" else 0
         self.dtype = common_dtype(x, dtype)
         self.cost.check_dtype(self.dtype)
         self.evaluations = 0
         sources = [x] if y is x else [x, y]
-        storage = choose_storage(sources, self.n_hidden, self.dtype, passes)
+        storage = choose_storage(sources, self.n_hidden, self.dtype, passes, two_passes=activation == "sigmoid")
         for source in sources:
             if storage.kept:
                 source.load()
@@ -133,14 +168,23 @@ class Objective:
 
         how, requested = requested_backend(backend)
         if requested == AUTO:
-            options = {"output": output, "dtype": self.dtype, "block_rows": block_rows, "passes": passes}
-            self.selected = self._fastest(how, options | {"threads": threads})
+            options: dict[str, Any] = {"activation": activation, "k": k, "bandwidth": bandwidth, "output": output}
+            options |= {"dtype": self.dtype, "block_rows": block_rows, "passes": passes, "threads": threads}
+            self.selected = self._fastest(how, options)
         else:
             self.selected = select(backend)
         self.backend = self.selected.backend
         self.grant, self.problem = resolve_problem(
             self.backend,
-            Problem(n_visible=self.n_visible, n_hidden=self.n_hidden, dtype=self.dtype, output=self.output),
+            Problem(
+                n_visible=self.n_visible,
+                n_hidden=self.n_hidden,
+                dtype=self.dtype,
+                activation=activation,
+                k=self.k,
+                bandwidth=bandwidth if activation == "jumprelu" else None,
+                output=self.output,
+            ),
             n_samples=self.n_samples,
             threads=threads,
             block_rows=block_rows,
@@ -199,13 +243,15 @@ class Objective:
             When data or kernel fail; see `Engine.evaluate`.
         """
         flat = as_theta(theta).astype(np.float64, copy=False)
-        parameters = Parameters.from_flat(flat, self.n_visible, self.n_hidden).astype(self.dtype)
+        parameters = Parameters.from_flat(flat, self.n_visible, self.n_hidden)
         with self._session.evaluation():
             return self._evaluate(flat, parameters)
 
     def _evaluate(self, flat: NDArray[np.float64], parameters: Parameters) -> Evaluation:
-        self.check_kernel(parameters)
-        sums = self.engine.evaluate(parameters, self.cost.sparsity)
+        given = self.cost.kernel_parameters(parameters).astype(self.dtype)
+        self.check_kernel(given)
+        known = self.cost.known_sparsity(parameters)
+        sums = self.engine.evaluate(given, self.cost.sparsity if known is None else known)
         self.evaluations += 1
         return self.cost.evaluate(sums, flat)
 
@@ -280,7 +326,8 @@ def cost_and_gradient(
     X : array_like (n_samples, n_visible)
         Samples are rows.
     **options
-        target, rho, beta, weight_decay, output, dtype, backend, threads, block_rows, passes: as in `Objective`.
+        Those of `Objective`: target, activation, k, rho, beta, l1, l1_weighted, l0, bandwidth, weight_decay, pre_bias,
+        output, dtype, backend, threads, block_rows, passes: as there.
 
     Returns
     -------
@@ -305,7 +352,13 @@ def cost_and_gradient(
             f"X has {objective.n_visible} columns and the parameters are for n_visible={parameters.n_visible}."
         )
     cast_parameters(parameters, objective.dtype)
-    cost, gradient = objective(parameters.flatten())
+    theta = parameters.flatten()
+    if theta.size != objective.size:
+        raise ParameterError(
+            f"activation={objective.cost.activation!r} needs parameters "
+            f"{'with' if objective.size > theta.size else 'without'} threshold."
+        )
+    cost, gradient = objective(theta)
     if not (np.isfinite(cost) and np.isfinite(gradient).all()):
         raise OptimizationError(
             f"The cost is {cost:g}, or its gradient is not finite, in {objective.dtype}; "

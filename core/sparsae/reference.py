@@ -176,7 +176,7 @@ class Reference(NamedTuple):
         if cost is not None:
             found.append(compare("cost", cost, self.cost, cost_bound))
         if gradient is not None:
-            parts = zip(Parameters._fields, gradient, self.gradient, gradient_bound, strict=True)
+            parts = zip(self.gradient.names, gradient, self.gradient, gradient_bound, strict=True)
             found += [compare(f"gradient of {name}", part, true, bound) for name, part, true, bound in parts]
         return found
 
@@ -298,7 +298,7 @@ def compare_gradient_sums(
     expected, scale = gradient_sums(a1, a2, a3, W2, sparsity, target, output)
     m, n = np.shape(a1)
     eps = factor * float(np.finfo(dtype).eps) * (np.sqrt(m) + np.sqrt(n))
-    parts = zip(Parameters._fields, found, expected, scale, strict=True)
+    parts = zip(expected.names, found, expected, scale, strict=True)
     floor = 4 * float(np.finfo(dtype).tiny) * (m + n) * (1 + np.abs(W2).max() + np.abs(a1).max())  # underflow
     return [compare(f"the sum {name}", np.asarray(f, np.float64), e, eps * s + floor) for name, f, e, s in parts]
 

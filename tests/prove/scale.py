@@ -152,7 +152,7 @@ def float32_error(X, parameters, backend: str) -> None:
     cost_bound, bounds = reference.bound(np.float32, block_rows)
     got, true = (sparsae.Parameters.from_flat(e.gradient, N, P) for e in (found, truth))
     print(f"  cost: {abs(found.cost - truth.cost) / cost_bound:.4f} of the error model")
-    for name, a, b, bound in zip(sparsae.Parameters._fields, got, true, bounds, strict=True):
+    for name, a, b, bound in zip(got.names, got, true, bounds, strict=True):
         print(f"  {name}: at most {(abs(a - b) / bound).max():.4f} of the error model")
         assert (abs(a - b) <= bound).all()
 

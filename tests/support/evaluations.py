@@ -12,7 +12,8 @@ from sparsae.cost import Evaluation, Terms
 
 def evaluation(cost: float, gradient: Any) -> Evaluation:
     """Return an evaluation of a cost that is all squared error."""
-    return Evaluation(float(cost), np.asarray(gradient, dtype=np.float64), Terms(cost, 0.0, 0.0), np.zeros(1), cost)
+    terms = Terms(cost, 0.0, 0.0)
+    return Evaluation(float(cost), np.asarray(gradient, dtype=np.float64), terms, np.zeros(1), cost, np.ones(1))
 
 
 def evaluating(function: Callable[[Any], tuple[float, Any]]) -> Callable[[Any], Evaluation]:

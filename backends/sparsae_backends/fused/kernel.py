@@ -18,6 +18,7 @@ from sparsae_backends.fused.scratch import (
     FusedBlock,
     FusedHidden,
     RepeatedVector,
+    split_gradient,
 )
 
 OFF = -64.0  # an exponent at which 1 / (1 + 2^OFF), or e^OFF, is exactly 1 in both dtypes
@@ -138,9 +139,11 @@ class FusedKernel(Kernel[FusedBlock, FoldedWeights, FusedHidden]):
     def finish(self, weights: FoldedWeights, sums: Sums) -> None:
         """Take the scales out, and put the sums of W2 and b2 in the order that `Sums` names."""
         n, p = self.problem.n_visible, self.problem.n_hidden
-        lying = np.concatenate([sums.W2.ravel(), sums.b2]).reshape(p + 1, n)
+        at = sums.layout
+        lying, b1 = (part.copy() for part in split_gradient(sums.vector[at.W2 : at.threshold], n, p))
         lying /= self.scale
         sums.W2[...] = lying[:p].T
+        sums.b1[...] = b1
         sums.b2[...] = lying[p]
         sums.squared_error /= 4
         sums.W1 /= 2
@@ -176,8 +179,8 @@ class FusedKernel(Kernel[FusedBlock, FoldedWeights, FusedHidden]):
             np.dot(room.ones, delta2, part.b1)  # (p,)
             total += part.head
         at = part.layout
-        W2_and_b2 = total[at.W2 :].reshape(p + 1, n)  # transposed
-        return Parameters(total[at.W1 : at.b1].reshape(p, n), total[at.b1 : at.W2], W2_and_b2[:p].T, W2_and_b2[p])
+        W2_and_b2, b1 = split_gradient(total[at.W2 : at.threshold], n, p)  # transposed
+        return Parameters(total[at.W1 : at.W2].reshape(p, n), b1, W2_and_b2[:p].T, W2_and_b2[p])
 
     def _hidden(self, weights: FoldedWeights, block: FusedBlock, into: FusedHidden, room: BlockScratch) -> FusedHidden:
         """a2 = 1 / (1 + power of z) with z folded, and its sum over the rows."""

@@ -110,7 +110,7 @@ class RepeatedVector:
 
 @final
 class BlockSums:
-    """One block's sums in the problem's dtype, laid out like `Sums`, but W2 and b2 are one matrix."""
+    """One block's sums in the problem's dtype, laid out like `Sums`, but W2 and b2 are one matrix before b1."""
 
     def __init__(self, n: int, p: int, dtype: np.dtype[Any]) -> None:
         at = self.layout = Sums(n, p).layout
@@ -118,11 +118,16 @@ class BlockSums:
         self.head = vector[: at.head_size]
         self.rows = vector[at.rows : at.squared_error]  # (1,)
         self.squared_error = vector[at.squared_error : at.hidden]  # (1,)
-        self.hidden = vector[at.hidden : at.W1]  # (p,)
-        self.W1, self.b1 = vector[at.W1 : at.b1].reshape(p, n), vector[at.b1 : at.W2]  # (p, n), (p,)
-        self.W2 = vector[at.W2 : at.W1_sparsity].reshape(p + 1, n)  # transposed, above b2
+        self.hidden = vector[at.hidden : at.fired]  # (p,)
+        self.W1 = vector[at.W1 : at.W2].reshape(p, n)  # (p, n)
+        self.W2, self.b1 = split_gradient(vector[at.W2 : at.threshold], n, p)  # (p + 1, n) transposed, above b2; (p,)
         self.W1_sparsity = vector[at.W1_sparsity : at.b1_sparsity].reshape(p, n)  # (p, n)
         self.b1_sparsity = vector[at.b1_sparsity :]  # (p,)
+
+
+def split_gradient(vector: Array, n: int, p: int) -> tuple[Array, Array]:
+    """View what `Sums` calls W2, b1 and b2 as a block has it: W2' above b2, one matrix (p + 1, n); then b1 (p,)."""
+    return vector[: (p + 1) * n].reshape(p + 1, n), vector[(p + 1) * n :]
 
 
 @final

@@ -45,7 +45,7 @@ def signature_of(name: str, dtype: np.dtype[Any]) -> tuple[Any, ...]:
     sizes = types.Tuple((integer, integer, truth))
     weights = types.UniTuple(flat, 5)
     hidden = types.Tuple((flat, totals)) if dtype != np.float64 else types.UniTuple(flat, 2)
-    sums = types.Tuple((totals, types.UniTuple(integer, 10)))
+    sums = types.Tuple((totals, types.UniTuple(integer, 13)))
     return {
         "to_panels": (matrix, flat),
         "encode": (sizes, flat, integer, weights, hidden),

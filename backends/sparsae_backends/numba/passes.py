@@ -64,7 +64,7 @@ def accumulate(
     _, _, W2, b2, W2_back = weights
     a2, total = hidden
     out, layout = sums
-    at_rows, at_squares, at_hidden, at_W1, at_b1, at_W2, at_b2, at_W1_sparsity, at_b1_sparsity, _ = layout
+    at_rows, at_squares, at_hidden, _, _, at_W1, at_W2, at_b1, at_b2, _, at_W1_sparsity, at_b1_sparsity, _ = layout
     one = a2.dtype.type(1)
     width = PANEL_BYTES // a2.itemsize
     panels, wide, narrow = (m + width - 1) // width, n * width, p * width
@@ -103,7 +103,7 @@ def backprop(sizes: Any, given: Any, W2_back: Any, s: Any, rows: Any, scratch: A
     n, p, sigmoid = sizes
     a1, a2, a3, target = given
     out, layout = sums
-    _, _, _, at_W1, at_b1, at_W2, at_b2, _, _, _ = layout
+    _, _, _, _, _, at_W1, at_W2, at_b1, at_b2, _, _, _, _ = layout
     width = PANEL_BYTES // a1.itemsize
     wide, narrow = n * width, p * width
     as_they_are = n % (width // VECTORS) == 0 and a1.strides[1] == a1.itemsize

@@ -27,7 +27,8 @@ from sparsae.model import Parameters
 from sparsae.plugins.contract import AnyKernel, Backend, Problem
 from sparsae.plugins.sums import Sums
 
-SparsityOf = Callable[[NDArray[np.float64]], NDArray[np.float64]]
+Sparsity = NDArray[np.float64] | Callable[[NDArray[np.float64]], NDArray[np.float64]]
+"""The sparsity vector s (p,) where it is known before the data is read, else a function that gives it."""
 
 
 @final
@@ -84,15 +85,15 @@ class Engine:
         """In the child after a fork: what another thread of the parent may have held is made anew."""
         self._trees.clear()
 
-    def evaluate(self, parameters: Parameters, sparsity_of: SparsityOf) -> Sums:
+    def evaluate(self, parameters: Parameters, sparsity: Sparsity) -> Sums:
         """Return the sums over all rows at `parameters`, sparsity included; valid until the next call.
 
         Parameters
         ----------
         parameters : Parameters
             In the problem's dtype.
-        sparsity_of : callable
-            Gives the sparsity vector (p,) for the mean activations (p,).
+        sparsity : ndarray (p,) or callable
+            The sparsity vector, or what gives it for the mean activations (p,).
 
         Raises
         ------
@@ -107,34 +108,38 @@ class Engine:
             self._kept = KeptBlocks(self._streamed, self._pool, self._name)
         blocks: Blocks = self._streamed if self._kept is None else self._kept
         m = self.partition.n_samples
-        sums = self._evaluate(blocks, parameters, lambda total: sparsity_of(total / m), self.storage.passes)
+        of_total = (lambda total: sparsity(total / m)) if callable(sparsity) else sparsity
+        sums = self._evaluate(blocks, parameters, of_total, self.storage.passes)
         self._streamed.checked = True
         if not np.isfinite(sums.squared_error):
             self._check_data_again()
         return sums
 
-    def evaluate_rows(self, parameters: Parameters, sparsity_of_total: SparsityOf, rows: NDArray[np.intp]) -> Sums:
-        """Return the sums over a mini-batch, in two passes, as `evaluate` does; the kernels are used again.
+    def evaluate_rows(self, parameters: Parameters, sparsity: Sparsity, rows: NDArray[np.intp]) -> Sums:
+        """Return the sums over a mini-batch, as `evaluate` does; the kernels are used again.
+
+        In one pass where the sparsity vector is known, else in two.
 
         Parameters
         ----------
         parameters : Parameters
             In the problem's dtype.
-        sparsity_of_total : callable
-            Gives the sparsity vector (p,) for the activations summed over these rows (p,).
+        sparsity : ndarray (p,) or callable
+            The sparsity vector, or what gives it for the activations summed over these rows (p,).
         rows : ndarray (k,) of int
             Row numbers in ascending order.
         """
         dtype = self.problem.dtype
         x = self._x.take(rows, dtype)
         target = x if self._target is self._x else self._target.take(rows, dtype)
-        return self._evaluate(BatchBlocks(x, target, self.problem.block_rows), parameters, sparsity_of_total, 2)
+        passes = 2 if callable(sparsity) else 1
+        return self._evaluate(BatchBlocks(x, target, self.problem.block_rows), parameters, sparsity, passes)
 
-    def _evaluate(self, blocks: Blocks, parameters: Parameters, sparsity_of_total: SparsityOf, passes: int) -> Sums:
+    def _evaluate(self, blocks: Blocks, parameters: Parameters, sparsity: Sparsity, passes: int) -> Sums:
         partition, name, pool = blocks.partition, self._name, self._pool
         weights = call_kernel(name, self.kernels[0], "begin", parameters)
         hidden = blocks.hidden
-        sparsity: Array | None = None
+        s: Array | None = None if callable(sparsity) else self._cast(sparsity)
         if passes == 2:
             totals = np.zeros((partition.n_segments, self.problem.n_hidden))
 
@@ -143,17 +148,20 @@ class Engine:
                 totals[segment] += total
 
             for_each_block(pool, partition, name, encode)
-            sparsity = self._cast(sparsity_of_total(tree_sum(totals)))
+            if callable(sparsity):
+                s = self._cast(sparsity(tree_sum(totals)))
 
         def accumulate(kernel: AnyKernel, index: int, sums: Sums) -> None:
-            kernel.accumulate(weights, blocks.block(kernel, index), hidden[index], sparsity, sums)
+            kernel.accumulate(weights, blocks.block(kernel, index), hidden[index], s, sums)
 
-        sums = sum_blocks(pool, partition, name, self._tree(partition.n_segments, passes == 1), accumulate)
+        sums = sum_blocks(pool, partition, name, self._tree(partition.n_segments, s is None), accumulate)
         call_kernel(name, self.kernels[0], "finish", weights, sums)
-        if passes == 1:
-            s = sparsity_of_total(sums.hidden)
-            sums.W1 += s[:, None] * sums.W1_sparsity
-            sums.b1 += s * sums.b1_sparsity
+        if self.problem.activation == "sigmoid":
+            sums.fired[:] = sums.rows  # a sigmoid unit is never 0
+        if s is None and callable(sparsity):
+            found = sparsity(sums.hidden)
+            sums.W1 += found[:, None] * sums.W1_sparsity
+            sums.b1 += found * sums.b1_sparsity
         return sums
 
     def _tree(self, n_segments: int, with_sparsity: bool) -> TreeSum:
@@ -173,7 +181,7 @@ class Engine:
         if bad:
             raise ParameterError(
                 f"The sparsity vector is too large for {self.problem.dtype} in {plural(bad, 'hidden unit')}: "
-                f"up to {np.abs(sparsity).max():.3g}. Use a smaller beta, or dtype=numpy.float64."
+                f"up to {np.abs(sparsity).max():.3g}. Use a smaller beta or l1, or dtype=numpy.float64."
             )
         return cast
 

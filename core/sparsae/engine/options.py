@@ -9,7 +9,7 @@ from typing import Any, TypedDict
 from numpy.typing import ArrayLike
 
 from sparsae._text import suggest
-from sparsae._types import Output
+from sparsae._types import Activation, Output
 from sparsae.engine.storage import Passes
 from sparsae.errors import UnknownOptionError
 from sparsae.plugins.contract import Backend
@@ -22,12 +22,26 @@ class ObjectiveOptions(TypedDict, total=False):
     ----------
     target : array_like (n_samples, n_visible), optional
         What the output should equal; X itself when left out.
+    activation : {"sigmoid", "relu", "topk", "batchtopk", "jumprelu"}
+        Hidden unit.  Default "sigmoid".
+    k : int, optional
+        Number of activations kept in a row; required for topk and batchtopk.
     rho : float
-        Sparsity target, in (0, 1).  Default 0.01.
+        Sparsity target of sigmoid units, in (0, 1).  Default 0.01.
     beta : float
-        Weight of the sparsity term, at least 0.  Default 3.
+        Weight of the sparsity term of sigmoid units, at least 0.  Default 3.
+    l1 : float
+        Weight of the mean absolute activation of relu units, at least 0.  Default 0.
+    l1_weighted : bool
+        Whether each activation is weighted by the length of its unit's column of W2.  Default True.
+    l0 : float
+        Weight of the number of active jumprelu units in a row, at least 0.  Default 0.
+    bandwidth : float, optional
+        Width of the rectangle in which the gradient of a jumprelu threshold is estimated.
     weight_decay : float
         Weight of the weight decay, at least 0.  Default 1e-4.
+    pre_bias : bool
+        Whether b2 is subtracted from the input.  Default False.
     output : {"sigmoid", "linear"}
         Output unit; a sigmoid needs targets in [0, 1].  Default "sigmoid".
     dtype : float32 or float64, optional
@@ -45,9 +59,16 @@ class ObjectiveOptions(TypedDict, total=False):
     """
 
     target: ArrayLike | None
+    activation: Activation
+    k: int | None
     rho: float
     beta: float
+    l1: float
+    l1_weighted: bool
+    l0: float
+    bandwidth: float | None
     weight_decay: float
+    pre_bias: bool
     output: Output
     dtype: Any
     backend: str | Backend | None

@@ -28,9 +28,17 @@ class Storage:
 
 
 def choose_storage(
-    sources: Sequence[DataSource], n_hidden: int, dtype: np.dtype[Any], passes: object, *, share: int | None = None
+    sources: Sequence[DataSource],
+    n_hidden: int,
+    dtype: np.dtype[Any],
+    passes: object,
+    *,
+    two_passes: bool = True,
+    share: int | None = None,
 ) -> Storage:
     """Keep blocks where they and their activations fit the memory share; then two passes, else one, unless asked.
+
+    Where the sparsity vector is known before the data is read (`two_passes` is False), one pass unless asked.
 
     Raises
     ------
@@ -40,10 +48,11 @@ def choose_storage(
     if passes not in ("auto", 1, 2) or isinstance(passes, bool):
         raise ParameterError(f'passes must be "auto", 1 or 2; given {passes!r}.')
     m = sources[0].shape[0]
-    columns = sum(source.shape[1] for source in sources) + n_hidden
+    two_passes = two_passes or passes == 2
+    columns = sum(source.shape[1] for source in sources) + (n_hidden if two_passes else 0)
     kept = m * columns * dtype.itemsize <= (memory_limit() // SHARE if share is None else share)
     if passes == "auto":
-        return Storage(kept, 2 if kept else 1)
+        return Storage(kept, 2 if kept and two_passes else 1)
     return Storage(kept, 2 if passes == 2 else 1)
 
 

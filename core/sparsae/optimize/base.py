@@ -294,6 +294,7 @@ def unpack_evaluation(arrays: dict[str, NDArray[Any]]) -> Evaluation:
         terms=Terms(*map(float, values["terms"])),
         rho_hat=values["rho_hat"],
         squared_error_sum=float(values["squared_error_sum"]),
+        density=values["density"],
     )
 
 

@@ -130,9 +130,10 @@ class Kernel(ABC, Generic[Block, Weights, Hidden]):
             What `encode` returned for this block.  None: encode first (only pass).
         sparsity : ndarray (p,) or None
             The sparsity vector s.  None: not known yet; leave it out of delta2
-            and add the q-sums ``into.W1_sparsity`` and ``into.b1_sparsity`` too (only pass).
+            and add the q-sums ``into.W1_sparsity`` and ``into.b1_sparsity`` too (only pass, sigmoid units).
         into : Sums
-            Added to, never overwritten: rows, squared_error, hidden, and the gradient sums.
+            Added to, never overwritten: rows, squared_error, hidden, and the gradient sums;
+            fired unless units are sigmoid; near and threshold where the problem has a bandwidth.
         """
 
     @abstractmethod
@@ -208,7 +209,7 @@ class SimpleKernel(Kernel[tuple[Array, Array], Parameters, Array]):
     def encode(self, weights: Parameters, block: tuple[Array, Array]) -> tuple[Array, NDArray[np.float64]]:
         """Hidden activations (m, p), and their sums over the rows."""
         x, _ = block
-        a2 = self.problem.activate(x @ weights.W1.T + weights.b1)  # (m, p)
+        a2 = self.problem.activate(x @ weights.W1.T + weights.b1, weights.threshold)  # (m, p)
         return a2, a2.sum(axis=0, dtype=np.float64)
 
     def accumulate(
@@ -228,6 +229,14 @@ class SimpleKernel(Kernel[tuple[Array, Array], Parameters, Array]):
         into.rows += len(x)
         into.squared_error += float(np.square(a3 - target).sum(dtype=np.float64))
         into.hidden += a2.sum(axis=0, dtype=np.float64)  # (p,)
+        if self.problem.activation != "sigmoid":
+            into.fired += np.count_nonzero(a2, axis=0)  # (p,)
+        if self.problem.bandwidth is not None and weights.threshold is not None:
+            distance = x @ weights.W1.T + weights.b1 - weights.threshold  # (m, p)
+            near = np.abs(distance) < self.problem.bandwidth / 2  # (m, p)
+            delta3 = (a3 - target) * self.problem.output_slope(a3)  # (m, n)
+            into.near += np.count_nonzero(near, axis=0)  # (p,)
+            into.threshold += np.where(near, delta3 @ weights.W2, 0).sum(axis=0, dtype=np.float64)  # (p,)
         into.W1 += W1  # (p, n)
         into.b1 += b1  # (p,)
         into.W2 += W2  # (n, p)

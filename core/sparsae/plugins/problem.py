@@ -7,8 +7,8 @@ from typing import Any, final
 
 import numpy as np
 
-from sparsae._types import Array, Output
-from sparsae.model import HIDDEN_UNITS, OUTPUT_UNITS
+from sparsae._types import Activation, Array, Output
+from sparsae.units import HIDDEN_UNITS, OUTPUT_UNITS
 
 
 @final
@@ -22,10 +22,13 @@ class Problem:
         Number of inputs n and of hidden units p.
     dtype : numpy.dtype
         float32 or float64; every array that reaches the kernel has it.
-    activation : {"sigmoid"}
-        The hidden unit.
+    activation : {"sigmoid", "relu", "topk", "jumprelu"}
+        The hidden unit.  Batch top-k reaches kernels as "jumprelu" with one constant threshold.
     k : int or None
-        Number of activations kept in a row; None where the hidden unit has no such number.
+        Number of activations kept in a row, from 1 to n_hidden; None unless the hidden unit is "topk".
+    bandwidth : float or None
+        Width, for "jumprelu", of the rectangle around a threshold in which its gradient is estimated;
+        None: the thresholds are constant, and their sums are left out.
     output : {"sigmoid", "linear"}
         The output unit.
     block_rows : int
@@ -37,15 +40,16 @@ class Problem:
     n_visible: int
     n_hidden: int
     dtype: np.dtype[Any]
-    activation: str = "sigmoid"
+    activation: Activation = "sigmoid"
     k: int | None = None
+    bandwidth: float | None = None
     output: Output = "sigmoid"
     block_rows: int = 512
     threads: int = 1
 
-    def activate(self, z2: Array) -> Array:
-        """Hidden activations a2 (m, p) of the pre-activations z2 (m, p)."""
-        return HIDDEN_UNITS[self.activation].function(z2)
+    def activate(self, z2: Array, threshold: Array | None = None) -> Array:
+        """Hidden activations a2 (m, p) of the pre-activations z2 (m, p); thresholds (p,) for "jumprelu"."""
+        return HIDDEN_UNITS[self.activation].function(z2, self.k, threshold)
 
     def slope(self, a2: Array) -> Array:
         """Derivative of the hidden unit (m, p), from its activations a2 (m, p)."""

@@ -17,8 +17,9 @@ class SumsLayout(NamedTuple):
 
     Attributes
     ----------
-    rows, squared_error, hidden, W1, b1, W2, b2, W1_sparsity, b1_sparsity : int
+    rows, squared_error, hidden, fired, near, W1, W2, b1, b2, threshold, W1_sparsity, b1_sparsity : int
         Index of the first number.  Matrices are stored row by row.
+        W1 to threshold lie in the order of `Parameters.flatten`.
     size : int
         Length of the vector.
     """
@@ -26,10 +27,13 @@ class SumsLayout(NamedTuple):
     rows: int
     squared_error: int
     hidden: int
+    fired: int
+    near: int
     W1: int
-    b1: int
     W2: int
+    b1: int
     b2: int
+    threshold: int
     W1_sparsity: int
     b1_sparsity: int
     size: int
@@ -43,7 +47,7 @@ class SumsLayout(NamedTuple):
     def of(cls, n_visible: int, n_hidden: int) -> Self:
         """Return the layout for n inputs and p hidden units."""
         n, p = n_visible, n_hidden
-        return cls(*accumulate((1, 1, p, p * n, p, n * p, n, p * n, p), initial=0))
+        return cls(*accumulate((1, 1, p, p, p, p * n, n * p, p, n, p, p * n, p), initial=0))
 
 
 @final
@@ -65,11 +69,20 @@ class Sums:
         sum |a3 - target|^2, without the factor 1/2.
     hidden : ndarray (p,)
         sum a2.
+    fired : ndarray (p,)
+        Number of rows in which a2 is not 0.  A kernel leaves it out for the sigmoid unit, which is always active.
+    near : ndarray (p,)
+        Number of rows in which the pre-activation lies within half the bandwidth of the threshold
+        (activation "jumprelu" with a bandwidth only).
     W1, b1, W2, b2 : ndarrays (p, n), (p,), (n, p), (n,)
         sum delta2' x, sum delta2, sum delta3' a2, sum delta3.
+    threshold : ndarray (p,)
+        sum delta3 W2 over the rows that `near` counts.
     W1_sparsity, b1_sparsity : ndarrays (p, n), (p,)
         The q-sums: sum q' x, sum q with q = a2 (1 - a2), the slope of the hidden unit.
         The sparsity vector is multiplied by them (one pass only).
+    gradient : ndarray (2 n p + 2 p + n,)
+        View of W1, W2, b1, b2 and threshold.
     head : ndarray
         View of the vector without the q-sums.
 
@@ -86,11 +99,15 @@ class Sums:
         "b1",
         "b1_sparsity",
         "b2",
+        "fired",
+        "gradient",
         "head",
         "hidden",
         "layout",
         "n_hidden",
         "n_visible",
+        "near",
+        "threshold",
         "vector",
     )
 
@@ -106,11 +123,15 @@ class Sums:
             )
         self.vector = vector
         self.head = vector[: at.head_size]
-        self.hidden = vector[at.hidden : at.W1]
-        self.W1 = vector[at.W1 : at.b1].reshape(p, n)
-        self.b1 = vector[at.b1 : at.W2]
-        self.W2 = vector[at.W2 : at.b2].reshape(n, p)
-        self.b2 = vector[at.b2 : at.W1_sparsity]
+        self.hidden = vector[at.hidden : at.fired]
+        self.fired = vector[at.fired : at.near]
+        self.near = vector[at.near : at.W1]
+        self.gradient = vector[at.W1 : at.W1_sparsity]
+        self.W1 = vector[at.W1 : at.W2].reshape(p, n)
+        self.W2 = vector[at.W2 : at.b1].reshape(n, p)
+        self.b1 = vector[at.b1 : at.b2]
+        self.b2 = vector[at.b2 : at.threshold]
+        self.threshold = vector[at.threshold : at.W1_sparsity]
         self.W1_sparsity = vector[at.W1_sparsity : at.b1_sparsity].reshape(p, n)
         self.b1_sparsity = vector[at.b1_sparsity :]
 

@@ -89,9 +89,9 @@ def aliasing(kit: Harness) -> None:
         if kernel.has_backprop:
             kit.label = f"backprop twice, m={m} n={n} p={p} output={output}"
             first = kernel.backprop(X, a2, Y, W2, v, X)
-            kept = [np.array(part) for part in first]
+            kept = Parameters(*map(np.array, first))
             kernel.backprop(Y, a2 / 2, X, -W2, -v, Y)
-            for name, part, before in zip(Parameters._fields, first, kept, strict=True):
+            for name, part, before in zip(kept.names, first, kept, strict=True):
                 kit.same_bits(f"backprop's {name} changed with the next call", part, before)
         kit.label = f"two sets of weights and two kept blocks at once, m={m} n={n} p={p} output={output}"
         one, two = (kit.parameters(n, p, seed=seed).astype(kit.dtype) for seed in (0, 1))

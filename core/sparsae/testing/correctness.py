@@ -148,5 +148,5 @@ def one_block(kit: Harness) -> None:
         kit.close(
             "squared_error", into.squared_error, 2 * np.square(o - x).sum(), eps * m * n * (1 + abs(o).max() ** 2)
         )
-        for name, true, terms in zip(Parameters._fields, expected, scale, strict=True):
+        for name, true, terms in zip(expected.names, expected, scale, strict=True):
             kit.close(f"the sum {name}", getattr(into, name), 2 * true, eps * (terms + m))

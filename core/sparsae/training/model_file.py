@@ -130,8 +130,9 @@ def _restore(header: Mapping[str, Any], arrays: Mapping[str, Any]) -> TrainResul
     columns = {field.name: arrays[f"{HISTORY}{field.name}"] for field in fields(History)}
     if {column.ndim for column in columns.values()} != {1} or len({len(column) for column in columns.values()}) != 1:
         raise ValueError("the columns of its history have different lengths")
+    names = [name for name in Parameters._fields if name != "threshold" or f"{PARAMETERS}{name}" in arrays]
     return TrainResult(
-        parameters=check_parameters([arrays[f"{PARAMETERS}{name}"] for name in Parameters._fields]),
+        parameters=check_parameters([arrays[f"{PARAMETERS}{name}"] for name in names]),
         cost=header["cost"],
         history=History(**columns),
         receipt=Receipt.from_dict(header["receipt"]),

@@ -69,7 +69,8 @@ def train(
         Functions of a `sparsae.Progress`, called after each iteration; one that returns True ends training.
         Also plugins with the hook ``sparsae_iteration``, or names of installed ones.
     **objective_options
-        target, rho, beta, weight_decay, output, dtype, backend, threads, block_rows, passes: as in `sparsae.Objective`.
+        Those of `sparsae.Objective`: target, activation, k, rho, beta, l1, l1_weighted, l0, bandwidth, weight_decay,
+        pre_bias, output, dtype, backend, threads, block_rows, passes: as there.
 
     Returns
     -------
