@@ -40,8 +40,8 @@ def main() -> None:
     )
     plot_features(FOLDER / "features.png", result.parameters.W1, image_shape=data.image_shape)
     plot_history(FOLDER / "history.png", history, title="sparse autoencoder on whitened natural-image patches")
-    preprocessing = dict(data.preprocessing) | {"source": data.name, "image_shape": data.image_shape}
-    sparsae.save(FOLDER / "model.npz", replace(result, preprocessing=preprocessing))
+    facts = {"source": data.name, "image_shape": data.image_shape}
+    sparsae.save(FOLDER / "model.npz", replace(result, transform=data.transform, data=facts))
     print(f"wrote {FOLDER}/features.png, {FOLDER}/history.png, {FOLDER}/model.npz\n")
     race(data.X, result.parameters.flatten())
 

@@ -4,6 +4,7 @@ from . import data as data
 from . import errors as errors
 from . import optimize as optimize
 from . import testing as testing
+from . import transforms as transforms
 from ._types import Array as Array
 from .backpropagation import backprop as backprop
 from .cost import Evaluation as Evaluation

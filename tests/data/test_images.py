@@ -5,8 +5,9 @@ import pytest
 
 import sparsae
 from sparsae import DataError, ParameterError
-from sparsae.data import extract_patches, load, normalise_patches, olshausen_filter, zca
+from sparsae.data import extract_patches, load
 from sparsae.errors import FileFormatError, FileMissingError
+from sparsae.transforms import Patches, Scale, fit
 
 
 def test_digits_are_scaled_as_stated(digits):
@@ -30,19 +31,6 @@ def test_patches_of_real_photographs(source, whiten):
     sparsae.Objective(data.X, 3)  # a sigmoid output takes them
 
 
-def test_normalisation_is_the_exercises():
-    """Own mean removed, clipped at three standard deviations of all values, scaled to [0.1, 0.9]."""
-    patches = np.random.default_rng(0).normal(5, 2, (200, 9))
-    patches[0] *= 100
-    X, limit = normalise_patches(patches)
-    centred = patches - patches.mean(axis=1, keepdims=True)
-    assert limit == pytest.approx(3 * centred.std())
-    np.testing.assert_allclose(X, np.clip(centred, -limit, limit) / limit * 0.4 + 0.5, rtol=1e-12)
-    again, same = normalise_patches(patches[:5], limit=limit)
-    assert same == limit
-    np.testing.assert_allclose(again, X[:5], rtol=1e-12)
-
-
 def test_extracted_patches_are_pieces_of_the_images():
     """Every patch stands somewhere in its image, and each image gives its share."""
     images = [np.arange(100.0).reshape(10, 10), 1000 + np.arange(130.0).reshape(10, 13)]
@@ -52,32 +40,6 @@ def test_extracted_patches_are_pieces_of_the_images():
         columns = 10 if patch[0] < 1000 else 13
         expected = patch[0] + np.add.outer(columns * np.arange(3), np.arange(3))
         np.testing.assert_array_equal(patch.reshape(3, 3), expected)
-
-
-def test_olshausens_filter_is_flat_for_a_natural_spectrum():
-    """An image with a 1/f spectrum comes out white below the cut-off; the mean goes, the variance becomes one."""
-    rng = np.random.default_rng(0)
-    f = np.hypot(np.fft.fftfreq(128)[:, None], np.fft.rfftfreq(128)[None, :])
-    f[0, 0] = np.inf
-    image = np.fft.irfft2(np.fft.rfft2(rng.normal(size=(128, 128))) / f) + 7
-    out = olshausen_filter(image)
-    assert abs(out.mean()) < 1e-12
-    assert out.std() == pytest.approx(1)
-    power = abs(np.fft.rfft2(out)) ** 2
-    bands = [power[(f > low) & (f <= low + 0.05)].mean() for low in (0.05, 0.1, 0.15)]
-    assert max(bands) / min(bands) < 1.4
-    assert power[f > 0.6].mean() < 0.01 * bands[0]
-    assert not olshausen_filter(np.ones((8, 8))).any()
-
-
-def test_zca_whitens_and_stays_close():
-    """Covariance becomes the identity where variance is well above the floor; the matrix is symmetric."""
-    rng = np.random.default_rng(0)
-    patches = rng.normal(size=(5000, 4)) @ rng.normal(size=(4, 4)) + 3
-    matrix, mean = zca(patches, epsilon=1e-9)
-    white = (patches - mean) @ matrix
-    np.testing.assert_allclose(white.T @ white / len(white), np.eye(4), atol=1e-6)
-    np.testing.assert_allclose(matrix, matrix.T, atol=1e-10)
 
 
 @pytest.mark.parametrize("whiten", ["none", "zca", "olshausen"])
@@ -91,10 +53,11 @@ def test_own_pictures_and_the_same_treatment_of_new_ones(tmp_path, whiten):
     (tmp_path / "notes.txt").write_text("no picture")
     data = load(f"patches:{tmp_path}", n_patches=300, patch_size=5, whiten=whiten)
     assert data.X.shape == (300, 25)
-    other = load(f"patches:{tmp_path}/a.png", n_patches=100, like=data.preprocessing, seed=1)
+    other = load(f"patches:{tmp_path}/a.png", n_patches=100, like=data.transform, seed=1)
     assert other.X.shape == (100, 25)
-    assert other.preprocessing["limit"] == data.preprocessing["limit"]
-    assert other.preprocessing["whiten"] == whiten
+    assert other.transform.steps[-1].limit == data.transform.steps[-1].limit
+    names = {"none": ["patches"], "zca": ["centre", "zca", "patches"], "olshausen": ["olshausen", "patches"]}
+    assert [step.name for step in other.transform.steps] == names[whiten]
 
 
 def test_unusable_pictures_and_options_are_named(tmp_path):
@@ -111,7 +74,7 @@ def test_unusable_pictures_and_options_are_named(tmp_path):
     Image.new("L", (4, 4)).save(tmp_path / "x.png")
     with pytest.raises(DataError, match=r"x.png has 4x4 pixels; patches of 8x8 do not fit"):
         load(f"patches:{tmp_path}/x.png")
-    with pytest.raises(DataError, match="All patches are constant"):
+    with pytest.raises(DataError, match=r"All patches of patches:.*x.png are constant"):
         load(f"patches:{tmp_path}/x.png", patch_size=2)
     with pytest.raises(ParameterError, match="whiten must be one of none, zca, olshausen; given 'pca'"):
         load("patches", whiten="pca")
@@ -129,22 +92,41 @@ def test_more_patches_than_fit_into_memory_are_refused():
         load("patches", n_patches=10**12)
 
 
-@pytest.mark.parametrize(("whiten", "name"), [("none", "limit"), ("zca", "zca_mean"), ("none", "patch_size")])
-def test_a_damaged_record_of_patches_is_named(whiten, name):
-    """A model file may lack what the same treatment needs."""
-    record = dict(load("patches", n_patches=10, whiten=whiten).preprocessing)
-    del record[name]
-    with pytest.raises(DataError, match=f"record of the patches lacks {name}; it has kind"):
-        load("patches", n_patches=10, like=record)
+def test_models_of_patches_are_given_images_or_patches(tmp_path):
+    """A matrix of patches is taken as it is, but not where whole images were filtered; other data is refused."""
+    rows = np.random.default_rng(0).normal(size=(20, 64))
+    np.save(tmp_path / "patches.npy", rows)
+    np.save(tmp_path / "other.npy", rows[:, :5])
+    for whiten in ("none", "zca"):
+        made = load("patches", n_patches=50, whiten=whiten).transform
+        np.testing.assert_array_equal(load(tmp_path / "patches.npy", like=made).X, made.apply(rows))
+    with pytest.raises(DataError, match=r"trained on image patches of 64 pixels and .*other.npy has 5 columns; give p"):
+        load(tmp_path / "other.npy", like=made)
+    filtered = load("patches", n_patches=10, whiten="olshausen").transform
+    with pytest.raises(DataError, match=r"patches of images that were filtered as a whole .*give the images: patches:"):
+        load(tmp_path / "patches.npy", like=filtered)
+    with pytest.raises(DataError, match=r"trained on other data \(scale\), not on patches; give a file"):
+        load("patches", like=Scale(n_visible=64, low=0.0, high=1.0))
+    with pytest.raises(DataError, match="takes 5 inputs, which are no square patch"):
+        load("patches", like=Patches(n_visible=5, limit=1.0))
+    with pytest.raises(DataError, match=r"other.npy has 5 columns and the model takes 64\."):
+        load(tmp_path / "other.npy", like=Scale(n_visible=64, low=0.0, high=1.0))
 
 
-def test_models_of_patches_are_given_patches(tmp_path):
-    """A matrix, or digits, given to a model of patches is refused with what is possible."""
-    record = load("patches", n_patches=10).preprocessing
-    with pytest.raises(DataError, match="The model was trained on image patches; give patches, photos"):
-        load("digits", like=record)
-    with pytest.raises(DataError, match="not on patches"):
-        load("patches", like={"kind": "scaled", "offset": 0, "factor": 1})
+def test_one_wish_at_a_time():
+    """`like`, `transform` and `scale` say the same thing; patches have `whiten`."""
+    with pytest.raises(ParameterError, match="transform=zca and scale=True both say what is done to the samples"):
+        load("digits", transform="zca", scale=True)
+    with pytest.raises(ParameterError, match="transform=zca is for files of samples and has no effect on patches"):
+        load("patches", transform="zca")
+
+
+def test_digits_take_another_transform(digits):
+    """Fitted to the raw values 0 to 16; without one they are scaled."""
+    raw = (digits - 0.1) * 20
+    made = load("digits", transform=["standardise", "olshausen"])
+    np.testing.assert_allclose(made.X, fit(raw, ["standardise", "olshausen"]).apply(raw), atol=1e-9)
+    np.testing.assert_array_equal(load("digits", like=made.transform).X, made.X)
 
 
 @pytest.mark.parametrize(

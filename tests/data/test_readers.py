@@ -11,10 +11,11 @@ import scipy.io
 import scipy.sparse
 
 from sparsae import DataError, ParameterError
-from sparsae.data import extract_patches, load, normalise_patches
+from sparsae.data import extract_patches, load
 from sparsae.data.pictures import images_of_array
 from sparsae.data.readers import ReadRequest, limits, matlab, read_file, source_file
 from sparsae.errors import DataWarning, FileAccessError, FileFormatError, FileMissingError, MissingExtraError
+from sparsae.transforms import Patches
 
 X = np.arange(12, dtype=float).reshape(4, 3) / 20
 
@@ -53,7 +54,7 @@ def test_each_kind_of_file_gives_the_matrix(tmp_path, name):
     data = load(write(tmp_path / name))
     np.testing.assert_array_equal(data.X, X)
     assert type(data.X) is np.ndarray
-    assert data.preprocessing["kind"] == "none"
+    assert data.transform is None
 
 
 @pytest.mark.parametrize(
@@ -142,7 +143,8 @@ def test_three_axes_are_images_and_no_matrix(tmp_path):
     for source in ("IMAGES.mat", "IMAGES.mat:IMAGES"):
         data = load(f"patches:{tmp_path}/{source}", n_patches=50, patch_size=6, seed=1)
         assert data.X.shape == (50, 36)
-    expected, _ = normalise_patches(extract_patches(list(np.moveaxis(images, 2, 0)), 50, 6, seed=1))
+    patches = extract_patches(list(np.moveaxis(images, 2, 0)), 50, 6, seed=1)
+    expected = Patches.fit(patches).apply(patches)
     np.testing.assert_array_equal(data.X, expected)
 
 

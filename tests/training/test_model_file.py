@@ -15,16 +15,13 @@ from sparsae.files import atomic_write, check_writable
 
 @pytest.fixture(scope="module")
 def result():
-    """A short fit, with a preprocessing record that holds an array."""
-    from dataclasses import replace
-
+    """A short fit, with a transform that holds arrays."""
     X = np.random.default_rng(0).uniform(0.1, 0.9, (40, 6))
     import warnings
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        fit = sparsae.train(X, 3, max_iter=5)
-    return replace(fit, preprocessing={"kind": "patches", "zca_matrix": np.eye(3), "limit": 0.5})
+        return sparsae.train(X, 3, max_iter=5, transform=["zca", "scale"])
 
 
 def as_bytes(header):
@@ -33,7 +30,7 @@ def as_bytes(header):
 
 
 def test_everything_comes_back(result, tmp_path):
-    """Parameters and history bit for bit; settings, status, receipt, preprocessing as they were."""
+    """Parameters and history bit for bit; settings, status, receipt, transform as they were."""
     sparsae.save(tmp_path / "m.npz", result)
     again = sparsae.load(tmp_path / "m.npz")
     for a, b in zip(result.parameters, again.parameters, strict=True):
@@ -42,8 +39,10 @@ def test_everything_comes_back(result, tmp_path):
         np.testing.assert_array_equal(column, getattr(again.history, name))
     assert (again.cost, again.status, again.receipt) == (result.cost, result.status, result.receipt)
     assert again.settings == json.loads(json.dumps(dict(result.settings)))
-    np.testing.assert_array_equal(again.preprocessing["zca_matrix"], np.eye(3))
-    assert again.preprocessing["limit"] == 0.5
+    (zca, scale), (before, _) = again.transform.steps, result.transform.steps
+    np.testing.assert_array_equal(zca.matrix, before.matrix)
+    np.testing.assert_array_equal(zca.mean, before.mean)
+    assert scale == result.transform.steps[1]
 
 
 def test_models_load_without_any_backend(result, tmp_path):

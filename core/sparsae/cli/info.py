@@ -17,7 +17,7 @@ from sparsae.cli.report import counted, print_facts, print_json
 @click.argument("model", type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="Print a report for programs.")
 def info(*, model: Path, as_json: bool) -> None:
-    """Say what a model file holds: sizes, cost, settings, preprocessing, and the receipt of its training.
+    """Say what a model file holds: sizes, cost, settings, transform, and the receipt of its training.
 
     Of a checkpoint, also while its fit is running: where the fit stands.
     """
@@ -33,6 +33,8 @@ def info(*, model: Path, as_json: bool) -> None:
 
 def _print_model(path: Path, *, as_json: bool) -> None:
     """Print what a model file holds."""
+    from sparsae.transforms import to_record
+
     result = load_model(path)
     parameters, receipt = result.parameters, result.receipt
     if as_json:
@@ -42,7 +44,8 @@ def _print_model(path: Path, *, as_json: bool) -> None:
                 "n_hidden": parameters.n_hidden,
                 **fit_values(result),
                 "settings": result.settings,
-                "preprocessing": result.preprocessing,
+                "transform": [] if result.transform is None else to_record(result.transform)[0],
+                "data": result.data,
                 "receipt": receipt.to_dict(),
             }
         )
@@ -50,9 +53,9 @@ def _print_model(path: Path, *, as_json: bool) -> None:
     facts: dict[str, Any] = {"inputs": parameters.n_visible, "hidden units": parameters.n_hidden}
     facts |= fit_facts(result)
     facts |= {name.replace("_", " "): value for name, value in result.settings.items() if value is not None}
-    steps = {name: value for name, value in (result.preprocessing or {}).items() if not hasattr(value, "shape")}
-    facts["preprocessing"] = ", ".join(f"{name} {value}" for name, value in steps.items()) or "none"
-    facts["data"] = f"{receipt.n_samples} samples, SHA-256 {receipt.data_digest[:16]}"
+    facts["transform"] = "none" if result.transform is None else result.transform.summary
+    source = f"{result.data['source']}, " if "source" in result.data else ""
+    facts["data"] = f"{source}{receipt.n_samples} samples, SHA-256 {receipt.data_digest[:16]}"
     facts["backend"] += f" ({receipt.distribution} {receipt.distribution_version})"
     facts["pools"] = "; ".join(
         f"{p['internal_api']} {p['version']} {p['architecture'] or ''} {counted(p['num_threads'], 'thread')}"

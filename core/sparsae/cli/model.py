@@ -43,7 +43,7 @@ def _output_options(command: Decorated) -> Decorated:
 @_output_options
 def encode(*, model: Path, data: str, out: Path, **options: Any) -> None:
     """Write the hidden activations of DATA, (samples, hidden units), to a file."""
-    _apply("hidden", model, data, out, lambda result, X: result.encode(X), **options)
+    _apply("hidden", model, data, out, lambda result, X: _prepared(result).encode(X), **options)
 
 
 @click.command(cls=Command, examples=("sparsae reconstruct digits.npz digits -o again.npy",))
@@ -51,8 +51,18 @@ def encode(*, model: Path, data: str, out: Path, **options: Any) -> None:
 @click.argument("data")
 @_output_options
 def reconstruct(*, model: Path, data: str, out: Path, **options: Any) -> None:
-    """Write what the model makes of DATA, (samples, inputs), to a file."""
-    _apply("output", model, data, out, lambda result, X: result.reconstruct(X), **options)
+    """Write what the model makes of DATA, (samples, inputs), to a file.
+
+    In the units of DATA, where the model's transform has an inverse.
+    """
+    _apply("output", model, data, out, lambda result, X: result.decode(_prepared(result).encode(X)), **options)
+
+
+def _prepared(result: TrainResult) -> TrainResult:
+    """Return the model for samples that its transform was applied to already."""
+    from dataclasses import replace
+
+    return replace(result, transform=None)
 
 
 def _apply(
@@ -78,18 +88,33 @@ def _apply(
     check_writable(out, force=force)
     with warnings_as_lines():
         result = load_model(model)
-        dataset = load_data(data, options, seed=seed, like=result.preprocessing)
+        dataset = load_data(data, options, seed=seed, like=result.transform)
+    _say_transform(result, dataset.name, outputs=column == "output")
     X = np.asarray(dataset.X)
     matrix = function(result, X)
     atomic_write(out, lambda file: write(file, matrix, column))
     report: dict[str, Any] = {"file": out, "shape": list(matrix.shape), "mean": float(matrix.mean())}
-    if matrix.shape == X.shape:
-        report["mean squared error"] = float(np.square(matrix - X).mean())
+    if column == "output":
+        transform = result.transform
+        wanted = transform.inverse(X) if transform is not None and transform.invertible else X
+        report["mean squared error"] = float(np.square(matrix - wanted).mean())
     to_stderr = stream_number(out) == 1  # the matrix went to standard output
     if as_json:
         print_json(report, err=to_stderr)
     else:
         print_facts(report, err=to_stderr)
+
+
+def _say_transform(result: TrainResult, name: str, *, outputs: bool) -> None:
+    """Say what was done to the data, and whether it is undone in outputs."""
+    transform = result.transform
+    if transform is None:
+        return
+    say(f"The model's transform was applied to {name}: {transform.summary}.", err=True)
+    if outputs and transform.invertible:
+        say("The outputs are in the units of the data: the transform is undone.", err=True)
+    elif outputs:
+        say(f"The outputs are transformed samples: the transform has no inverse, {transform.no_inverse}.", err=True)
 
 
 @click.command(
@@ -115,7 +140,7 @@ def plot(*, model: Path, out: Path | None, what: str, image_shape: str | None, f
     if what == "history":
         plot_history(output, result.history)
     else:
-        shape = _parse_shape(image_shape) if image_shape else (result.preprocessing or {}).get("image_shape")
+        shape = _parse_shape(image_shape) if image_shape else result.data.get("image_shape")
         plot_features(output, result.parameters.W1, image_shape=tuple(shape) if shape else None)
     say(f"Drew {what} into {output}.")
 

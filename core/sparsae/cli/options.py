@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+if TYPE_CHECKING:
+    from sparsae.transforms import Transform
+
 Command = TypeVar("Command", bound=Callable[..., Any])
-DATA_OPTIONS = ("n_patches", "patch_size", "whiten", "scale", "columns", "delimiter", "header", "transpose")
+DATA_OPTIONS = (
+    "n_patches",
+    "patch_size",
+    "whiten",
+    "scale",
+    "transform",
+    "columns",
+    "delimiter",
+    "header",
+    "transpose",
+)
 
 
 def file_options(command: Command) -> Command:
@@ -42,7 +55,14 @@ def data_options(command: Command) -> Command:
                 show_default=True,
                 help="Whitening of image patches.",
             ),
-            click.option("--scale", is_flag=True, help="Scale the range of a file's values to [0.1, 0.9]."),
+            click.option("--scale", is_flag=True, help="Scale a file's values to [0.1, 0.9]: --transform scale."),
+            click.option(
+                "--transform",
+                multiple=True,
+                metavar="NAME",
+                help="Fit a transform to the samples and keep it in the model: scale, standardise, unit_rms, zca, "
+                "olshausen, centre, patches; may be repeated.",
+            ),
             file_options,
         )
     ):
@@ -50,8 +70,11 @@ def data_options(command: Command) -> Command:
     return command
 
 
-def load_data(source: str, options: dict[str, Any], *, seed: int, like: Mapping[str, Any] | None = None) -> Any:
+def load_data(source: str, options: dict[str, Any], *, seed: int, like: Transform | None = None) -> Any:
     """Load data with the options of `data_options`, which are taken out of `options`."""
     from sparsae.data import load
 
-    return load(source, seed=seed, like=like, **{name: options.pop(name) for name in DATA_OPTIONS if name in options})
+    given = {name: options.pop(name) for name in DATA_OPTIONS if name in options}
+    names = given.get("transform") or (None,)
+    given["transform"] = names[0] if len(names) == 1 else list(names)
+    return load(source, seed=seed, like=like, **given)

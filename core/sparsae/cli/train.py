@@ -31,6 +31,7 @@ EXAMPLES = (
     "sparsae train digits -o digits.npz",
     "sparsae train patches --whiten olshausen -o edges.npz",
     "sparsae train measurements.csv --scale --hidden 40 --rho 0.05",
+    "sparsae train activations.npy --transform unit_rms --output linear",
     "sparsae train x.npy --checkpoint run --log run.jsonl",
     "sparsae train x.npy --checkpoint run --log run.jsonl --resume",
 )
@@ -120,8 +121,8 @@ def _fit_and_save(
             arguments |= fit_arguments(options, model=model, dataset=dataset, n_hidden=options["n_hidden"])
             arguments["observers"].append(reporter)
             result = fit(dataset.X, options["n_hidden"], **arguments)
-            preprocessing = {**dataset.preprocessing, "source": dataset.name, "image_shape": dataset.image_shape}
-            save(model, replace(result, preprocessing=preprocessing))
+            facts = {"source": dataset.name, "image_shape": dataset.image_shape}
+            save(model, replace(result, transform=dataset.transform, data=facts))
         except KeyboardInterrupt as error:
             if interrupt.signal is None:  # nobody pressed Ctrl-C
                 raise BackendError("KeyboardInterrupt was raised in a backend or another library.") from error

@@ -1,13 +1,11 @@
-"""`Dataset`: a matrix of samples, what it shows, and what was done to it."""
+"""`Dataset`: a matrix of samples, what it shows, and the transform that made it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, final
 
-LOW, HIGH = 0.1, 0.9
-"""The range that data is scaled to: a sigmoid output reaches it with small weights."""
+from sparsae.transforms import Transform
 
 
 @final
@@ -18,13 +16,13 @@ class Dataset:
     Attributes
     ----------
     X : ndarray (n_samples, n_visible)
-        One sample in each row. A .npy file that is larger than half of the memory is a
-        `sparsae.engine.npy_file.NpyFile`, whose rows are read when they are needed.
+        One sample in each row, transformed.  Data that is larger than half of the memory is an object with shape,
+        dtype and row slicing, whose rows are read when they are needed: `sparsae.engine.npy_file.NpyFile`, or
+        `sparsae.transforms.TransformedRows` where they are transformed too.
     name : str
         Where it comes from.
-    preprocessing : mapping
-        What was done to the numbers, and the constants that doing the same to new data needs.
-        "kind" is "none", "scaled" (low and high, mapped to 0.1 and 0.9) or "patches".
+    transform : Transform or None
+        What was done to the numbers, with the constants that doing the same to new data needs.
     image_shape : (int, int) or None
         Rows and columns of a sample that is an image.
     columns : tuple of str or None
@@ -33,6 +31,6 @@ class Dataset:
 
     X: Any
     name: str
-    preprocessing: Mapping[str, Any] = field(default_factory=lambda: {"kind": "none"})
+    transform: Transform | None = None
     image_shape: tuple[int, int] | None = None
     columns: tuple[str, ...] | None = None

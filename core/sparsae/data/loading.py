@@ -13,17 +13,21 @@ from sparsae._text import printable
 from sparsae.data.bundled import load_digits, load_natural_images, load_photographs
 from sparsae.data.dataset import Dataset
 from sparsae.data.patches import make_patches
+from sparsae.data.patches import patch_size as size_of_patches
 from sparsae.data.pictures import Images, images_of_array, read_pictures
 from sparsae.data.readers import ReadRequest, find_source, is_array_file, read_file, read_matrix
 from sparsae.data.readers.entries import LoadedArray
+from sparsae.data.readers.limits import memory_share
 from sparsae.data.readers.source_file import path_label
-from sparsae.data.scaling import apply_range, find_range
 from sparsae.errors import DataError, DataWarning, FileFormatError, FileMissingError, ParameterError
 from sparsae.machine.caller_warning import warn_caller
 from sparsae.model import check_size
+from sparsae.transforms import Patches, Scale, Transform, fit
 
 PATCH_DEFAULTS = {"n_patches": 10_000, "patch_size": 8, "whiten": "none"}
 FILE_DEFAULTS = {"columns": None, "delimiter": None, "header": None, "transpose": False}
+DIGITS = Scale(n_visible=64, low=0.0, high=16.0)
+SAMPLES = "files of samples"
 WIDE = 10  # so many times more inputs than samples, and
 WIDE_INPUTS = 1000  # at least so many inputs, look like samples that stand in columns
 
@@ -35,12 +39,13 @@ def load(
     patch_size: int = 8,
     whiten: str = "none",
     scale: bool = False,
+    transform: str | Transform | Sequence[str | Transform] | None = None,
     columns: str | Sequence[str | int] | None = None,
     delimiter: str | None = None,
     header: bool | None = None,
     transpose: bool = False,
     seed: int | np.random.Generator = 0,
-    like: Mapping[str, Any] | None = None,
+    like: Transform | None = None,
 ) -> Dataset:
     """Load data by name or from a file.
 
@@ -59,7 +64,10 @@ def load(
     whiten : {"none", "zca", "olshausen"}
         Whitening of the patches.
     scale : bool
-        For files: map the range of all values linearly to [0.1, 0.9], which a sigmoid output can reproduce.
+        For files: the transform "scale", which maps the range of all values linearly to [0.1, 0.9].
+    transform : str or Transform, or a sequence of them, optional
+        For files and digits: what is done to the samples, as in `sparsae.transforms.fit`; digits are scaled when it is
+        left out.
     columns : str or sequence of str or int, optional
         Columns of a file to use. As text: names, numbers counted from 1 and ranges, such as "2-65" or "age,3",
         or "!label" for all but one. As a sequence: names, and positions counted from 0.
@@ -71,8 +79,8 @@ def load(
         For files with one sample in each column, as Matlab programs write them.
     seed : int or numpy.random.Generator
         Where patches are cut.
-    like : mapping, optional
-        The preprocessing record of earlier data: the same is done to these, with the same constants.
+    like : Transform, optional
+        The transform of earlier data: the same is done to these, with the same constants.
 
     Returns
     -------
@@ -87,39 +95,69 @@ def load(
     MissingExtraError
         When a library that ships the data is not installed.
     """
-    like = like if like and like.get("kind") != "none" else None
-    kind = like.get("kind") if like is not None else None
     word, _, rest = os.fspath(source).partition(":")
     for_patches = {"n_patches": n_patches, "patch_size": patch_size, "whiten": whiten}
     for_files = {"columns": columns, "delimiter": delimiter, "header": header, "transpose": transpose}
+    wanted = _wanted_transform(scale=scale, transform=transform, like=like)
     if word in ("patches", "photos") and (word == "patches" or not rest):
-        if like is not None and kind != "patches":
-            raise DataError(f"The model was trained on other data ({kind}), not on patches; give a file.")
-        _refuse_ignored(for_files, FILE_DEFAULTS, source, "files of samples")
-        size = int(like.get("patch_size", 1)) if like is not None else check_size("patch_size", patch_size)
+        _refuse_ignored({**for_files, "transform": transform}, {**FILE_DEFAULTS, "transform": None}, source, SAMPLES)
+        size = check_size("patch_size", patch_size) if like is None else size_of_patches(like)
         images = load_photographs() if word == "photos" else _load_images(rest, size)
-        X, record = make_patches(images, n_patches=n_patches, size=size, whiten=whiten, seed=seed, like=like)
-        return Dataset(X, os.fspath(source), record, (size, size))
-    if kind == "patches":
-        raise DataError(
-            "The model was trained on image patches; give patches, photos or patches:PATH, "
-            "or a matrix that was prepared in the same way through the Python interface."
+        X, fitted = make_patches(
+            images, n_patches=n_patches, size=size, whiten=whiten, seed=seed, like=like, name=path_label(source)
         )
+        return Dataset(X, os.fspath(source), fitted, (size, size))
     _refuse_ignored(for_patches, PATCH_DEFAULTS, source, "image patches (patches, photos, patches:PATH)")
     if source == "digits":
-        _refuse_ignored(for_files, FILE_DEFAULTS, source, "files of samples")
-        record = {"kind": "scaled", "low": 0.0, "high": 16.0}
-        return Dataset(apply_range(load_digits(), "digits", record), "digits", record, (8, 8))
+        _refuse_ignored(for_files, FILE_DEFAULTS, source, SAMPLES)
+        loaded = LoadedArray(load_digits(), image_shape=(8, 8))
+        return _transformed(loaded, "digits", DIGITS if transform is None and like is None else wanted)
     loaded = read_matrix(source, ReadRequest(columns=columns, delimiter=delimiter, header=header))
     name = path_label(source)
-    X = _transposed(loaded.values, name) if transpose else loaded.values
-    if not transpose:
+    if transpose:
+        loaded = LoadedArray(_transposed(loaded.values, name))
+    else:
         _hint_at_transpose(loaded, name)
-    shape, names = (None, None) if transpose else (loaded.image_shape, loaded.names)
-    if like is None and not scale:
-        return Dataset(X, name, image_shape=shape, columns=names)
-    record = dict(like) if like is not None else find_range(X, name)
-    return Dataset(apply_range(X, name, record), name, record, shape, names)
+    return _transformed(loaded, name, wanted)
+
+
+def _wanted_transform(*, scale: bool, transform: Any, like: Transform | None) -> Any:
+    """Return the one of them that is given, or raise `ParameterError`."""
+    given = {"like": like, "transform": transform, "scale": scale or None}
+    words = [f"{name}={_word(value)}" for name, value in given.items() if value is not None]
+    if len(words) > 1:
+        raise ParameterError(f"{' and '.join(words)} both say what is done to the samples; give one of them.")
+    return "scale" if scale else like if transform is None else transform
+
+
+def _word(value: Any) -> str:
+    """Return what names a transform in a message."""
+    parts = value if isinstance(value, (list, tuple)) else [value]
+    return ",".join(part.name if isinstance(part, Transform) else printable(part) for part in parts)
+
+
+def _transformed(loaded: LoadedArray, name: str, wanted: Any) -> Dataset:
+    """Return the data set, transformed: fitted where `wanted` has names, and as a whole where it fits into memory."""
+    X, shape = loaded.values, loaded.image_shape
+    if wanted is None:
+        return Dataset(X, name, None, shape, loaded.names)
+    if isinstance(wanted, Transform) and X.shape[1] != wanted.n_visible:
+        _refuse_width(name, X.shape[1], wanted)
+    fitted = fit(X, wanted, name=name, image_shape=shape)
+    rows = fitted.view(X, name=name)
+    whole = isinstance(X, np.ndarray) and X.size * rows.dtype.itemsize <= memory_share()
+    return Dataset(fitted.apply(X, name=name) if whole else rows, name, fitted, shape, loaded.names)
+
+
+def _refuse_width(name: str, n_columns: int, transform: Transform) -> None:
+    """Raise `DataError` for samples of another number of columns than a model takes."""
+    n = transform.n_visible
+    if any(step.name == Patches.name for step in transform.steps):
+        raise DataError(
+            f"The model was trained on image patches of {n} pixels and {name} has {n_columns} columns; "
+            f"give patches, photos, patches:PATH, or a matrix of such patches."
+        )
+    raise DataError(f"{name} has {n_columns} columns and the model takes {n}.")
 
 
 def _refuse_ignored(given: Mapping[str, Any], defaults: Mapping[str, Any], source: Any, purpose: str) -> None:

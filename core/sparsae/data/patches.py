@@ -1,21 +1,20 @@
 """Patches of images, normalised as the UFLDL exercise does.
 
-Source: UFLDL exercise *Sparse Autoencoder*, ``sampleIMAGES`` and ``normalizeData``.
+Source: UFLDL exercise *Sparse Autoencoder*, ``sampleIMAGES``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+import math
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sparsae.data.dataset import HIGH, LOW
 from sparsae.data.readers.limits import format_bytes, memory_share
-from sparsae.data.whiten import olshausen_filter, zca
 from sparsae.errors import DataError, ParameterError
 from sparsae.model import check_size
+from sparsae.transforms import Olshausen, Patches, Transform, chain, fit, olshausen_filter
 
 Float = NDArray[np.float64]
 WHITENINGS = ("none", "zca", "olshausen")
@@ -68,31 +67,6 @@ def extract_patches(images: Sequence[Float], n_patches: int, size: int, *, seed:
     return patches
 
 
-def normalise_patches(patches: Float, *, limit: float | None = None) -> tuple[Float, float]:
-    """Take off each patch's own mean, clip at three standard deviations of all values, scale to [0.1, 0.9].
-
-    Parameters
-    ----------
-    patches : ndarray (n_samples, n_visible)
-    limit : float, optional
-        Where to clip, for new data; three standard deviations of these when left out.
-
-    Returns
-    -------
-    X : ndarray (n_samples, n_visible)
-    limit : float
-        Where it was clipped.
-    """
-    x = patches - patches.mean(axis=1, keepdims=True)
-    limit = float(3 * x.std()) if limit is None else limit
-    if not limit > 0:
-        raise DataError("All patches are constant: there is nothing to learn from them.")
-    np.clip(x, -limit, limit, out=x)
-    x *= (HIGH - LOW) / 2 / limit
-    x += (HIGH + LOW) / 2
-    return x, limit
-
-
 def make_patches(
     images: Sequence[Float],
     *,
@@ -100,33 +74,43 @@ def make_patches(
     size: int,
     whiten: str,
     seed: int | np.random.Generator,
-    like: Mapping[str, Any] | None = None,
-) -> tuple[Float, dict[str, Any]]:
-    """Whiten, cut and normalise; returns the patches and the record of what was done.
+    like: Transform | None = None,
+    name: str = "the images",
+) -> tuple[Float, Transform]:
+    """Filter images, cut patches and normalise them; returns the patches and the transform that does the same again.
 
-    With `like`, the record of earlier patches, size and whitening are taken from it, and so are its constants.
+    With `like`, the transform of earlier patches, size and whitening are its own, and so are the constants.
     """
-    if like is not None:
-        _check_record(like)
-        size, whiten = int(like["patch_size"]), str(like["whiten"])
-    if whiten not in WHITENINGS:
+    if like is None and whiten not in WHITENINGS:
         raise ParameterError(f"whiten must be one of {', '.join(WHITENINGS)}; given {whiten!r}.")
-    if whiten == "olshausen":
-        images = [olshausen_filter(image) for image in images]
+    if like is not None:
+        size = patch_size(like)
+        filters = [step for step in like.steps if isinstance(step, Olshausen) and step.on_images]
+    else:
+        filters = [Olshausen(n_visible=size * size, image_shape=None)] if whiten == "olshausen" else []
+    for step in filters:
+        images = [olshausen_filter(image, f0=step.f0) for image in images]
     patches = extract_patches(images, n_patches, size, seed=seed)
-    record: dict[str, Any] = {"kind": "patches", "patch_size": size, "whiten": whiten}
-    if whiten == "zca":
-        patches -= patches.mean(axis=1, keepdims=True)
-        matrix, mean = zca(patches) if like is None else (like["zca_matrix"], like["zca_mean"])
-        patches = (patches - mean) @ matrix
-        record |= {"zca_matrix": np.asarray(matrix), "zca_mean": np.asarray(mean)}
-    X, limit = normalise_patches(patches, limit=None if like is None else float(like["limit"]))
-    return X, record | {"limit": limit, "low": LOW, "high": HIGH}
+    if like is None:
+        steps = ["centre", "zca", "patches"] if whiten == "zca" else ["patches"]
+        of_rows = fit(patches, steps, name=name)
+    else:
+        of_rows = chain([step for step in like.steps if step not in filters])
+    return of_rows.apply(patches, name=name).astype(np.float64, copy=False), chain([*filters, of_rows])
 
 
-def _check_record(record: Mapping[str, Any]) -> None:
-    """Raise `DataError` where the record of earlier patches lacks what the same treatment needs."""
-    needed = ["patch_size", "whiten", "limit", *(["zca_matrix", "zca_mean"] if record.get("whiten") == "zca" else [])]
-    missing = [name for name in needed if name not in record]
-    if missing:
-        raise DataError(f"The record of the patches lacks {', '.join(missing)}; it has {', '.join(record)}.")
+def patch_size(transform: Transform) -> int:
+    """Return rows and columns of the patches that a transform was fitted to.
+
+    Raises
+    ------
+    DataError
+        When it was fitted to other data than square patches.
+    """
+    steps = [step.name for step in transform.steps]
+    side = math.isqrt(transform.n_visible)
+    if Patches.name not in steps:
+        raise DataError(f"The model was trained on other data ({', '.join(steps)}), not on patches; give a file.")
+    if side * side != transform.n_visible:
+        raise DataError(f"The model takes {transform.n_visible} inputs, which are no square patch; give a file.")
+    return side

@@ -39,6 +39,11 @@ class ValueCheck:
         self._bad = 0
         self._first: tuple[int, int, Any] | None = None
 
+    @property
+    def sound(self) -> bool:
+        """Whether all values so far are finite in the dtype of the computation."""
+        return self._first is None
+
     def in_range(self, low: Any, high: Any) -> bool:
         """Whether values from `low` to `high` can be used."""
         return not self._unit_range or (low >= -self._slack and high <= 1 + self._slack)

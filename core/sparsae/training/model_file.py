@@ -8,8 +8,6 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any, get_args
 
-import numpy as np
-
 from sparsae.errors import FileFormatError, ParameterError
 from sparsae.files import atomic_write
 from sparsae.model import Parameters, check_parameters
@@ -17,11 +15,12 @@ from sparsae.receipt import Receipt
 from sparsae.training.archive import read_archive, write_archive
 from sparsae.training.result import History, Reason, Status, TrainResult
 from sparsae.training.schema import Schema, check_schema
+from sparsae.transforms import from_record, to_record
 
 FORMAT = "sparsae model"
 VERSION = 1
 PARAMETERS = "parameters."
-PREPROCESSING = "preprocessing."
+TRANSFORM = "transform."
 HISTORY = "history."
 _SCHEMA: Schema = {
     "cost": (float, int),
@@ -43,7 +42,8 @@ _SCHEMA: Schema = {
         "pools": list,
         "notes": list,
     },
-    "preprocessing": (dict, type(None)),
+    "transform": list,
+    "data": dict,
 }
 
 
@@ -59,7 +59,7 @@ def save(path: str | os.PathLike[str], result: TrainResult) -> None:
     Raises
     ------
     ParameterError
-        When the arguments are something else, for example in the other order.
+        When the arguments are something else, for example in the other order, or the transform is not one of sparsae.
     FileAccessError
         When it cannot be written; an existing file is then unchanged.
     """
@@ -71,10 +71,8 @@ def save(path: str | os.PathLike[str], result: TrainResult) -> None:
         )
     arrays: dict[str, Any] = {f"{PARAMETERS}{name}": part for name, part in result.parameters._asdict().items()}
     arrays |= {f"{HISTORY}{field.name}": getattr(result.history, field.name) for field in fields(History)}
-    preprocessing = None if result.preprocessing is None else dict(result.preprocessing)
-    if preprocessing is not None:
-        for key in [key for key, value in preprocessing.items() if isinstance(value, np.ndarray)]:
-            arrays[f"{PREPROCESSING}{key}"] = preprocessing.pop(key)
+    steps, fitted = ([], {}) if result.transform is None else to_record(result.transform)
+    arrays |= {f"{TRANSFORM}{name}": array for name, array in fitted.items()}
     status = result.status
     header = {
         "format": FORMAT,
@@ -84,7 +82,8 @@ def save(path: str | os.PathLike[str], result: TrainResult) -> None:
         "settings": dict(result.settings),
         "metrics": dict(result.metrics),
         "receipt": result.receipt.to_dict(),
-        "preprocessing": preprocessing,
+        "transform": steps,
+        "data": dict(result.data),
     }
     atomic_write(path, lambda file: write_archive(file, header, arrays))
 
@@ -122,22 +121,21 @@ def _restore(header: Mapping[str, Any], arrays: Mapping[str, Any]) -> TrainResul
     """
     if header["status"]["reason"] not in get_args(Reason):
         raise ValueError(f"its status is {header['status']['reason']!r}")
-    preprocessing = header["preprocessing"]
-    if preprocessing is not None:
-        preprocessing = preprocessing | {
-            name.removeprefix(PREPROCESSING): array for name, array in arrays.items() if name.startswith(PREPROCESSING)
-        }
+    names = [name for name in Parameters._fields if name != "threshold" or f"{PARAMETERS}{name}" in arrays]
+    parameters = check_parameters([arrays[f"{PARAMETERS}{name}"] for name in names])
+    fitted = {name.removeprefix(TRANSFORM): array for name, array in arrays.items() if name.startswith(TRANSFORM)}
+    steps = header["transform"]
     columns = {field.name: arrays[f"{HISTORY}{field.name}"] for field in fields(History)}
     if {column.ndim for column in columns.values()} != {1} or len({len(column) for column in columns.values()}) != 1:
         raise ValueError("the columns of its history have different lengths")
-    names = [name for name in Parameters._fields if name != "threshold" or f"{PARAMETERS}{name}" in arrays]
     return TrainResult(
-        parameters=check_parameters([arrays[f"{PARAMETERS}{name}"] for name in names]),
+        parameters=parameters,
         cost=header["cost"],
         history=History(**columns),
         receipt=Receipt.from_dict(header["receipt"]),
         status=Status(**header["status"]),
         settings=header["settings"],
-        preprocessing=preprocessing,
+        transform=from_record(steps, fitted, parameters.n_visible) if steps or fitted else None,
+        data=header["data"],
         metrics=header["metrics"],
     )

@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from sparsae._types import Array
 from sparsae.model import Parameters, decode, encode
 from sparsae.receipt import Receipt
+from sparsae.transforms import Transform
 
 Reason = Literal[
     "converged",
@@ -107,8 +108,10 @@ class TrainResult:
     status : Status
     settings : mapping
         Hyper-parameters and options of the fit: rho, beta, weight_decay, output, method, max_iter, ...
-    preprocessing : mapping or None
-        What was done to the data before, as recorded by `sparsae.data`; None: nothing that is known.
+    transform : Transform or None
+        What was done to the samples before, which `encode` and `reconstruct` do to raw ones; None: nothing.
+    data : mapping
+        What the training data was, as far as it is known: source, image_shape.
     metrics : mapping
         Figures of merit at the final parameters, such as explained variance.
     """
@@ -119,7 +122,8 @@ class TrainResult:
     receipt: Receipt
     status: Status
     settings: Mapping[str, Any] = field(default_factory=dict)
-    preprocessing: Mapping[str, Any] | None = None
+    transform: Transform | None = None
+    data: Mapping[str, Any] = field(default_factory=dict)
     metrics: Mapping[str, float] = field(default_factory=dict)
 
     @property
@@ -138,27 +142,36 @@ class TrainResult:
         return int(self.history.iteration[-1])
 
     def encode(self, X: ArrayLike) -> Array:
-        """Return the hidden activations (n_samples, n_hidden) of data that was prepared as the training data was.
+        """Return the hidden activations (n_samples, n_hidden) of raw data (n_samples, n_visible).
+
+        The model's own transform is applied first.  Where the training data had been prepared without the knowledge of
+        `train` (`transform` is None), X must be prepared in the same way.
 
         Raises
         ------
         DataError
             When X is not a matrix of finite real numbers with n_visible columns.
         """
-        return encode(self.parameters, X)
+        return encode(self.parameters, X if self.transform is None else self.transform.apply(X))
 
     def decode(self, A: ArrayLike) -> Array:
         """Return the outputs (n_samples, n_visible) for hidden activations (n_samples, n_hidden).
+
+        They are in the units of the raw data where the model's transform has an inverse (``transform.invertible``),
+        else they are transformed samples.
 
         Raises
         ------
         DataError
             When A is not a matrix of finite real numbers with n_hidden columns.
         """
-        return decode(self.parameters, A, output=self.settings.get("output", "sigmoid"))
+        outputs = decode(self.parameters, A, output=self.settings.get("output", "sigmoid"))
+        if self.transform is None or not self.transform.invertible:
+            return outputs
+        return self.transform.inverse(outputs, name="the outputs")
 
     def reconstruct(self, X: ArrayLike) -> Array:
-        """Return what the model makes of data (n_samples, n_visible): ``decode(encode(X))``.
+        """Return what the model makes of raw data (n_samples, n_visible): ``decode(encode(X))``.
 
         Raises
         ------

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Unpack
 
@@ -25,6 +27,8 @@ from sparsae.training.result import TrainResult
 from sparsae.training.resume import resumed_options
 from sparsae.training.run import run_fit, warn_unless_converged
 from sparsae.training.stopping import Stop
+from sparsae.transforms import Transform
+from sparsae.transforms import fit as fit_transform
 
 
 def train(
@@ -39,6 +43,7 @@ def train(
     checkpoint: str | os.PathLike[str] | Checkpoint | None = None,
     resume: bool = False,
     observers: Any = (),
+    transform: str | Transform | Sequence[str | Transform] | None = None,
     **objective_options: Unpack[ObjectiveOptions],
 ) -> TrainResult:
     """Train a sparse autoencoder.
@@ -68,6 +73,9 @@ def train(
     observers : sequence, or one observer alone
         Functions of a `sparsae.Progress`, called after each iteration; one that returns True ends training.
         Also plugins with the hook ``sparsae_iteration``, or names of installed ones.
+    transform : str or Transform, or a sequence of them, optional
+        What is done to the samples (and to `target`) before, such as "zca": fitted to X where it is a name, see
+        `sparsae.transforms.fit`.  The result holds it and applies it to raw data.
     **objective_options
         Those of `sparsae.Objective`: target, activation, k, rho, beta, l1, l1_weighted, l0, bandwidth, weight_decay,
         pre_bias, output, dtype, backend, threads, block_rows, passes: as there.
@@ -107,6 +115,11 @@ def train(
     options = FitOptions.checked(
         method=method, max_iter=max_iter, stop=stop, seed=seed, initial=initial, checkpoint=checkpoint, resume=resume
     )
+    fitted = None if transform is None else fit_transform(X, transform)
+    if fitted is not None:
+        X = fitted.view(X)
+        if objective_options.get("target") is not None:
+            objective_options["target"] = fitted.view(objective_options["target"], name="target")
     with interruptible(signal.SIGINT), ExitStack() as stack:
         path, search = _open_checkpoint(options, stack)
         if search.saved is not None:
@@ -114,6 +127,8 @@ def train(
         result = run_fit(
             X, n_hidden, options, objective_options, observers=observer_set, checkpoint_path=path, search=search
         ).result
+    if fitted is not None:
+        result = replace(result, transform=fitted)
     warn_unless_converged(result)
     return result
 
