@@ -11,6 +11,7 @@ from typing import Any, Protocol, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from sparsae._facts import table_html
 from sparsae._text import plural
 from sparsae._types import FLOATS, OUTPUTS, Array, Output
 from sparsae.errors import DataError, ParameterError
@@ -99,7 +100,19 @@ class Parameters(tuple[Array, ...]):
         return tuple(self)
 
     def __repr__(self) -> str:
-        return f"Parameters({', '.join(f'{name}={part!r}' for name, part in self._asdict().items())})"
+        arrays = {name: np.asarray(part) for name, part in self._asdict().items()}
+        shapes = ", ".join(f"{name} {array.shape}" for name, array in arrays.items())
+        dtypes = " and ".join(sorted({str(array.dtype) for array in arrays.values()}))
+        return f"{type(self).__name__}({shapes}, {dtypes})"
+
+    def _repr_html_(self) -> str:
+        headings = ("", "shape", "dtype", "least", "mean", "largest")
+        arrays = [(name, np.asarray(part)) for name, part in self._asdict().items()]
+        rows = [
+            (name, array.shape, array.dtype, *(f"{f(array):.4g}" for f in (np.min, np.mean, np.max)))
+            for name, array in arrays
+        ]
+        return f"<div><strong>Parameters</strong>{table_html(headings, rows)}</div>"
 
     @property
     def n_visible(self) -> int:

@@ -10,11 +10,13 @@ from typing import Any, Self, final
 
 import numpy as np
 
+from sparsae._facts import details_html, facts_html, facts_text, table_html
+from sparsae._text import plural
 from sparsae.version import __version__
 
 
 @final
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Receipt:
     """What produced a result; plain numbers and strings, so that it survives JSON.
 
@@ -78,6 +80,32 @@ class Receipt:
     versions: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
+    def __repr__(self) -> str:
+        return facts_text(self._title, self._facts())
+
+    def _repr_html_(self) -> str:
+        headings = ("library", "threads", "version")
+        pools = [[pool.get("library"), pool.get("num_threads"), pool.get("version")] for pool in self.pools]
+        below = details_html("thread pools", table_html(headings, pools)) if pools else ""
+        return facts_html(self._title, self._facts(), below=below)
+
+    @property
+    def _title(self) -> str:
+        return f"Receipt of {plural(self.n_samples, 'sample')}, {self.n_visible} x {self.n_hidden} weights"
+
+    def _facts(self) -> dict[str, str]:
+        """Return what a person wants to know first."""
+        return {
+            "backend": f"{self.backend} of {self.distribution} {self.distribution_version}",
+            "threads": f"{describe_threads(self)}, threading {self.threading!r}",
+            "computed in": f"{self.dtype}, {self.passes} pass{'es' * (self.passes > 1)} over data that is "
+            f"{self.storage}, {plural(self.n_blocks, 'block')} of {plural(self.block_rows, 'row')}",
+            "data": f"SHA-256 {self.data_digest[:16]}...",
+            "seed": "none" if self.seed is None else str(self.seed),
+            "versions": ", ".join(f"{name} {version}" for name, version in self.versions.items()),
+            **{f"note {number}": note for number, note in enumerate(self.notes, 1)},
+        }
+
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as a dict that JSON can take."""
         return asdict(self)
@@ -90,6 +118,15 @@ class Receipt:
         for name in ("pools", "notes"):
             taken[name] = tuple(taken.get(name, ()))
         return cls(**taken)
+
+
+def describe_threads(receipt: Receipt) -> str:
+    """Return what ran: workers over rows, or threads of a library, and what was granted where less was used."""
+    granted = plural(receipt.threads_granted, "thread")
+    if receipt.threading != "workers":
+        return granted
+    workers = plural(receipt.workers, "worker")
+    return workers if receipt.workers == receipt.threads_granted else f"{workers} ({granted} granted)"
 
 
 def versions(libraries: Iterable[str]) -> dict[str, str]:

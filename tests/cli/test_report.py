@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 import sparsae
-from sparsae.cli.fit_report import describe_threads
 from sparsae.cli.report import counted, json_text, make_console
 from sparsae.cli.tables import StyledRow, print_table
+from sparsae.receipt import describe_threads
 
 
 @pytest.mark.parametrize(

@@ -52,7 +52,8 @@ print(len(found))
         capture_output=True,
         text=True,
     )
-    assert done.stdout.strip() in ("1", "2"), done.stderr
+    expected = sum(SKIPPED in str(check) for _, check in estimator_checks_generator(SparseAutoencoder()))
+    assert done.stdout.strip() == str(expected), done.stderr  # scikit-learn 1.6 has none
 
 
 def biting_checks() -> list[Any]:

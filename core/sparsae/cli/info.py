@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from sparsae.cli.command import Command
-from sparsae.cli.fit_report import TERMS, fit_facts, fit_values
+from sparsae.cli.fit_report import fit_values
 from sparsae.cli.model_input import load_model
 from sparsae.cli.report import counted, print_facts, print_json
 
@@ -33,6 +33,7 @@ def info(*, model: Path, as_json: bool) -> None:
 
 def _print_model(path: Path, *, as_json: bool) -> None:
     """Print what a model file holds."""
+    from sparsae.training.report import fit_facts
     from sparsae.transforms import to_record
 
     result = load_model(path)
@@ -70,6 +71,7 @@ def _print_model(path: Path, *, as_json: bool) -> None:
 def _print_checkpoint(path: Path, *, as_json: bool) -> None:
     """Print where a fit stands."""
     from sparsae.training.checkpoint import load
+    from sparsae.training.report import TERMS
 
     saved = load(path)
     header, receipt, identity = saved.header, saved.header["receipt"], saved.header["identity"]

@@ -1,75 +1,14 @@
-"""Progress on standard error: of a fit, and of commands that know how much is done."""
+"""Progress on standard error of commands that know how much is done; that of a fit is `ProgressDisplay`."""
 
 from __future__ import annotations
 
-import math
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
 
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from sparsae._text import printable
-from sparsae.cli.report import make_console, say
-
-if TYPE_CHECKING:
-    from sparsae.training.observers import Progress as Iteration
-
-EVERY_SECONDS = 10.0  # between two lines where there is no terminal
-
-
-class ProgressReporter:
-    """An observer that shows iteration, cost, rate and remaining time: one live line on a terminal, else lines.
-
-    Parameters
-    ----------
-    show : bool
-        False: print nothing.
-    """
-
-    def __init__(self, *, show: bool) -> None:
-        self._console = make_console(stderr=True)
-        self._live: Progress | None = None
-        self._show = show
-        self._task: Any = None
-        self._last = -math.inf
-
-    def __enter__(self) -> Self:
-        """Begin; on a terminal a line appears that is kept up to date."""
-        if self._show and self._console.is_terminal:
-            self._live = Progress(
-                TextColumn("iteration"),
-                MofNCompleteColumn(),
-                BarColumn(bar_width=None),
-                TextColumn("cost {task.fields[cost]}"),
-                TextColumn("{task.fields[rate]} it/s"),
-                TimeRemainingColumn(),
-                console=self._console,
-                transient=True,
-            )
-            self._live.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """End; the live line goes away, also after an exception."""
-        if self._live is not None:
-            self._live.stop()
-
-    def __call__(self, progress: Iteration) -> None:
-        """Show one iteration."""
-        rate = f"{progress.iteration / progress.seconds:.0f}" if progress.seconds > 0 else "-"
-        cost = f"{progress.cost:.6g}"
-        if self._live is not None:
-            if self._task is None:
-                self._task = self._live.add_task("fit", total=progress.max_iter, cost=cost, rate=rate)
-            self._live.update(self._task, completed=progress.iteration, cost=cost, rate=rate)
-        elif self._show and time.monotonic() - self._last >= EVERY_SECONDS:
-            self._last = time.monotonic()
-            say(f"iteration {progress.iteration}/{progress.max_iter}  cost {cost}  {rate} it/s", err=True)
+from sparsae.cli.report import make_console
 
 
 @contextmanager

@@ -10,7 +10,7 @@ import click
 
 from sparsae.cli.command import Command
 from sparsae.cli.fit_options import METHOD_OPTIONS, RUN_OPTIONS, fit_arguments, fit_options, fit_outputs
-from sparsae.cli.fit_report import fit_facts, fit_values
+from sparsae.cli.fit_report import fit_values
 from sparsae.cli.options import DATA_OPTIONS, data_options
 from sparsae.cli.report import print_facts, print_json, say, warnings_as_lines
 
@@ -64,6 +64,7 @@ def train(*, data: str, out: Path | None, quiet: bool, as_json: bool, force: boo
     """
     from sparsae.cli.options import load_data
     from sparsae.files import stream_number
+    from sparsae.training.report import fit_facts
 
     model = out or Path("model.npz")
     _check_files(data, model, options, force=force)
@@ -108,18 +109,18 @@ def _fit_and_save(
     """Train and write the model; return the result, and the number of the signal that came, if one did."""
     import signal
 
-    from sparsae.cli.progress import ProgressReporter
     from sparsae.errors import BackendError
     from sparsae.training.interrupt import interruptible
     from sparsae.training.model_file import save
+    from sparsae.training.progress_display import ProgressDisplay
     from sparsae.training.train import train as fit
 
     arguments = {name: options[name] for name in OBJECTIVE_OPTIONS} | {n: options[n] for n in ("max_iter", "seed")}
     arguments["passes"] = options["passes"] if options["passes"] == "auto" else int(options["passes"])
-    with interruptible(signal.SIGINT, signal.SIGTERM) as interrupt, ProgressReporter(show=show) as reporter:
+    with interruptible(signal.SIGINT, signal.SIGTERM) as interrupt, ProgressDisplay(show=show, keep=False) as display:
         try:
             arguments |= fit_arguments(options, model=model, dataset=dataset, n_hidden=options["n_hidden"])
-            arguments["observers"].append(reporter)
+            arguments["observers"].append(display)
             result = fit(dataset.X, options["n_hidden"], **arguments)
             facts = {"source": dataset.name, "image_shape": dataset.image_shape}
             save(model, replace(result, transform=dataset.transform, data=facts))

@@ -3,37 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Self, cast, final
+from typing import Any, Self, final
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
-from sklearn.exceptions import ConvergenceWarning as SklearnConvergenceWarning
-from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_array, check_is_fitted
 
 from sparsae._types import Array, Output
-from sparsae.errors import ConvergenceWarning, ParameterError
+from sparsae.estimator.fitting import begin_portions, check_sizes, fit_portion, fit_samples, warn_of_end
 from sparsae.estimator.samples import as_numbers, float_dtypes, frame_values, is_frame, read_rows, read_samples
-from sparsae.objective import ObjectiveOptions
-from sparsae.optimize import Adam, Method, StochasticMethod, get_method
+from sparsae.optimize import Method
 from sparsae.plugins.contract import Backend
 from sparsae.receipt import Receipt
-from sparsae.training.checkpoint import SavedFit
 from sparsae.training.incremental import IncrementalFit
-from sparsae.training.observers import ObserverSet
-from sparsae.training.options import FitOptions
 from sparsae.training.result import TrainResult
-from sparsae.training.run import run_fit, warn_unless_converged
-from sparsae.training.stopping import Stop
 
-GO_ON = "The model can be used as it is; a larger max_iter, or warm_start=True and another fit, goes on from here."
 BLOCK_BYTES = 1 << 25  # rows that are transformed at a time
-
-
-@final
-class EstimatorConvergenceWarning(ConvergenceWarning, SklearnConvergenceWarning):  # type: ignore[misc]  # untyped
-    """Training ended for another reason than convergence; filters of sparsae and of scikit-learn both find it."""
 
 
 @final
@@ -164,25 +150,11 @@ class SparseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
             When training ended otherwise than by converging: scikit-learn's and sparsae's in one.
         """
         before = self._last_fit() if self.warm_start else None
+        saved = None if before is None else getattr(self, "_saved", None)
         samples = read_samples(self, X, reset=True)
-        if before is not None:
-            self._check_sizes(before, "warm_start=True goes on from")
-        options = self._fit_options(get_method(self.method), before)
-        finished = run_fit(
-            samples,
-            self.n_components,
-            options,
-            self._objective_options(),
-            observers=ObserverSet(),
-            earlier=None if before is None else getattr(self, "_saved", None),
-            keep_state=bool(self.warm_start),
-        )
-        self._incremental: IncrementalFit | None = None
-        self._saved: SavedFit | None = finished.saved
-        self.result_ = finished.result
-        status = self.result_.status
-        message = f"{status.summary} {GO_ON}" if status.reason == "iteration limit" else ""
-        warn_unless_converged(self.result_, EstimatorConvergenceWarning, message)
+        self.result_, self._saved = fit_samples(self, samples, before, saved)
+        self._portions: IncrementalFit | None = None
+        warn_of_end(self.result_)
         return self
 
     def partial_fit(self, X: Any, y: Any = None) -> Self:
@@ -208,14 +180,10 @@ class SparseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         before = self._last_fit()
         samples = read_samples(self, X, reset=before is None)
         if before is not None:
-            self._check_sizes(before, "partial_fit goes on from")
-        incremental = getattr(self, "_incremental", None)
-        if incremental is None:
-            method = get_method(self.method)
-            method = method if isinstance(method, StochasticMethod) else Adam()
-            incremental = IncrementalFit(self.n_components, self._fit_options(method, before))
-        self.result_ = incremental.train_on(samples, **self._objective_options())
-        self._incremental, self._saved = incremental, None
+            check_sizes(self, before, "partial_fit goes on from")
+        portions = getattr(self, "_portions", None) or begin_portions(self, before)
+        self.result_ = fit_portion(self, samples, portions)
+        self._portions, self._saved = portions, None
         return self
 
     def transform(self, X: Any) -> Array:
@@ -278,6 +246,16 @@ class SparseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
             total += float(np.vdot(residual, residual))
         return -total / float(samples.shape[0] * samples.shape[1])
 
+    def plot_features(self, path: Any = None, *, image_shape: tuple[int, int] | None = None, title: str = "") -> Any:
+        """Draw the components; see `TrainResult.plot_features`."""
+        check_is_fitted(self)
+        return self.result_.plot_features(path, image_shape=image_shape, title=title)
+
+    def plot_history(self, path: Any = None, *, title: str = "") -> Any:
+        """Draw the cost and its terms against the iterations; see `TrainResult.plot_history`."""
+        check_is_fitted(self)
+        return self.result_.plot_history(path, title=title)
+
     @property
     def components_(self) -> Array:
         """Encoder weights W1 (n_components, n_features)."""
@@ -316,50 +294,9 @@ class SparseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
     def _last_fit(self) -> TrainResult | None:
         return getattr(self, "result_", None)
 
-    def _check_sizes(self, before: TrainResult, what: str) -> None:
-        """Raise `ParameterError` when the model that training goes on from has other sizes."""
-        p, n = before.parameters.n_hidden, before.parameters.n_visible
-        if (p, n) != (self.n_components, self.n_features_in_):
-            raise ParameterError(
-                f"{what} a model of {p} components and {n} features; now there are "
-                f"n_components={self.n_components} and {self.n_features_in_} features. "
-                f"A sklearn.base.clone starts afresh."
-            )
-
-    def _fit_options(self, method: Method, before: TrainResult | None) -> FitOptions:
-        """Return the options of a fit that begins at random, or where the last one ended."""
-        return FitOptions.checked(
-            method=method,
-            max_iter=self.max_iter,
-            stop=Stop(decrease=self.tol),
-            seed=draw_seed(self.random_state),
-            initial=before,
-            checkpoint=None,
-            resume=False,
-        )
-
-    def _objective_options(self) -> ObjectiveOptions:
-        names = ("rho", "beta", "weight_decay", "output", "backend", "threads")
-        return cast(ObjectiveOptions, {name: getattr(self, name) for name in names})
-
     def _row_blocks(self, samples: Any) -> Iterator[slice]:
         """Yield slices of rows whose dense values and activations take `BLOCK_BYTES`, at least one row each."""
         m, n = samples.shape
         step = max(1, BLOCK_BYTES // (8 * (n + self._n_features_out)))
         for start in range(0, m, step):
             yield slice(start, min(start + step, m))
-
-
-def draw_seed(random_state: Any) -> int:
-    """Return the seed of a fit: an int itself, else a number drawn from the generator, NumPy's global one for None.
-
-    Raises
-    ------
-    ValueError
-        When it is none of these.
-    """
-    if isinstance(random_state, (int, np.integer)) and not isinstance(random_state, bool):
-        return int(random_state)
-    if isinstance(random_state, np.random.Generator):
-        return int(random_state.integers(2**31))
-    return int(check_random_state(random_state).randint(2**31 - 1))

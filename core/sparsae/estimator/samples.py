@@ -6,9 +6,10 @@ should not (text, dates) is refused by sparsae, with the names of the columns.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, final
 
 import numpy as np
+from sklearn.utils import validation
 from sklearn.utils.validation import check_array, validate_data
 
 from sparsae._text import plural, printable
@@ -40,7 +41,7 @@ def read_samples(estimator: Any, X: Any, *, reset: bool) -> Any:
     if hasattr(X, "toarray"):
         return _sparse_rows(estimator, X, reset=reset)
     if is_frame(X):
-        validate_data(estimator, X, reset=reset, skip_check_array=True)
+        validate_data(estimator, with_names(X), reset=reset, skip_check_array=True)
         return check_array(frame_values(X), dtype=float_dtypes(X), estimator=estimator, input_name="X")
     if isinstance(X, np.memmap) and X.ndim == 2 and X.dtype.kind in NUMBERS:
         return validate_data(
@@ -52,6 +53,33 @@ def read_samples(estimator: Any, X: Any, *, reset: bool) -> Any:
 def is_frame(X: Any) -> bool:
     """Whether it is a table with named columns, of pandas, polars or another library."""
     return hasattr(X, "columns") and hasattr(X, "shape")
+
+
+@final
+class FrameNames:
+    """The names of a frame's columns, in the form in which scikit-learn 1.6 to 1.8 reads those of any library.
+
+    They read pandas and the dataframe interchange protocol, which newer frames (polars 2) do not have any more.
+    """
+
+    def __init__(self, frame: Any) -> None:
+        self.shape = frame.shape
+        self._names = [str(name) for name in frame.columns]
+
+    def __dataframe__(self, *_: object, **__: object) -> FrameNames:
+        return self
+
+    def column_names(self) -> list[str]:
+        """As in the protocol."""
+        return self._names
+
+
+def with_names(frame: Any) -> Any:
+    """Return the frame, or its names where this scikit-learn would not find them and take any order of columns."""
+    find_names = getattr(validation, "_get_feature_names", None)
+    if find_names is None or find_names(frame) is not None or not all(isinstance(n, str) for n in frame.columns):
+        return frame
+    return FrameNames(frame)
 
 
 def frame_values(frame: Any) -> Any:

@@ -66,6 +66,8 @@ class ObserverSet:
         Functions of a `Progress`; plugins with a hookimpl ``sparsae_iteration(progress)``;
         or names of entry points in the group ``sparsae.observers``.
         One that returns True asks the fit to stop.
+    *more
+        Observers of our own, called after these.
 
     Raises
     ------
@@ -73,9 +75,10 @@ class ObserverSet:
         When one is none of these.
     """
 
-    def __init__(self, observers: Any = ()) -> None:
+    def __init__(self, observers: Any = (), *more: Any) -> None:
         several = isinstance(observers, Iterable) and not callable(observers) and not isinstance(observers, str)
-        self._observers = [(o, observer_function(o)) for o in (observers if several else [observers])]
+        all_of_them = [*(observers if several else [observers]), *more]
+        self._observers = [(o, observer_function(o)) for o in all_of_them]
 
     def __bool__(self) -> bool:
         return bool(self._observers)

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from html import escape
 from typing import Any, Literal, final
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from sparsae._facts import details_html, facts_html, facts_text
 from sparsae._types import Array
+from sparsae.errors import MissingExtraError
 from sparsae.model import Parameters, decode, encode
+from sparsae.plots.features import draw_features
+from sparsae.plots.files import check_format, write_figure
+from sparsae.plots.history import draw_history
 from sparsae.receipt import Receipt
+from sparsae.training.report import fit_facts, history_html, history_line, result_title
 from sparsae.transforms import Transform
 
 Reason = Literal[
@@ -60,7 +68,7 @@ class Status:
 
 
 @final
-@dataclass(frozen=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class History:
     """The learning curve: one entry per iteration, the starting point included (iteration 0).
 
@@ -89,9 +97,31 @@ class History:
     def __len__(self) -> int:
         return len(self.iteration)
 
+    def __repr__(self) -> str:
+        return history_line(self)
+
+    def _repr_html_(self) -> str:
+        return f"<div><strong>{escape(history_line(self))}</strong>{history_html(self)}</div>"
+
+    def to_frame(self) -> Any:
+        """Return a pandas.DataFrame with a row for each iteration, which is the index, and a column for each field.
+
+        Raises
+        ------
+        MissingExtraError
+            When pandas is not installed.
+        """
+        try:
+            import pandas as pd
+        except ImportError as error:
+            raise MissingExtraError(
+                "A frame needs pandas: pip install pandas. dataclasses.asdict(history) gives a dict of arrays."
+            ) from error
+        return pd.DataFrame({column.name: getattr(self, column.name) for column in fields(self)}).set_index("iteration")
+
 
 @final
-@dataclass(frozen=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class TrainResult:
     """A trained model and how it came about.
 
@@ -125,6 +155,18 @@ class TrainResult:
     transform: Transform | None = None
     data: Mapping[str, Any] = field(default_factory=dict)
     metrics: Mapping[str, float] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        return facts_text(result_title(self), fit_facts(self))
+
+    def _repr_html_(self) -> str:
+        folded = {
+            "learning curve": self.history._repr_html_(),
+            "parameters": self.parameters._repr_html_(),
+            "receipt": self.receipt._repr_html_(),
+        }
+        below = "".join(details_html(name, content) for name, content in folded.items())
+        return facts_html(result_title(self), fit_facts(self) | {"message": self.message}, below=below)
 
     @property
     def success(self) -> bool:
@@ -179,3 +221,70 @@ class TrainResult:
             As `encode`.
         """
         return self.decode(self.encode(X))
+
+    def plot_features(
+        self,
+        path: str | os.PathLike[str] | None = None,
+        *,
+        image_shape: tuple[int, int] | None = None,
+        title: str = "",
+    ) -> Any:
+        """Draw the encoder weights: as images where samples are images, else as bars.
+
+        Parameters
+        ----------
+        path : path, optional
+            A .png, .svg or .pdf file to write the picture into.
+        image_shape : (int, int), optional
+            Rows and columns of a sample; when left out, what is known from the data, or a square.
+        title : str
+
+        Returns
+        -------
+        matplotlib.figure.Figure
+            A notebook shows it.
+
+        Raises
+        ------
+        ParameterError
+            When samples are no images of that shape, or the file has another ending.
+        MissingExtraError
+            When matplotlib is not installed.
+        FileAccessError
+            When the file cannot be written.
+        """
+        shape = image_shape or self.data.get("image_shape")
+        return self._drawn(
+            path,
+            lambda: draw_features(self.parameters.W1, image_shape=tuple(shape) if shape else None, title=title),
+        )
+
+    def plot_history(self, path: str | os.PathLike[str] | None = None, *, title: str = "") -> Any:
+        """Draw the cost and its terms against the iterations, logarithmically.
+
+        Parameters
+        ----------
+        path : path, optional
+            A .png, .svg or .pdf file to write the picture into.
+        title : str
+
+        Returns
+        -------
+        matplotlib.figure.Figure
+            A notebook shows it.
+
+        Raises
+        ------
+        ParameterError, MissingExtraError, FileAccessError
+            As `plot_features`.
+        """
+        return self._drawn(path, lambda: draw_history(self.history, title=title))
+
+    def _drawn(self, path: str | os.PathLike[str] | None, draw: Callable[[], Any]) -> Any:
+        """Return a figure, after it was written where a path is given."""
+        if path is None:
+            return draw()
+        check_format(path)
+        figure = draw()
+        write_figure(path, figure)
+        return figure

@@ -23,6 +23,7 @@ from sparsae.training.checkpoint_lock import lock_checkpoint
 from sparsae.training.interrupt import interruptible
 from sparsae.training.observers import ObserverSet
 from sparsae.training.options import FitOptions
+from sparsae.training.progress_display import ProgressDisplay
 from sparsae.training.result import TrainResult
 from sparsae.training.resume import resumed_options
 from sparsae.training.run import run_fit, warn_unless_converged
@@ -44,6 +45,7 @@ def train(
     resume: bool = False,
     observers: Any = (),
     transform: str | Transform | Sequence[str | Transform] | None = None,
+    progress: bool = False,
     **objective_options: Unpack[ObjectiveOptions],
 ) -> TrainResult:
     """Train a sparse autoencoder.
@@ -76,6 +78,9 @@ def train(
     transform : str or Transform, or a sequence of them, optional
         What is done to the samples (and to `target`) before, such as "zca": fitted to X where it is a name, see
         `sparsae.transforms.fit`.  The result holds it and applies it to raw data.
+    progress : bool
+        Show iteration, cost and remaining time: a live line in a terminal, a bar in a notebook, and a line every ten
+        seconds elsewhere (standard error).
     **objective_options
         Those of `sparsae.Objective`: target, activation, k, rho, beta, l1, l1_weighted, l0, bandwidth, weight_decay,
         pre_bias, output, dtype, backend, threads, block_rows, passes: as there.
@@ -111,7 +116,8 @@ def train(
     "interrupted"; a second Ctrl-C raises KeyboardInterrupt at once.  Before the iterations the first one does.
     """
     check_option_names(train, objective_options)
-    observer_set = ObserverSet(observers)
+    display = ProgressDisplay(show=bool(progress))
+    observer_set = ObserverSet(observers, *([display] if progress else []))
     options = FitOptions.checked(
         method=method, max_iter=max_iter, stop=stop, seed=seed, initial=initial, checkpoint=checkpoint, resume=resume
     )
@@ -121,6 +127,7 @@ def train(
         if objective_options.get("target") is not None:
             objective_options["target"] = fitted.view(objective_options["target"], name="target")
     with interruptible(signal.SIGINT), ExitStack() as stack:
+        stack.enter_context(display)
         path, search = _open_checkpoint(options, stack)
         if search.saved is not None:
             objective_options = resumed_options(search.saved.header, objective_options)

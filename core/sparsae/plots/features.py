@@ -1,26 +1,20 @@
-"""Pictures: what the hidden units look for, and the learning curve (extra ``[plot]``).
-
-Made with `matplotlib.figure.Figure`, so that no window opens and pyplot's global state is not touched.
-"""
+"""What the hidden units look for: tiles where samples are images, else bars."""
 
 from __future__ import annotations
 
 import math
 import os
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sparsae._types import Array
-from sparsae.errors import MissingExtraError, ParameterError
-from sparsae.files import atomic_write
-from sparsae.training.result import History
+from sparsae.errors import ParameterError
+from sparsae.plots.files import check_format, make_figure, write_figure
 
 MOST_TILES = 400
 MOST_BARS = 64  # units that are drawn where samples are no images
-FORMATS = ("png", "svg", "pdf")
 
 
 def feature_tiles(W1: Array, *, image_shape: tuple[int, int] | None = None) -> NDArray[np.float64]:
@@ -62,20 +56,45 @@ def feature_tiles(W1: Array, *, image_shape: tuple[int, int] | None = None) -> N
     return sheet
 
 
-def plot_features(
-    path: str | os.PathLike[str], W1: Array, *, image_shape: tuple[int, int] | None = None, title: str = ""
-) -> None:
-    """Draw the encoder weights into a .png, .svg or .pdf file.
+def draw_features(W1: Array, *, image_shape: tuple[int, int] | None = None, title: str = "") -> Any:
+    """Draw the encoder weights.
 
     Samples that are images give `feature_tiles`; others give bars, one row of W1 a panel, at most 64 of them.
 
     Parameters
     ----------
-    path : path-like
     W1 : ndarray (n_hidden, n_visible)
     image_shape : (int, int), optional
         Rows and columns of a sample; when left out, a square where n_visible is one.
     title : str
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Raises
+    ------
+    ParameterError
+        When samples are no images of that shape.
+    MissingExtraError
+        When matplotlib is not installed.
+    """
+    if image_shape is None and math.isqrt(W1.shape[1]) ** 2 != W1.shape[1]:
+        return _draw_bars(W1, title)
+    sheet = np.ma.masked_invalid(feature_tiles(W1, image_shape=image_shape))
+    figure = make_figure((5, 5.3 if title else 5))
+    axes = figure.add_axes((0.02, 0.02, 0.96, 0.9 if title else 0.96))
+    axes.imshow(sheet, cmap=_colormap(), vmin=-1, vmax=1, interpolation="nearest")
+    axes.set_axis_off()
+    if title:
+        axes.set_title(title, fontsize=9)
+    return figure
+
+
+def plot_features(
+    path: str | os.PathLike[str], W1: Array, *, image_shape: tuple[int, int] | None = None, title: str = ""
+) -> None:
+    """Draw the encoder weights into a .png, .svg or .pdf file, as `draw_features` does.
 
     Raises
     ------
@@ -86,26 +105,17 @@ def plot_features(
     FileAccessError
         When the file cannot be written.
     """
-    if image_shape is None and math.isqrt(W1.shape[1]) ** 2 != W1.shape[1]:
-        _plot_bars(path, W1, title)
-        return
-    figure = _make_figure(path, (5, 5.3 if title else 5))
-    axes = figure.add_axes((0.02, 0.02, 0.96, 0.9 if title else 0.96))
-    sheet = np.ma.masked_invalid(feature_tiles(W1, image_shape=image_shape))
-    axes.imshow(sheet, cmap=_colormap(), vmin=-1, vmax=1, interpolation="nearest")
-    axes.set_axis_off()
-    if title:
-        axes.set_title(title, fontsize=9)
-    _write(path, figure)
+    check_format(path)
+    write_figure(path, draw_features(W1, image_shape=image_shape, title=title))
 
 
-def _plot_bars(path: str | os.PathLike[str], W1: Array, title: str) -> None:
+def _draw_bars(W1: Array, title: str) -> Any:
     """Draw each unit's weights as bars over the inputs; each panel is scaled by its own largest magnitude."""
     p, n = W1.shape
     shown = min(p, MOST_BARS)
     across = math.ceil(math.sqrt(shown))
     down = -(-shown // across)
-    figure = _make_figure(path, (max(4.0, 1.5 * across), max(3.0, 1.1 * down + 0.6)))
+    figure = make_figure((max(4.0, 1.5 * across), max(3.0, 1.1 * down + 0.6)))
     panels = figure.subplots(down, across, sharex=True, sharey=True, squeeze=False)
     for j, axes in enumerate(panels.flat):
         if j >= shown:
@@ -120,47 +130,10 @@ def _plot_bars(path: str | os.PathLike[str], W1: Array, title: str) -> None:
     figure.supxlabel("input", fontsize=9)
     figure.suptitle(title or f"Weights of each hidden unit, each to its own scale{left_out}", fontsize=9)
     figure.set_layout_engine("constrained")
-    _write(path, figure)
-
-
-def plot_history(path: str | os.PathLike[str], history: History, *, title: str = "") -> None:
-    """Draw the cost and its three terms against the iterations, logarithmically, into a .png, .svg or .pdf file."""
-    figure = _make_figure(path, (6.4, 4.0))
-    axes = figure.add_subplot()
-    axes.semilogy(history.iteration, history.cost, color="black", label="cost")
-    for name in ("squared_error", "weight_decay", "sparsity"):
-        term = np.asarray(getattr(history, name))
-        if (term > 0).any():
-            axes.semilogy(history.iteration, np.where(term > 0, term, np.nan), label=name.replace("_", " "), lw=1)
-    axes.set_xlabel("iteration")
-    axes.set_ylabel("cost")
-    axes.grid(visible=True, alpha=0.3)
-    axes.legend(frameon=False)
-    if title:
-        axes.set_title(title, fontsize=9)
-    figure.tight_layout()
-    _write(path, figure)
-
-
-def _make_figure(path: str | os.PathLike[str], size: tuple[float, float]) -> Any:
-    """Return an empty figure, after a check of the file's ending."""
-    ending = Path(path).suffix.lower().lstrip(".")
-    if ending not in FORMATS:
-        raise ParameterError(f"{path} must end in {', '.join('.' + name for name in FORMATS)}.")
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise MissingExtraError("Pictures need matplotlib: pip install 'sparsae[plot]'.") from error
-    return Figure(figsize=size)
+    return figure
 
 
 def _colormap() -> Any:
     from matplotlib import colormaps
 
     return colormaps["gray"].with_extremes(bad="#557799")
-
-
-def _write(path: str | os.PathLike[str], figure: Any) -> None:
-    """Write the picture whole or not at all."""
-    ending = Path(path).suffix.lower().lstrip(".")
-    atomic_write(path, lambda file: figure.savefig(file, format=ending, dpi=150))

@@ -1,0 +1,117 @@
+"""From the estimator's parameters to a fit: at random, from the last model, or on one more portion of the data."""
+
+from __future__ import annotations
+
+from typing import Any, cast, final
+
+import numpy as np
+from sklearn.exceptions import ConvergenceWarning as SklearnConvergenceWarning
+from sklearn.utils import check_random_state
+
+from sparsae.errors import ConvergenceWarning, ParameterError
+from sparsae.objective import ObjectiveOptions
+from sparsae.optimize import Adam, Method, StochasticMethod, get_method
+from sparsae.training.checkpoint import SavedFit
+from sparsae.training.incremental import IncrementalFit
+from sparsae.training.observers import ObserverSet
+from sparsae.training.options import FitOptions
+from sparsae.training.progress_display import ProgressDisplay
+from sparsae.training.result import TrainResult
+from sparsae.training.run import FinishedFit, run_fit, warn_unless_converged
+from sparsae.training.stopping import Stop
+
+OBJECTIVE_OPTIONS = ("rho", "beta", "weight_decay", "output", "backend", "threads")
+GO_ON = "The model can be used as it is; a larger max_iter, or warm_start=True and another fit, goes on from here."
+
+
+@final
+class EstimatorConvergenceWarning(ConvergenceWarning, SklearnConvergenceWarning):  # type: ignore[misc]  # untyped base
+    """Training ended for another reason than convergence; filters of sparsae and of scikit-learn both find it."""
+
+
+def fit_samples(estimator: Any, samples: Any, before: TrainResult | None, saved: SavedFit | None) -> FinishedFit:
+    """Train on samples, from random weights or from those of the last fit.
+
+    Parameters
+    ----------
+    estimator : SparseAutoencoder
+    samples : as `read_samples` returns them
+    before : TrainResult or None
+        What to start from.
+    saved : SavedFit or None
+        The state in which that fit ended, which is gone on from where data and settings are the same.
+    """
+    if before is not None:
+        check_sizes(estimator, before, "warm_start=True goes on from")
+    options = _fit_options(estimator, get_method(estimator.method), before)
+    with ProgressDisplay(show=bool(estimator.verbose)) as display:
+        return run_fit(
+            samples,
+            estimator.n_components,
+            options,
+            _objective_options(estimator),
+            observers=ObserverSet(display if estimator.verbose else ()),
+            earlier=saved,
+            keep_state=bool(estimator.warm_start),
+        )
+
+
+def begin_portions(estimator: Any, before: TrainResult | None) -> IncrementalFit:
+    """Return a fit that takes its data in portions, from random weights or from those of the last fit."""
+    method = get_method(estimator.method)
+    method = method if isinstance(method, StochasticMethod) else Adam()
+    return IncrementalFit(estimator.n_components, _fit_options(estimator, method, before))
+
+
+def fit_portion(estimator: Any, samples: Any, portions: IncrementalFit) -> TrainResult:
+    """Do one pass over one more portion of the data."""
+    return portions.train_on(samples, **_objective_options(estimator))
+
+
+def warn_of_end(result: TrainResult) -> None:
+    """Give one warning, of both kinds, when training ended otherwise than by converging."""
+    status = result.status
+    message = f"{status.summary} {GO_ON}" if status.reason == "iteration limit" else ""
+    warn_unless_converged(result, EstimatorConvergenceWarning, message)
+
+
+def check_sizes(estimator: Any, before: TrainResult, what: str) -> None:
+    """Raise `ParameterError` when the model that training goes on from has other sizes."""
+    p, n = before.parameters.n_hidden, before.parameters.n_visible
+    if (p, n) != (estimator.n_components, estimator.n_features_in_):
+        raise ParameterError(
+            f"{what} a model of {p} components and {n} features; now there are "
+            f"n_components={estimator.n_components} and {estimator.n_features_in_} features. "
+            f"A sklearn.base.clone starts afresh."
+        )
+
+
+def draw_seed(random_state: Any) -> int:
+    """Return the seed of a fit: an int itself, else a number drawn from the generator, NumPy's global one for None.
+
+    Raises
+    ------
+    ValueError
+        When it is none of these.
+    """
+    if isinstance(random_state, (int, np.integer)) and not isinstance(random_state, bool):
+        return int(random_state)
+    if isinstance(random_state, np.random.Generator):
+        return int(random_state.integers(2**31))
+    return int(check_random_state(random_state).randint(2**31 - 1))
+
+
+def _fit_options(estimator: Any, method: Method, before: TrainResult | None) -> FitOptions:
+    return FitOptions.checked(
+        method=method,
+        max_iter=estimator.max_iter,
+        stop=Stop(decrease=estimator.tol),
+        seed=draw_seed(estimator.random_state),
+        initial=before,
+        checkpoint=None,
+        resume=False,
+    )
+
+
+def _objective_options(estimator: Any) -> ObjectiveOptions:
+    return cast(ObjectiveOptions, {name: getattr(estimator, name) for name in OBJECTIVE_OPTIONS})
