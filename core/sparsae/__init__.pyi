@@ -2,6 +2,7 @@
 # all of them.  Errors that are rarely caught are in `sparsae.errors`.
 from . import data as data
 from . import errors as errors
+from . import metrics as metrics
 from . import optimize as optimize
 from . import testing as testing
 from . import transforms as transforms

@@ -21,6 +21,7 @@ COMMANDS = {
     "train": ("train", "Train a sparse autoencoder."),
     "encode": ("model", "Write the hidden activations of data."),
     "reconstruct": ("model", "Write what the model makes of data."),
+    "evaluate": ("evaluate", "Say how much a model reconstructs, and how often its units are active."),
     "plot": ("model", "Draw the learned features or the cost curve."),
     "info": ("info", "Say what a model file or a checkpoint holds."),
     "backends": ("backends", "List the backends, or say everything about one."),

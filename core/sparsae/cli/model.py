@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from sparsae.cli.command import Command
-from sparsae.cli.model_input import data_files, load_model
+from sparsae.cli.model_input import data_files, load_model, say_transform
 from sparsae.cli.options import file_options, load_data
 from sparsae.cli.report import print_facts, print_json, say, warnings_as_lines
 
@@ -43,7 +43,7 @@ def _output_options(command: Decorated) -> Decorated:
 @_output_options
 def encode(*, model: Path, data: str, out: Path, **options: Any) -> None:
     """Write the hidden activations of DATA, (samples, hidden units), to a file."""
-    _apply("hidden", model, data, out, lambda result, X: _prepared(result).encode(X), **options)
+    _apply("hidden", model, data, out, lambda result, X: result.prepared().encode(X), **options)
 
 
 @click.command(cls=Command, examples=("sparsae reconstruct digits.npz digits -o again.npy",))
@@ -55,14 +55,7 @@ def reconstruct(*, model: Path, data: str, out: Path, **options: Any) -> None:
 
     In the units of DATA, where the model's transform has an inverse.
     """
-    _apply("output", model, data, out, lambda result, X: result.decode(_prepared(result).encode(X)), **options)
-
-
-def _prepared(result: TrainResult) -> TrainResult:
-    """Return the model for samples that its transform was applied to already."""
-    from dataclasses import replace
-
-    return replace(result, transform=None)
+    _apply("output", model, data, out, lambda result, X: result.decode(result.prepared().encode(X)), **options)
 
 
 def _apply(
@@ -89,7 +82,9 @@ def _apply(
     with warnings_as_lines():
         result = load_model(model)
         dataset = load_data(data, options, seed=seed, like=result.transform)
-    _say_transform(result, dataset.name, outputs=column == "output")
+    say_transform(result, dataset.name)
+    if column == "output":
+        _say_units(result)
     X = np.asarray(dataset.X)
     matrix = function(result, X)
     atomic_write(out, lambda file: write(file, matrix, column))
@@ -105,15 +100,12 @@ def _apply(
         print_facts(report, err=to_stderr)
 
 
-def _say_transform(result: TrainResult, name: str, *, outputs: bool) -> None:
-    """Say what was done to the data, and whether it is undone in outputs."""
+def _say_units(result: TrainResult) -> None:
+    """Say whether the transform is undone in the outputs."""
     transform = result.transform
-    if transform is None:
-        return
-    say(f"The model's transform was applied to {name}: {transform.summary}.", err=True)
-    if outputs and transform.invertible:
+    if transform is not None and transform.invertible:
         say("The outputs are in the units of the data: the transform is undone.", err=True)
-    elif outputs:
+    elif transform is not None:
         say(f"The outputs are transformed samples: the transform has no inverse, {transform.no_inverse}.", err=True)
 
 

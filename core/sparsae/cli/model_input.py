@@ -32,6 +32,14 @@ def load_model(path: Path) -> TrainResult:
         raise FileFormatError(f"{path} is not a model file; it is {array}.") from error
 
 
+def say_transform(result: TrainResult, name: str) -> None:
+    """Say on standard error which transform of the model was applied to the data of that name."""
+    from sparsae.cli.report import say
+
+    if result.transform is not None:
+        say(f"The model's transform was applied to {name}: {result.transform.summary}.", err=True)
+
+
 def _describe_array(path: Path) -> str | None:
     """Return what a .npy file holds; None for other files."""
     import numpy as np

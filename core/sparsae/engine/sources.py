@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from sparsae._types import FLOATS, Array
 from sparsae.engine.containers import as_matrix
 from sparsae.engine.memmap import MappedFile
+from sparsae.engine.moments import Moments
 from sparsae.engine.npy_file import NpyFile
 from sparsae.engine.value_check import ValueCheck
 from sparsae.errors import DataError
@@ -198,24 +199,14 @@ class DataSource:
         values.finish()
 
     def summary(self) -> DataSummary:
-        """Read the data through once, the first time, for its digest and its variance.
-
-        Source of the variance: Chan, Golub, LeVeque (1979), pairwise update of sums of squares.
-        """
+        """Read the data through once, the first time, for its digest and its variance."""
         if self._summary is None:
             sha = hashlib.sha256(f"{self.shape} {self.dtype.str}".encode())
-            count, mean, squares = 0, np.zeros(self.shape[1]), np.zeros(self.shape[1])
+            moments = Moments(self.shape[1])
             for _, rows in self.pieces():
                 sha.update(rows.data)
-                piece = rows.astype(np.float64)
-                k = len(piece)
-                center = piece.mean(axis=0)
-                shift = center - mean
-                piece -= center
-                squares += np.square(piece, out=piece).sum(axis=0) + np.square(shift) * (count * k / (count + k))
-                mean += shift * (k / (count + k))
-                count += k
-            self._summary = DataSummary(sha.hexdigest(), float(squares.sum()))
+                moments.add(rows.astype(np.float64, copy=False))
+            self._summary = DataSummary(sha.hexdigest(), float(moments.spread.sum()))
         return self._summary
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from html import escape
 from typing import Any, Literal, final
 
@@ -182,6 +182,10 @@ class TrainResult:
     def n_iter(self) -> int:
         """Number of iterations done; epochs for mini-batch methods."""
         return int(self.history.iteration[-1])
+
+    def prepared(self) -> TrainResult:
+        """Return the same model for samples that its transform was applied to already, such as those of `load`."""
+        return replace(self, transform=None)
 
     def encode(self, X: ArrayLike) -> Array:
         """Return the hidden activations (n_samples, n_hidden) of raw data (n_samples, n_visible).

@@ -9,10 +9,10 @@ from typing import Any, ClassVar, Self, final
 import numpy as np
 from numpy.typing import NDArray
 
+from sparsae.engine.moments import Moments
 from sparsae.errors import DataError, ParameterError
 from sparsae.transforms.base import Affine, Rows, Transform
 from sparsae.transforms.checks import check_names, read_array, read_number, read_size
-from sparsae.transforms.moments import Moments
 
 LOW, HIGH = 0.1, 0.9
 """The range that `Scale` maps to: a sigmoid output reaches it with small weights."""
@@ -111,7 +111,7 @@ class RangeFitter:
         """Return the scaling of the range."""
         low, high = self._low, self._high
         if low > high:
-            raise ParameterError(f"{name} has no rows; a transform cannot be fitted to it.")
+            raise ParameterError(f"{name} has no rows.")
         if low == high:
             raise ParameterError(f"All values of {name} are {low:g}; there is no range to scale.")
         if not np.isfinite(high - low):
@@ -284,7 +284,7 @@ class RMSFitter:
     def finish(self, name: str = "X") -> UnitRMS:
         """Return the division by the root of the mean square."""
         if not self._count:
-            raise ParameterError(f"{name} has no rows; a transform cannot be fitted to it.")
+            raise ParameterError(f"{name} has no rows.")
         if not self._sum:
             raise ParameterError(f"All values of {name} are 0; there is nothing to scale.")
         rms = float(np.ldexp(np.sqrt(self._sum / (self._count * self._n_visible)), self._exponent))

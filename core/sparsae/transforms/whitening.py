@@ -13,11 +13,11 @@ from typing import Any, ClassVar, Self, final
 import numpy as np
 from numpy.typing import NDArray
 
+from sparsae.engine.moments import Moments
 from sparsae.errors import DataError, ParameterError
 from sparsae.machine.resources import gibibytes, memory_limit
 from sparsae.transforms.base import Affine, Rows, Transform
 from sparsae.transforms.checks import check_names, check_number, read_array, read_size
-from sparsae.transforms.moments import Moments
 
 COPIES = 5  # matrices (n_visible, n_visible) that fitting needs: products, eigenvectors, work, result
 SYMMETRIC = 1e-9  # largest relative asymmetry of a matrix that was fitted; rounding leaves 1e-15

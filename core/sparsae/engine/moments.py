@@ -32,7 +32,8 @@ class Moments:
     spread : ndarray (n_visible,) or (n_visible, n_visible)
         sum (x - mean)^2, or sum (x - mean)(x - mean)'.
     largest : ndarray (n_visible,)
-        Largest absolute difference from the first row, which tells a constant column from one of tiny spread.
+        Bound of the absolute differences from the first row, 0 only where they all are: it tells a constant column from
+        one of tiny spread.
     """
 
     def __init__(self, n_visible: int, *, products: bool = False) -> None:
@@ -45,6 +46,8 @@ class Moments:
 
     def add(self, rows: Rows) -> None:
         """Take in rows (k, n_visible)."""
+        if not len(rows):
+            return
         if not self.count:
             self._pivot = rows[0].copy()
         k = len(rows)
@@ -62,6 +65,21 @@ class Moments:
             self._mean = self._mean + shift * (k / (self.count + k))
         self.count += k
 
+    def merge(self, other: Moments) -> None:
+        """Take in the rows of another one, of the same number of columns and kind."""
+        if not other.count:
+            return
+        if not self.count:
+            self._pivot = other._pivot
+        k = other.count
+        with np.errstate(over="ignore", invalid="ignore"):
+            apart = other._pivot - self._pivot  # exactly 0 for columns of equal values
+            self.largest = np.maximum(self.largest, np.abs(apart) + other.largest)
+            shift, weight = apart + (other._mean - self._mean), self.count * k / (self.count + k)
+            self.spread += other.spread + weight * (np.outer(shift, shift) if self._products else np.square(shift))
+            self._mean = self._mean + shift * (k / (self.count + k))
+        self.count += k
+
     def mean(self, name: str) -> Rows:
         """Return the mean of each column (n_visible,) of the rows, which messages call `name`.
 
@@ -73,7 +91,7 @@ class Moments:
             When sums overflow.
         """
         if not self.count:
-            raise ParameterError(f"{name} has no rows; a transform cannot be fitted to it.")
+            raise ParameterError(f"{name} has no rows.")
         if not np.isfinite(self.spread).all():
             raise DataError(
                 f"The values of {name} are too large for float64 when they are squared; divide the data first."
