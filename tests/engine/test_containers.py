@@ -15,7 +15,7 @@ import pytest
 import sparsae
 from sparsae import DataError, Objective, ParameterError, Parameters
 from sparsae.engine import storage
-from sparsae.engine.npy_file import NpyFile
+from sparsae.engine.npy_file import open_npy
 from sparsae.engine.sources import DataSource
 
 
@@ -84,8 +84,8 @@ def containers(X, folder):
         "other byte order": X.astype(X.dtype.newbyteorder()),
         "memory map": np.load(folder / "c.npy", mmap_mode="r"),
         "F-order memory map": np.load(folder / "f.npy", mmap_mode="r"),
-        "file": NpyFile(folder / "c.npy"),
-        "F-order file": NpyFile(folder / "f.npy"),
+        "file": open_npy(folder / "c.npy"),
+        "F-order file": open_npy(folder / "f.npy"),
         "row slices": RowSlices(X),
         "frame": frame(X),
         "nothing masked": np.ma.masked_array(X, mask=np.zeros(X.shape, bool)),
@@ -136,7 +136,7 @@ def test_a_separate_target_in_a_file_is_read_beside_the_data(monkeypatch, tmp_pa
     np.save(tmp_path / "t.npy", target)
     theta = Parameters.random(6, 3).flatten()
     options = {"block_rows": 50, "threads": 2}
-    got = Objective(NpyFile(tmp_path / "x.npy"), 3, target=NpyFile(tmp_path / "t.npy"), **options)(theta)
+    got = Objective(open_npy(tmp_path / "x.npy"), 3, target=open_npy(tmp_path / "t.npy"), **options)(theta)
     expected = Objective(X, 3, target=target, **options)(theta)
     assert got[0] == expected[0]
     np.testing.assert_array_equal(got[1], expected[1])
@@ -297,7 +297,7 @@ def test_a_model_that_cannot_fit_is_refused_before_anything_is_allocated(n_hidde
 TRUNCATED = """
     import os, sys, sparsae.objective
     from sparsae.engine import storage
-    from sparsae.engine.npy_file import NpyFile
+    from sparsae.engine.npy_file import open_npy
     storage.SHARE = 1 << 60  # as if the file were larger than the memory share
     path, checkpoint = sys.argv[1:3]
     def truncate(progress):
@@ -305,7 +305,7 @@ TRUNCATED = """
             os.truncate(path, os.path.getsize(path) // 2)
     try:
         sparsae.train(
-            NpyFile(path), 8, threads=2, block_rows=200, max_iter=1000, observers=[truncate],
+            open_npy(path), 8, threads=2, block_rows=200, max_iter=1000, observers=[truncate],
             checkpoint=sparsae.Checkpoint(checkpoint, every=1),
         )
     except sparsae.DataError as error:
@@ -333,19 +333,19 @@ def test_a_file_that_is_truncated_in_mid_fit_is_an_error_and_the_checkpoint_is_w
 
 COMMAND = """
     import os, sys, sparsae.objective
-    from sparsae.engine import npy_file, storage
+    from sparsae.engine import binary_file, npy_file, storage
     from sparsae.cli import main
     from sparsae.data.readers import npy
     storage.SHARE = 1 << 60  # as if the file were larger than the memory share
     npy.memory_share = lambda: 0
-    path, read = sys.argv[1], npy_file.NpyFile.read_into
+    path, read = sys.argv[1], binary_file.BinaryFile.read_into
     counts = []
     def read_into(self, start, stop, out):
         counts.append(None)
         if len(counts) == 2000:
             os.truncate(path, os.path.getsize(path) // 2)
         read(self, start, stop, out)
-    npy_file.NpyFile.read_into = read_into
+    binary_file.BinaryFile.read_into = read_into
     main(["train", path, "--hidden", "8", "--block-rows", "200", "--max-iter", "10000", "--quiet", *sys.argv[2:]])
 """
 
@@ -378,7 +378,7 @@ def test_a_file_is_read_by_several_workers_while_another_thread_truncates_it(mon
     path = tmp_path / "x.npy"
     for delay in (0.0, 0.002, 0.01):
         np.save(path, np.random.default_rng(0).random((20_000, 16)))
-        objective = Objective(NpyFile(path), 4, threads=2, block_rows=50)
+        objective = Objective(open_npy(path), 4, threads=2, block_rows=50)
         thread = threading.Thread(target=lambda delay=delay: (time.sleep(delay), os.truncate(path, 100_000)))
         thread.start()
         try:

@@ -6,7 +6,7 @@ import pytest
 import sparsae
 from sparsae import Objective, Parameters
 from sparsae.engine import storage
-from sparsae.engine.npy_file import NpyFile
+from sparsae.engine.npy_file import open_npy
 from sparsae.reference import evaluate_reference
 
 X = np.random.default_rng(0).random((3000, 10))
@@ -55,7 +55,7 @@ def test_a_mini_batch_from_a_file_and_with_a_target_has_the_same_bits(monkeypatc
     np.save(tmp_path / "x.npy", X)
     monkeypatch.undo()
     expected = batch_sums("fused", 2, target=target)[0]
-    got = batch_sums("fused", 2, data=NpyFile(tmp_path / "x.npy"), target=target)[0]
+    got = batch_sums("fused", 2, data=open_npy(tmp_path / "x.npy"), target=target)[0]
     np.testing.assert_array_equal(got, expected)
 
 

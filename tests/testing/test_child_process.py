@@ -16,7 +16,7 @@ import pytest
 from tests.support import disturbers, mutants, rare_mutants
 
 import sparsae
-from sparsae.engine.npy_file import NpyFile
+from sparsae.engine.npy_file import open_npy
 from sparsae.testing import process
 from sparsae.testing.checks import CHECKS
 from sparsae.testing.runner import CheckSession, check
@@ -112,7 +112,7 @@ def test_the_undisturbed_twin_passes():
 def test_garbage_of_the_parent_is_not_the_kernels(tmp_path):
     """An open file that the parent has dropped and not collected: the child collects it before it looks."""
     np.save(tmp_path / "x.npy", np.ones((3, 2)))
-    held = [NpyFile(tmp_path / "x.npy")]
+    held = [open_npy(tmp_path / "x.npy")]
     held.append(held)
     gc.collect()  # old garbage is collected late
     del held

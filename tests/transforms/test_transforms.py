@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sparsae import DataError, ParameterError, transforms
-from sparsae.engine.npy_file import NpyFile
+from sparsae.engine.npy_file import open_npy
 from sparsae.transforms import (
     ZCA,
     Centre,
@@ -40,8 +40,8 @@ def test_a_stream_gives_what_all_rows_at_once_give(steps: Any, tmp_path: Path, m
     np.save(tmp_path / "x.npy", X)
     whole = transforms.fit(X, steps).apply(X)
     monkeypatch.setattr("sparsae.engine.sources.PIECE_BYTES", 5 * 8 * 9)
-    fitted = transforms.fit(NpyFile(tmp_path / "x.npy"), steps)
-    np.testing.assert_allclose(fitted.apply(NpyFile(tmp_path / "x.npy")), whole, rtol=1e-9, atol=1e-12)
+    fitted = transforms.fit(open_npy(tmp_path / "x.npy"), steps)
+    np.testing.assert_allclose(fitted.apply(open_npy(tmp_path / "x.npy")), whole, rtol=1e-9, atol=1e-12)
     np.testing.assert_allclose(fitted.view(X)[:], whole, rtol=1e-9, atol=1e-12)
 
 

@@ -17,7 +17,7 @@ class Dataset:
     ----------
     X : ndarray (n_samples, n_visible)
         One sample in each row, transformed.  Data that is larger than half of the memory is an object with shape,
-        dtype and row slicing, whose rows are read when they are needed: `sparsae.engine.npy_file.NpyFile`, or
+        dtype and row slicing, whose rows are read when they are needed: `sparsae.engine.row_file.RowFile`, or
         `sparsae.transforms.TransformedRows` where they are transformed too.
     name : str
         Where it comes from.

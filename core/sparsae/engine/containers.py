@@ -1,7 +1,7 @@
 """What a user hands in as data, made an array or something that gives rows; what hides values is refused.
 
 A list, a frame or a masked array becomes a NumPy array.  What has shape, dtype and row slicing (a NumPy array, a memory
-map, `NpyFile`, HDF5, Zarr) stays what it is.
+map, a `RowFile`, HDF5, Zarr) stays what it is.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from sparsae._text import plural, printable
-from sparsae.engine.npy_file import NpyFile
+from sparsae.engine.row_file import RowFile
 from sparsae.errors import DataError
 
 LISTED = 5  # column names in a message, at most
@@ -54,7 +54,7 @@ def as_matrix(data: Any, name: str) -> Any:
 
 def _gives_rows(data: Any) -> bool:
     """Whether it has what is needed to read its rows block by block."""
-    if isinstance(data, (np.ndarray, NpyFile)):
+    if isinstance(data, (np.ndarray, RowFile)):
         return True
     return all(hasattr(data, a) for a in ("shape", "dtype", "__getitem__")) and isinstance(data.dtype, np.dtype)
 

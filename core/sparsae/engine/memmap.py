@@ -1,7 +1,7 @@
 """The file behind a memory map: whether it is still whole, and which part of it is needed next.
 
 A memory map of a file that another process truncates ends this process with SIGBUS when it reads past the new end.
-The checks here make that unlikely, not impossible; `NpyFile` reads without a map.
+The checks here make that unlikely, not impossible; `BinaryFile` reads without a map.
 """
 
 from __future__ import annotations

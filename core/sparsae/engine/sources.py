@@ -18,7 +18,8 @@ from sparsae._types import FLOATS, Array
 from sparsae.engine.containers import as_matrix
 from sparsae.engine.memmap import MappedFile
 from sparsae.engine.moments import Moments
-from sparsae.engine.npy_file import NpyFile
+from sparsae.engine.row_file import RowFile
+from sparsae.engine.spill import spill
 from sparsae.engine.value_check import ValueCheck
 from sparsae.errors import DataError
 
@@ -62,6 +63,8 @@ class DataSource:
         Whether it is an array in memory; a memory map is, once `load` was called.
     checked : bool
         Whether every value has been checked.
+    stored_as : str
+        Type of the numbers in a file where NumPy has none that is like it, such as "bfloat16"; else "".
 
     Raises
     ------
@@ -77,7 +80,8 @@ class DataSource:
         self.checked = False
         mapped = isinstance(matrix, np.memmap)
         self._map = MappedFile(matrix, name) if mapped and matrix.filename is not None else None
-        self._file = matrix if isinstance(matrix, NpyFile) else None
+        self._file = matrix if isinstance(matrix, RowFile) else None
+        self.stored_as = "" if self._file is None else self._file.stored_as
         self._data = np.asarray(matrix) if mapped else matrix  # a slice of a memmap object takes 1 us longer
         self.in_memory = isinstance(matrix, np.ndarray) and not mapped
         self._scratch = threading.local()
@@ -131,7 +135,7 @@ class DataSource:
         flags = rows.flags
         return rows if flags.c_contiguous and flags.aligned else np.array(rows, order="C")
 
-    def _file_rows(self, file: NpyFile, where: slice, dtype: np.dtype[Any], *, scratch: bool) -> Array:
+    def _file_rows(self, file: RowFile, where: slice, dtype: np.dtype[Any], *, scratch: bool) -> Array:
         shape = (where.stop - where.start, self.shape[1])
         raw = self._buffer(shape, self.dtype) if scratch or dtype != self.dtype else np.empty(shape, self.dtype)
         file.will_need(where.start, where.stop)
@@ -153,8 +157,13 @@ class DataSource:
         return part
 
     def take(self, which: NDArray[np.intp], dtype: np.dtype[Any]) -> Array:
-        """Return those rows, given in ascending order, in that dtype: a copy."""
+        """Return those rows, given in ascending order, in that dtype: a copy.
+
+        Rows of a file that can only be read in order are copied to a temporary file first, once.
+        """
         self.check_file()
+        if self._file is not None and self._file.in_order:
+            self._data = self._file = spill(self._file)
         try:
             with np.errstate(over="ignore"):
                 return np.asarray(self._data[which], dtype=dtype, order="C")
@@ -232,6 +241,6 @@ def common_dtype(source: DataSource, dtype: Any) -> np.dtype[Any]:
 
 def dtype_note(source: DataSource, dtype: np.dtype[Any]) -> tuple[str, ...]:
     """Say in a receipt that half precision was computed in another dtype."""
-    if source.dtype.kind == "f" and source.dtype.itemsize == 2:
-        return (f"{source.name} is float16; it is computed in {dtype}.",)
+    if source.stored_as or (source.dtype.kind == "f" and source.dtype.itemsize == 2):
+        return (f"{source.name} is {source.stored_as or 'float16'}; it is computed in {dtype}.",)
     return ()

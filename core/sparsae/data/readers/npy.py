@@ -16,7 +16,7 @@ import numpy as np
 from sparsae.data.readers.entries import LoadedArray, ReadRequest
 from sparsae.data.readers.limits import check_memory, memory_share
 from sparsae.data.readers.source_file import SourceFile, damage_refused, shorten
-from sparsae.engine.npy_file import NpyFile
+from sparsae.engine.npy_file import open_npy
 from sparsae.errors import DataError, FileFormatError
 
 MAGIC = b"\x93NUMPY"
@@ -142,5 +142,5 @@ def read_npy(file: SourceFile, request: ReadRequest) -> LoadedArray:
             if present < header.n_bytes:
                 raise truncated(file.label, header, present)
             if header.n_bytes > memory_share() and len(header.shape) == 2:
-                return LoadedArray(NpyFile(file.path))
+                return LoadedArray(open_npy(file.path))
         return LoadedArray(read_values(stream, header, file.label))
