@@ -55,7 +55,7 @@ def test_the_sparsity_vector_is_the_derivative_of_the_penalty_and_continuous_at_
         ({"rho": 0}, r"rho must lie strictly between 0 and 1 .* given 0"),
         ({"rho": "a tenth"}, "rho must be a number; given 'a tenth'"),
         ({"beta": -1}, "beta must be at least 0; given -1"),
-        ({"beta": None}, "beta must be a number; given None"),
+        ({"beta": "3,0"}, "beta must be a number; given '3,0'"),
         ({"weight_decay": np.nan}, "weight_decay must be finite"),
         ({"weight_decay": 10**400}, "weight_decay must be a number"),
         ({"beta": np.longdouble("1e4000")}, "beta must be finite"),

@@ -1,4 +1,4 @@
-"""Parameters, initialisation, encode, decode."""
+"""Parameters and their starting values."""
 
 import numpy as np
 import pytest
@@ -6,8 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import sparsae
-from sparsae import DataError, ParameterError, Parameters
-from sparsae.model import check_parameters, sigmoid
+from sparsae import ParameterError, Parameters
+from sparsae.model import check_parameters
+from sparsae.model.units import sigmoid
 
 
 @given(st.integers(1, 9), st.integers(1, 9))
@@ -83,31 +84,3 @@ def test_sigmoid_is_silent_and_relatively_accurate(dtype):
     true = 1 / (1 + np.exp(-z.astype(np.longdouble)))
     np.testing.assert_allclose(sigmoid(z), true, rtol=4 * np.finfo(dtype).eps)
     assert sigmoid(z).dtype == dtype
-
-
-def test_encode_and_decode_are_the_formulas():
-    """Against the formulas in plain NumPy, both output units, both dtypes."""
-    made = Parameters.random(4, 2, seed=1)
-    X = np.random.default_rng(0).random((5, 4))
-    a2 = 1 / (1 + np.exp(-(X @ made.W1.T + made.b1)))
-    np.testing.assert_allclose(sparsae.encode(made, X), a2, rtol=1e-14)
-    z3 = a2 @ made.W2.T + made.b2
-    np.testing.assert_allclose(sparsae.decode(made, a2), 1 / (1 + np.exp(-z3)), rtol=1e-14)
-    np.testing.assert_allclose(sparsae.decode(made, a2, output="linear"), z3, rtol=1e-14)
-    assert sparsae.encode(made, X.astype(np.float32)).dtype == np.float32
-    assert sparsae.encode(made, [[0, 1, 0, 1]]).dtype == np.float64
-
-
-def test_encode_and_decode_name_what_is_wrong():
-    """Shapes, dtypes and output units that do not fit give one clear error each."""
-    made = Parameters.random(4, 2, seed=1)
-    with pytest.raises(DataError, match=r"X has shape \(5, 3\); expected \(n_samples, 4\): n_visible is 4"):
-        sparsae.encode(made, np.zeros((5, 3)))
-    with pytest.raises(DataError, match=r"A has shape \(4,\); expected \(n_samples, 2\)"):
-        sparsae.decode(made, np.zeros(4))
-    with pytest.raises(DataError, match="X has dtype object"):
-        sparsae.encode(made, np.zeros((5, 4), dtype=object))
-    with pytest.raises(DataError, match="X contains 1 value that is not finite"):
-        sparsae.encode(made, [[0, 0, np.inf, 0]])
-    with pytest.raises(ParameterError, match="output must be one of sigmoid, linear; given 'relu'"):
-        sparsae.decode(made, np.zeros((1, 2)), output="relu")

@@ -9,8 +9,9 @@ import pytest
 
 import sparsae
 from sparsae import Objective, ParameterError, Parameters
+from sparsae.engine.batch_threshold import Largest
 from sparsae.errors import BackendDeclinedError
-from sparsae.units import topk
+from sparsae.model.units import topk
 
 N, P, M = 6, 9, 70
 RNG = np.random.default_rng(4)
@@ -58,7 +59,7 @@ def test_gradient_of_thresholds_is_the_straight_through_estimate():
     theta, l0, eps = RNG.uniform(0.1, 0.6, P), 0.2, 0.5
     made = START._replace(threshold=theta)
     _, gradient = sparsae.cost_and_gradient(
-        made, X, activation="jumprelu", l0=l0, bandwidth=eps, output="linear", weight_decay=0, backend="numpy"
+        made, X, activation="jumprelu", l0=l0, bandwidth=eps, pre_bias=False, backend="numpy"
     )
     z = X @ made.W1.T + made.b1
     a2 = np.where(z > theta, z, 0)
@@ -72,7 +73,7 @@ def test_gradient_of_thresholds_is_the_straight_through_estimate():
 
 def test_density_is_the_share_of_rows_in_which_a_unit_is_active():
     """In the evaluation; a sigmoid unit is active in every row."""
-    found = Objective(X, P, activation="topk", k=3, output="linear", backend="numpy").evaluate(START.flatten())
+    found = Objective(X, P, activation="topk", k=3, pre_bias=False, backend="numpy").evaluate(START.flatten())
     active = topk(X @ START.W1.T + START.b1, 3) > 0
     np.testing.assert_array_equal(found.density, active.mean(axis=0))
     assert 0 < found.density.sum() <= 3
@@ -120,24 +121,39 @@ def test_a_backend_that_does_not_know_a_unit_declines():
     """With the reason."""
     with pytest.raises(BackendDeclinedError, match=r"activation is 'relu' and backend '\w+' supports sigmoid"):
         Objective(X, P, activation="relu", output="linear", backend="einsum")
+    with pytest.raises(BackendDeclinedError, match=r"supports sigmoid \(batchtopk is jumprelu with one threshold\)"):
+        Objective(X, P, activation="batchtopk", k=2, backend="einsum")
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         ({"activation": "rely"}, "activation must be one of sigmoid, relu, .* given 'rely'"),
-        ({"activation": "topk"}, "k must be an integer of at least 1, not None"),
+        ({"activation": "topk"}, "activation='topk' needs k, the number of activations kept in a row"),
         ({"activation": "topk", "k": 0}, "k must be an integer of at least 1, not 0"),
         ({"activation": "topk", "k": P + 1}, rf"k={P + 1} exceeds n_hidden={P}"),
-        ({"k": 2}, "k belongs to activation topk or batchtopk, not to 'sigmoid'"),
+        ({"k": 2}, "k does not belong to activation='sigmoid'; its keywords are activation, beta, init, output"),
         ({"activation": "relu", "l1": -1}, "l1 must be at least 0; given -1"),
-        ({"activation": "jumprelu"}, "need a bandwidth above 0; given None"),
+        ({"activation": "topk", "k": 2.0}, "k must be an integer of at least 1, not 2.0"),
+        ({"activation": "topk", "k": 2, "k_aux": P + 1}, rf"k_aux={P + 1} exceeds n_hidden={P}"),
+        ({"activation": "topk", "k": 2, "aux": -1}, "aux must be at least 0; given -1"),
+        ({"activation": "topk", "k": 2, "dead_after": 0}, "dead_after must be an integer of at least 1, not 0"),
+        (
+            {"activation": "topk", "k": 2, "rho": 0.1, "l1": 1},
+            "rho, l1 do not belong to activation='topk'; its",
+        ),
+        ({"activation": "relu", "l1_weighted": 1}, "l1_weighted must be True or False; given 1"),
+        ({"activation": "relu", "init": "zeros"}, "init must be one of uniform, transpose; given 'zeros'"),
+        ({"activation": "relu", "k": 3}, "k does not belong to activation='relu'"),
+        ({"activation": "jumprelu", "bandwidth": 0}, "bandwidth must be above 0; given 0"),
+        ({"activation": ["relu"]}, "activation must be one of"),
+        ({"unit_norm": True}, "unit_norm does not belong to activation='sigmoid'"),
     ],
 )
 def test_settings_that_cannot_be_used_are_named(options, message):
     """Before anything is computed."""
     with pytest.raises(ParameterError, match=message):
-        Objective(X, P, output="linear", **options)
+        Objective(X, P, **{"output": "linear"} | options)
 
 
 def test_parameters_without_a_threshold_do_not_fit_jumprelu():
@@ -147,3 +163,43 @@ def test_parameters_without_a_threshold_do_not_fit_jumprelu():
         sparsae.cost_and_gradient(START, X, activation="jumprelu", bandwidth=0.1, **options)
     with pytest.raises(ParameterError, match="activation='relu' needs parameters without threshold"):
         sparsae.cost_and_gradient(START._replace(threshold=np.zeros(P)), X, activation="relu", **options)
+
+
+def test_batchtopk_keeps_the_largest_of_all_rows():
+    """At most k a row on average, whatever the row; the cost is that of jumprelu with one threshold."""
+    z = (X - START.b2) @ START.W1.T + START.b1
+    kept = np.sort(z.ravel())[::-1][: 2 * M]
+    a2 = np.where(z >= kept[-1], z, 0)
+    assert len({*np.count_nonzero(a2, axis=1)}) > 3
+    for options in ({}, {"block_rows": 16}, {"passes": 2}, {"threads": 2}):
+        objective = Objective(X, P, activation="batchtopk", k=2, backend="numpy", **options)
+        found = objective.evaluate(START.flatten())
+        np.testing.assert_allclose(found.terms.squared_error, np.square(a2 @ START.W2.T + START.b2 - X).sum() / (2 * M))
+        np.testing.assert_array_equal(found.density, (a2 > 0).mean(axis=0))
+        rows = np.arange(0, M, 3)
+        found = objective.engine.batch_threshold(objective.cost.kernel_parameters(START), 2, rows)
+        kept = np.sort(z[rows].ravel())[::-1][: 2 * len(rows) + 1]
+        np.testing.assert_allclose(found, (kept[-2:].mean(), kept[-2]), rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("values", "count", "expected"),
+    [
+        ([3, 1, 2, -5], 2, (1.5, 2)),
+        ([3, 1, 2, -5], 4, (0, 1)),
+        ([3, 1, 2, -5], 3, (0, 1)),
+        ([-1, -2], 1, (0, 0)),
+        ([2, 2, 2, 1], 2, (np.nextafter(2, 0), 2)),
+        ([2, 2, 2, 2], 2, (np.nextafter(2, 0), 2)),
+        ([1, np.nextafter(1, 2)], 1, (1, np.nextafter(1, 2))),
+    ],
+)
+def test_the_threshold_of_a_batch(values, count, expected):
+    """Halfway to what is not kept; where that is equal to what is kept, all that are equal are kept."""
+    whole, parts = Largest(count, np.dtype(float)), Largest(count, np.dtype(float))
+    whole.add(np.array(values, float))
+    for value in values:
+        part = Largest(count, np.dtype(float))
+        part.add(np.array([[value]], float))
+        parts.merge(part)
+    assert whole.threshold() == parts.threshold() == expected

@@ -9,6 +9,8 @@ from . import transforms as transforms
 from ._types import Array as Array
 from .backpropagation import backprop as backprop
 from .cost import Evaluation as Evaluation
+from .encoding import decode as decode
+from .encoding import encode as encode
 from .errors import BackendError as BackendError
 from .errors import ConvergenceWarning as ConvergenceWarning
 from .errors import DataError as DataError
@@ -16,9 +18,10 @@ from .errors import ParameterError as ParameterError
 from .errors import SparsaeError as SparsaeError
 from .estimator import SparseAutoencoder as SparseAutoencoder
 from .machine.threads import cpu_budget as cpu_budget
-from .model import Parameters as Parameters
-from .model import decode as decode
-from .model import encode as encode
+from .model.parameters import Parameters as Parameters
+from .model.settings import ModelOptions as ModelOptions
+from .model.settings import ModelSettings as ModelSettings
+from .model.units import sigmoid as sigmoid
 from .objective import Objective as Objective
 from .objective import ObjectiveOptions as ObjectiveOptions
 from .objective import cost_and_gradient as cost_and_gradient
@@ -42,5 +45,4 @@ from .training.result import Status as Status
 from .training.result import TrainResult as TrainResult
 from .training.stopping import Stop as Stop
 from .training.train import train as train
-from .units import sigmoid as sigmoid
 from .version import __version__ as __version__

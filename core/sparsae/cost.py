@@ -13,8 +13,8 @@ turned into those of the parameters here.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol, final
+from dataclasses import dataclass, fields
+from typing import Any, NamedTuple, Protocol, Self, final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from sparsae._types import ACTIVATIONS, Activation, Array
 from sparsae.errors import ParameterError
 from sparsae.model import Parameters
+from sparsae.model.settings import ModelSettings, check_number, check_word
 
 KL_EDGE = 1e-6  # outside [KL_EDGE, 1 - KL_EDGE] the divergence continues along its tangent
 
@@ -114,19 +115,22 @@ class Cost:
     pre_bias: bool = False
 
     def __post_init__(self) -> None:
-        if self.activation not in ACTIVATIONS:
-            raise ParameterError(f"activation must be one of {', '.join(ACTIVATIONS)}; given {self.activation!r}.")
-        for name in ("rho", "beta", "l1", "l0", "weight_decay"):
-            object.__setattr__(self, name, _finite(name, getattr(self, name)))
+        check_word("activation", self.activation, ACTIVATIONS)
+        object.__setattr__(self, "rho", check_number("rho", self.rho))
         if not 0 < self.rho < 1:
             raise ParameterError(f"rho must lie strictly between 0 and 1 (it is a mean activation); given {self.rho}.")
         for name in ("beta", "l1", "l0", "weight_decay"):
-            if getattr(self, name) < 0:
-                raise ParameterError(f"{name} must be at least 0; given {getattr(self, name)}.")
+            object.__setattr__(self, name, check_number(name, getattr(self, name), least=0))
         if self.bandwidth is not None:
-            object.__setattr__(self, "bandwidth", _finite("bandwidth", self.bandwidth))
+            object.__setattr__(self, "bandwidth", check_number("bandwidth", self.bandwidth))
         if self.activation == "jumprelu" and not (self.bandwidth or 0) > 0:
-            raise ParameterError(f"jumprelu units need a bandwidth above 0; given {self.bandwidth}.")
+            raise ParameterError(f"bandwidth must be above 0; given {self.bandwidth}.")
+
+    @classmethod
+    def of(cls, settings: ModelSettings) -> Self:
+        """Return the cost that these settings describe."""
+        names = {field.name for field in fields(cls)}
+        return cls(**{name: value for name, value in settings.to_dict().items() if name in names})
 
     def check_dtype(self, dtype: np.dtype[Any]) -> None:
         """Refuse a `beta` with which the sparsity vector overflows in that dtype.
@@ -159,9 +163,14 @@ class Cost:
         s: NDArray[np.float64] = self.beta * ((1 - self.rho) / (1 - r) - self.rho / r)  # (p,)
         return s
 
+    @property
+    def needs_mean(self) -> bool:
+        """Whether the sparsity vector depends on the mean activations, which need a pass over the data."""
+        return self.activation == "sigmoid"
+
     def known_sparsity(self, parameters: Parameters) -> NDArray[np.float64] | None:
         """Return the sparsity vector s (p,) where parameters alone decide it, so that one pass is enough, else None."""
-        if self.activation == "sigmoid":
+        if self.needs_mean:
             return None
         if self.activation == "relu":
             return self.l1 * self._l1_weights(parameters.W2)  # (p,)
@@ -241,14 +250,3 @@ def _column_lengths(W2: Array) -> NDArray[np.float64]:
     """Euclidean lengths (p,) of the columns of W2 (n, p), in float64."""
     lengths: NDArray[np.float64] = np.sqrt(np.square(W2, dtype=np.float64).sum(axis=0))
     return lengths
-
-
-def _finite(name: str, value: object) -> float:
-    """Return a finite number as a float."""
-    try:
-        number = float(value)  # type: ignore[arg-type]  # anything else is caught
-    except (TypeError, ValueError, OverflowError):
-        raise ParameterError(f"{name} must be a number; given {value!r}.") from None
-    if not np.isfinite(number):
-        raise ParameterError(f"{name} must be finite; given {value!r}.")
-    return number

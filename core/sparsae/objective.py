@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from contextlib import ExitStack
 from typing import Any, NoReturn, Self, Unpack, final
@@ -10,9 +9,9 @@ from typing import Any, NoReturn, Self, Unpack, final
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from sparsae._types import THREADINGS, Activation, Output
 from sparsae.cost import Cost
 from sparsae.cost import Evaluation as Evaluation
+from sparsae.engine.data_sample import DataSample, random_parameters
 from sparsae.engine.engine import Engine
 from sparsae.engine.guard import ROWS as GUARD_ROWS
 from sparsae.engine.guard import check_kernel, is_third_party
@@ -22,13 +21,14 @@ from sparsae.engine.partition import Partition
 from sparsae.engine.run_receipt import make_receipt
 from sparsae.engine.session import Session
 from sparsae.engine.setup import resolve_problem
-from sparsae.engine.sources import DataSource, common_dtype
+from sparsae.engine.sources import DataSource, common_dtype, data_and_target
 from sparsae.engine.storage import Passes, check_model_memory, choose_storage
-from sparsae.errors import DataError, OptimizationError, ParameterError, ThreadsWarning, UsageError
-from sparsae.model import Parameters, as_theta, cast_parameters, check_k, check_output, check_parameters, check_size
-from sparsae.plugins.autoselect import fastest
+from sparsae.errors import DataError, OptimizationError, ParameterError, UsageError
+from sparsae.model import Parameters, as_theta, cast_parameters, check_parameters, check_size
+from sparsae.model.settings import ModelOptions, Sizes, kernel_activation, resolve_settings
+from sparsae.plugins.autoselect import select_fastest
 from sparsae.plugins.contract import Backend, Problem
-from sparsae.plugins.selection import AUTO, DEFAULT_BACKEND, Selected, list_backends, requested_backend, select
+from sparsae.plugins.selection import AUTO, Selected, requested_backend, select
 from sparsae.receipt import Receipt
 
 
@@ -46,28 +46,6 @@ class Objective:
         Number of hidden units.
     target : array_like (n_samples, n_visible), optional
         What the output should equal; X itself when left out.
-    activation : {"sigmoid", "relu", "topk", "batchtopk", "jumprelu"}
-        Hidden unit.
-    k : int, optional
-        Number of activations kept in a row; required for topk and batchtopk.
-    rho : float
-        Sparsity target of sigmoid units, in (0, 1).
-    beta : float
-        Weight of the sparsity term of sigmoid units, at least 0.
-    l1 : float
-        Weight of the mean absolute activation of relu units, at least 0.
-    l1_weighted : bool
-        Whether each activation is weighted by the length of its unit's column of W2.
-    l0 : float
-        Weight of the number of active jumprelu units in a row, at least 0.
-    bandwidth : float, optional
-        Width of the rectangle in which the gradient of a jumprelu threshold is estimated.
-    weight_decay : float
-        Weight of the weight decay, at least 0.
-    pre_bias : bool
-        Whether b2 is subtracted from the input.
-    output : {"sigmoid", "linear"}
-        Output unit; a sigmoid needs targets in [0, 1], within 8 units in the last place at 1 of the data's dtype.
     dtype : float32 or float64, optional
         What the kernel computes in.  When left out: float32 for float32 and float16 data, else float64.
         Sums across blocks are float64.
@@ -78,13 +56,19 @@ class Objective:
     block_rows : int, optional
         Rows in a block; chosen by the backend, cache size or memory when left out.
     passes : {"auto", 1, 2}
-        Passes over the data in an evaluation: two while activations fit the memory share, else one.
+        Passes over the data in an evaluation.  "auto": one where the penalty needs no mean activation; else two while
+        activations fit the memory share.
+    **model_options
+        What is trained: activation, k, rho, beta, l1, l1_weighted, l0, bandwidth, aux, k_aux, dead_after, pre_bias,
+        unit_norm, init, output, weight_decay, as in `sparsae.ModelOptions`.
 
     Attributes
     ----------
     n_samples, n_visible, n_hidden : int
+    settings : ModelSettings
+        Every model option, defaults filled in.
     cost : Cost
-        rho, beta and weight_decay.
+        The part of them that the cost is made of.
     size : int
         Length of theta.
     evaluations : int
@@ -118,48 +102,30 @@ class Objective:
         n_hidden: int,
         *,
         target: ArrayLike | None = None,
-        activation: Activation = "sigmoid",
-        k: int | None = None,
-        rho: float = 0.01,
-        beta: float = 3.0,
-        l1: float = 0.0,
-        l1_weighted: bool = True,
-        l0: float = 0.0,
-        bandwidth: float | None = None,
-        weight_decay: float = 1e-4,
-        pre_bias: bool = False,
-        output: Output = "sigmoid",
         dtype: Any = None,
         backend: str | Backend | None = None,
         threads: int | None = None,
         block_rows: int | None = None,
         passes: Passes = "auto",
+        **model_options: Unpack[ModelOptions],
     ) -> None:
+        check_option_names(Objective, model_options)
         self.n_hidden = check_size("n_hidden", n_hidden)
-        self.cost = Cost(
-            activation=activation,
-            rho=rho,
-            beta=beta,
-            l1=l1,
-            l1_weighted=l1_weighted,
-            l0=l0,
-            bandwidth=bandwidth,
-            weight_decay=weight_decay,
-            pre_bias=pre_bias,
-        )
-        self.k = check_k(activation, k, self.n_hidden)
-        self.output = check_output(output)
-        x, y = _sources(X, target)
+        x, y = data_and_target(X, target)
         self._x, self._target = x, y
         self.n_samples, self.n_visible = x.shape
         check_model_memory(self.n_visible, self.n_hidden)
+        self.sample = DataSample(x)
+        sizes = Sizes(self.n_visible, self.n_hidden, self.sample.scale)
+        self.settings, self._notes = resolve_settings(model_options, sizes)
+        self.cost, self.output = Cost.of(self.settings), self.settings.output
         self.size = 2 * self.n_visible * self.n_hidden + self.n_hidden + self.n_visible
-        self.size += self.n_hidden if activation == "jumprelu" else 0
+        self.size += self.n_hidden if self.settings.activation == "jumprelu" else 0
         self.dtype = common_dtype(x, dtype)
         self.cost.check_dtype(self.dtype)
         self.evaluations = 0
         sources = [x] if y is x else [x, y]
-        storage = choose_storage(sources, self.n_hidden, self.dtype, passes, two_passes=activation == "sigmoid")
+        storage = choose_storage(sources, self.n_hidden, self.dtype, passes, two_passes=self.cost.needs_mean)
         for source in sources:
             if storage.kept:
                 source.load()
@@ -168,9 +134,8 @@ class Objective:
 
         how, requested = requested_backend(backend)
         if requested == AUTO:
-            options: dict[str, Any] = {"activation": activation, "k": k, "bandwidth": bandwidth, "output": output}
-            options |= {"dtype": self.dtype, "block_rows": block_rows, "passes": passes, "threads": threads}
-            self.selected = self._fastest(how, options)
+            options = {"dtype": self.dtype, "block_rows": block_rows, "passes": passes, "threads": threads}
+            self.selected = self._fastest(how, self.settings.to_dict() | options)
         else:
             self.selected = select(backend)
         self.backend = self.selected.backend
@@ -180,14 +145,15 @@ class Objective:
                 n_visible=self.n_visible,
                 n_hidden=self.n_hidden,
                 dtype=self.dtype,
-                activation=activation,
-                k=self.k,
-                bandwidth=bandwidth if activation == "jumprelu" else None,
+                activation=kernel_activation(self.settings.activation),
+                k=self.settings.k if self.settings.activation == "topk" else None,
+                bandwidth=self.settings.bandwidth,
                 output=self.output,
             ),
             n_samples=self.n_samples,
             threads=threads,
             block_rows=block_rows,
+            what="batchtopk is jumprelu with one threshold" if self.settings.activation == "batchtopk" else "",
         )
         self.engine = Engine(
             x,
@@ -205,7 +171,7 @@ class Objective:
     def _fastest(self, how: str, options: dict[str, Any]) -> Selected:
         """Choose the fastest ready backend for this problem, on its first rows."""
         separate = self._target is not self._x
-        theta = Parameters.random(self.n_visible, self.n_hidden).flatten()
+        theta = self.random_parameters().flatten()
         prepared: dict[tuple[str, int], Objective] = {}
 
         def prepare(name: str, rows: int, stack: ExitStack) -> Callable[[], object]:
@@ -217,15 +183,7 @@ class Objective:
             objective = stack.enter_context(prepared[name, rows])
             return lambda: objective(theta)
 
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ThreadsWarning)  # given once, for the one that is chosen
-            ready = [record for record in list_backends() if record.state == "ready"]
-            ready.sort(key=lambda record: (record.name != DEFAULT_BACKEND, THREADINGS.index(record.threading)))
-            names = [record.name for record in ready]
-            flop = 12.0 * self.n_visible * self.n_hidden
-            choice = fastest(names, self.n_samples, prepare, flop_per_row=flop)
-        chosen = select(choice.name)
-        return Selected(chosen.backend, chosen.record, f"auto ({how})", choice.notes)
+        return select_fastest(how, self.n_samples, prepare, flop_per_row=12.0 * self.n_visible * self.n_hidden)
 
     def __call__(self, theta: ArrayLike) -> tuple[float, NDArray[np.float64]]:
         """Return cost and flat gradient at flat `theta`, as ``scipy.optimize.minimize(jac=True)`` wants them."""
@@ -249,11 +207,34 @@ class Objective:
 
     def _evaluate(self, flat: NDArray[np.float64], parameters: Parameters) -> Evaluation:
         given = self.cost.kernel_parameters(parameters).astype(self.dtype)
+        if self.settings.activation == "batchtopk":
+            threshold = self.engine.batch_threshold(given, self.settings.k or 0).threshold
+            given = given._replace(threshold=np.full(self.n_hidden, threshold, self.dtype))
         self.check_kernel(given)
         known = self.cost.known_sparsity(parameters)
         sums = self.engine.evaluate(given, self.cost.sparsity if known is None else known)
         self.evaluations += 1
         return self.cost.evaluate(sums, flat)
+
+    def check_size(self, theta: NDArray[np.float64]) -> None:
+        """Refuse flat parameters of these sizes that have thresholds where the hidden units have none, or none.
+
+        Raises
+        ------
+        ParameterError
+            Says which.
+        """
+        if theta.size != self.size:
+            kind = "with" if theta.size < self.size else "without"
+            raise ParameterError(f"activation={self.settings.activation!r} needs parameters {kind} threshold.")
+
+    def random_parameters(self, seed: int | np.random.Generator = 0) -> Parameters:
+        """Starting parameters by `init`: b2 is the mean of the data where there is a pre-bias.
+
+        Thresholds start at 0.01 times the root mean square of the data.
+        Both are taken from at most 4,096 rows, evenly spaced.
+        """
+        return random_parameters(self.settings, self.sample, self.n_visible, self.n_hidden, seed)
 
     @property
     def sources(self) -> tuple[DataSource, DataSource]:
@@ -310,7 +291,7 @@ class Objective:
             if not self._session.pools:
                 with self:
                     pass
-            self._receipt = make_receipt(self.selected, self.grant, self.engine, self._session)
+            self._receipt = make_receipt(self.selected, self.grant, self.engine, self._session, self._notes)
         return self._receipt
 
 
@@ -326,8 +307,8 @@ def cost_and_gradient(
     X : array_like (n_samples, n_visible)
         Samples are rows.
     **options
-        Those of `Objective`: target, activation, k, rho, beta, l1, l1_weighted, l0, bandwidth, weight_decay, pre_bias,
-        output, dtype, backend, threads, block_rows, passes: as there.
+        Those of `Objective`: target, dtype, backend, threads, block_rows, passes, activation, k, rho, beta, l1,
+        l1_weighted, l0, bandwidth, aux, k_aux, dead_after, pre_bias, unit_norm, init, output, weight_decay: as there.
 
     Returns
     -------
@@ -353,11 +334,7 @@ def cost_and_gradient(
         )
     cast_parameters(parameters, objective.dtype)
     theta = parameters.flatten()
-    if theta.size != objective.size:
-        raise ParameterError(
-            f"activation={objective.cost.activation!r} needs parameters "
-            f"{'with' if objective.size > theta.size else 'without'} threshold."
-        )
+    objective.check_size(theta)
     cost, gradient = objective(theta)
     if not (np.isfinite(cost) and np.isfinite(gradient).all()):
         raise OptimizationError(
@@ -365,12 +342,3 @@ def cost_and_gradient(
             f"scale the data, or use smaller parameters."
         )
     return cost, Parameters.from_flat(gradient, objective.n_visible, objective.n_hidden)
-
-
-def _sources(X: Any, target: Any) -> tuple[DataSource, DataSource]:
-    """Return sources of x and target: the same object when there is no separate target."""
-    x = DataSource(X, "X")
-    y = x if target is None or target is X else DataSource(target, "target")
-    if y.shape != x.shape:
-        raise DataError(f"target has shape {y.shape} and X has {x.shape}; they must be the same.")
-    return x, y

@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 
 from sparsae._types import Array
 from sparsae.model import Parameters
+from sparsae.model.units import sigmoid
 from sparsae.plugins.sums import Sums
 from sparsae.reference import Comparison, Reference, compare, evaluate_reference
-from sparsae.units import sigmoid
 
 ALIGNMENT = 64
 RHO, BETA, WEIGHT_DECAY = 0.01, 3.0, 1e-4

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from sparsae._text import plural
 from sparsae._types import Array
+from sparsae.engine.batch_threshold import BatchThreshold, Largest
 from sparsae.engine.blocks import BatchBlocks, KeptBlocks, StreamedBlocks
 from sparsae.engine.fold import Blocks, for_each_block, sum_blocks
 from sparsae.engine.kernel_calls import call_kernel, make_kernel
@@ -134,6 +135,38 @@ class Engine:
         target = x if self._target is self._x else self._target.take(rows, dtype)
         passes = 2 if callable(sparsity) else 1
         return self._evaluate(BatchBlocks(x, target, self.problem.block_rows), parameters, sparsity, passes)
+
+    def batch_threshold(self, parameters: Parameters, k: int, rows: NDArray[np.intp] | None = None) -> BatchThreshold:
+        """Return what batch top-k keeps of some rows, or of all: the k largest pre-activations a row on average.
+
+        Parameters
+        ----------
+        parameters : Parameters
+            In the problem's dtype, as kernels are given them.
+        k : int
+        rows : ndarray of int, optional
+            Row numbers in ascending order.
+
+        Raises
+        ------
+        DataError
+            When the data is found to be unusable.
+        """
+        dtype, name = self.problem.dtype, self._name
+        chosen = None if rows is None else self._x.take(rows, dtype)
+        m = self.partition.n_samples if rows is None else len(rows)
+        partition = self.partition if rows is None else Partition(m, min(self.problem.block_rows, m))
+        found = [Largest(k * m, dtype) for _ in range(partition.n_segments)]
+
+        def look(kernel: AnyKernel, segment: int, index: int) -> None:
+            where = partition.rows(index)
+            x = self._streamed.read(index, scratch=True)[0] if chosen is None else chosen[where]
+            found[segment].add(x @ parameters.W1.T + parameters.b1)
+
+        for_each_block(self._pool, partition, name, look)
+        for other in found[1:]:
+            found[0].merge(other)
+        return found[0].threshold()
 
     def _evaluate(self, blocks: Blocks, parameters: Parameters, sparsity: Sparsity, passes: int) -> Sums:
         partition, name, pool = blocks.partition, self._name, self._pool

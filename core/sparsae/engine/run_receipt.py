@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from sparsae._text import plural
 from sparsae.engine.engine import Engine
 from sparsae.engine.session import Session
@@ -11,13 +13,16 @@ from sparsae.plugins.selection import Selected
 from sparsae.receipt import Receipt, versions
 
 
-def make_receipt(selected: Selected, granted: ThreadGrant, engine: Engine, session: Session) -> Receipt:
-    """Return the receipt of an engine whose session was open once; reads the data for its digest."""
+def make_receipt(
+    selected: Selected, granted: ThreadGrant, engine: Engine, session: Session, notes: Iterable[str] = ()
+) -> Receipt:
+    """Return the receipt of an engine whose session was open once, with more notes; reads the data for its digest."""
     backend, record, problem = selected.backend, selected.record, engine.problem
     partition, storage = engine.partition, engine.storage
     x, target = engine.sources
     workers = len(engine.kernels)
     notes = [
+        *notes,
         *selected.notes,
         *granted.notes,
         *session.missed,

@@ -20,7 +20,7 @@ from sparsae.plugins.selection import requested_threads
 
 
 def resolve_problem(
-    backend: Backend, draft: Problem, *, n_samples: int, threads: int | None, block_rows: object
+    backend: Backend, draft: Problem, *, n_samples: int, threads: int | None, block_rows: object, what: str = ""
 ) -> tuple[ThreadGrant, Problem]:
     """Grant threads and fill in what follows from them and from the backend.
 
@@ -34,6 +34,8 @@ def resolve_problem(
         As in `Objective`.
     block_rows : object
         As in `choose_block_rows`.
+    what : str
+        Said too when the backend declines.
 
     Raises
     ------
@@ -46,7 +48,8 @@ def resolve_problem(
     draft = replace(draft, threads=granted.pool)
     reason = backend.declines(draft)
     if reason is not None:
-        raise BackendDeclinedError(f"Backend {backend.name!r} declines this problem: {reason}.")
+        more = f" ({what})" if what else ""
+        raise BackendDeclinedError(f"Backend {backend.name!r} declines this problem: {reason}{more}.")
     return granted, replace(draft, block_rows=choose_block_rows(block_rows, backend, draft, n_samples))
 
 

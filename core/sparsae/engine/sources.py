@@ -244,3 +244,12 @@ def dtype_note(source: DataSource, dtype: np.dtype[Any]) -> tuple[str, ...]:
     if source.stored_as or (source.dtype.kind == "f" and source.dtype.itemsize == 2):
         return (f"{source.name} is {source.stored_as or 'float16'}; it is computed in {dtype}.",)
     return ()
+
+
+def data_and_target(X: Any, target: Any) -> tuple[DataSource, DataSource]:
+    """Return sources of x and target: the same object when there is no separate target."""
+    x = DataSource(X, "X")
+    y = x if target is None or target is X else DataSource(target, "target")
+    if y.shape != x.shape:
+        raise DataError(f"target has shape {y.shape} and X has {x.shape}; they must be the same.")
+    return x, y

@@ -17,9 +17,9 @@ from sparsae.machine.threads import grant
 from sparsae.metrics.figures import Metrics
 from sparsae.metrics.sums import MetricSums
 from sparsae.model import Parameters, cast_parameters, check_parameters
+from sparsae.model.units import HIDDEN_UNITS, OUTPUT_UNITS
 from sparsae.plugins.selection import requested_threads
 from sparsae.transforms import Transform
-from sparsae.units import HIDDEN_UNITS, OUTPUT_UNITS
 
 BLOCK_BYTES = 1 << 22  # of the activations and outputs of a block in float64, between
 LEAST_ROWS, MOST_ROWS = 256, 4096  # of a block: matrix products of fewer rows are slow, of more rows no faster

@@ -11,11 +11,14 @@ After `BUDGET` seconds no further call is begun.  The time that a library takes 
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from typing import NamedTuple
 
-from sparsae.errors import BackendNotFoundError, SparsaeError
+from sparsae._types import THREADINGS
+from sparsae.errors import BackendNotFoundError, SparsaeError, ThreadsWarning
+from sparsae.plugins.selection import DEFAULT_BACKEND, Selected, list_backends, select
 
 BUDGET = 3.0  # seconds of measuring
 FEW_ROWS = 64
@@ -122,3 +125,14 @@ def _time(name: str, rows: int, prepare: Prepare, notes: dict[str, str], *, enou
         kind = "" if isinstance(error, SparsaeError) else f"{type(error).__name__}: "
         notes[name] = f"auto: {name} was rejected: {kind}{error}"
         return None
+
+
+def select_fastest(how: str, n_samples: int, prepare: Prepare, *, flop_per_row: float) -> Selected:
+    """Select the fastest of the backends that are ready; parameters as of `fastest`."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ThreadsWarning)  # given once, for the one that is chosen
+        ready = [record for record in list_backends() if record.state == "ready"]
+        ready.sort(key=lambda record: (record.name != DEFAULT_BACKEND, THREADINGS.index(record.threading)))
+        choice = fastest([record.name for record in ready], n_samples, prepare, flop_per_row=flop_per_row)
+    chosen = select(choice.name)
+    return Selected(chosen.backend, chosen.record, f"auto ({how})", choice.notes)

@@ -8,7 +8,7 @@ from typing import Any, final
 import numpy as np
 
 from sparsae._types import Activation, Array, Output
-from sparsae.units import HIDDEN_UNITS, OUTPUT_UNITS
+from sparsae.model.units import HIDDEN_UNITS, OUTPUT_UNITS
 
 
 @final

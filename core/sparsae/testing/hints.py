@@ -8,10 +8,10 @@ import numpy as np
 
 from sparsae._types import Array, Output
 from sparsae.model import Parameters
+from sparsae.model.units import sigmoid
 from sparsae.plugins.sums import Sums
 from sparsae.reference import gradient_sums
 from sparsae.testing.harness import Harness
-from sparsae.units import sigmoid
 
 AGREEMENT = 1e-4  # relative; two mistakes differ by far more, and float32 and half precision kernels by less
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, final
 
@@ -68,7 +68,7 @@ class Fit:
         self._objective, self._options = objective, options
         self._observers, self._interrupt = observers, interrupt
         self._notices = Notices()
-        theta, self._shuffle_seed = options.start(objective.n_visible, objective.n_hidden)
+        theta, self._shuffle_seed = options.start(objective)
         self._method, self._start_seed = options.method, options.start_seed
         self._curve, used = LearningCurve(), FitCounts()
         saved = search.saved
@@ -224,8 +224,7 @@ class Fit:
 
 def describe_fit(objective: Objective, method: Method, *, max_iter: int, seed: int | None) -> dict[str, Any]:
     """Return hyper-parameters and options of a fit as plain values."""
-    settings = {**asdict(objective.cost), "output": objective.output}
-    return {**settings, "max_iter": max_iter, "seed": seed, **describe(method)}
+    return {**objective.settings.to_dict(), "max_iter": max_iter, "seed": seed, **describe(method)}
 
 
 def _unpack(bound: BoundMethod, saved: SavedFit) -> OptimizerState:

@@ -88,7 +88,7 @@ class IncrementalFit:
     def _pass_over(self, objective: Objective, metered: MeteredObjective) -> None:
         """Take steps until each row was used once."""
         if self._state is None:
-            theta, self._seed = self._options.start(objective.n_visible, objective.n_hidden)
+            theta, self._seed = self._options.start(objective)
             bound = self._method.bind(metered, self._seed)
             state = bound.init(theta)
             self._curve.record(state, metered.counts)

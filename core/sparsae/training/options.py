@@ -10,6 +10,7 @@ import numpy as np
 
 from sparsae.errors import ParameterError
 from sparsae.model import Parameters, check_parameters, check_size
+from sparsae.objective import Objective
 from sparsae.optimize import Method, get_method
 from sparsae.optimize.base import Vector
 from sparsae.training.checkpoint import Checkpoint
@@ -85,17 +86,18 @@ class FitOptions:
         """The seed of the starting parameters, where there is one number."""
         return None if self.initial is not None or isinstance(self.seed, np.random.Generator) else int(self.seed)
 
-    def start(self, n_visible: int, n_hidden: int) -> tuple[Vector, int]:
+    def start(self, objective: Objective) -> tuple[Vector, int]:
         """Return the starting parameters (size,), and the seed for the order of mini-batches.
 
         Raises
         ------
         ParameterError
-            When `initial` has other sizes.
+            When `initial` has other sizes, or has thresholds where the hidden units have none.
         """
         if self.initial is None:
-            theta = Parameters.random(n_visible, n_hidden, seed=self.seed).flatten()
+            theta = objective.random_parameters(self.seed).flatten()
         else:
+            n_visible, n_hidden = objective.n_visible, objective.n_hidden
             given = (self.initial.n_visible, self.initial.n_hidden)
             if given != (n_visible, n_hidden):
                 raise ParameterError(
@@ -103,5 +105,6 @@ class FitOptions:
                     f"this fit has n_visible={n_visible} and n_hidden={n_hidden}."
                 )
             theta = self.initial.flatten()
+            objective.check_size(theta)
         shuffle_seed = self.seed.integers(2**63) if isinstance(self.seed, np.random.Generator) else self.seed
         return theta, int(shuffle_seed)

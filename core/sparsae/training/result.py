@@ -13,8 +13,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from sparsae._facts import details_html, facts_html, facts_text
 from sparsae._types import Array
+from sparsae.encoding import decode, encode
 from sparsae.errors import MissingExtraError
-from sparsae.model import Parameters, decode, encode
+from sparsae.model import Parameters
 from sparsae.plots.features import draw_features
 from sparsae.plots.files import check_format, write_figure
 from sparsae.plots.history import draw_history
@@ -198,7 +199,7 @@ class TrainResult:
         DataError
             When X is not a matrix of finite real numbers with n_visible columns.
         """
-        return encode(self.parameters, X if self.transform is None else self.transform.apply(X))
+        return encode(self, X if self.transform is None else self.transform.apply(X))
 
     def decode(self, A: ArrayLike) -> Array:
         """Return the outputs (n_samples, n_visible) for hidden activations (n_samples, n_hidden).
@@ -211,7 +212,7 @@ class TrainResult:
         DataError
             When A is not a matrix of finite real numbers with n_hidden columns.
         """
-        outputs = decode(self.parameters, A, output=self.settings.get("output", "sigmoid"))
+        outputs = decode(self, A)
         if self.transform is None or not self.transform.invertible:
             return outputs
         return self.transform.inverse(outputs, name="the outputs")

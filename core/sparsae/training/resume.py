@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, cast
 
@@ -53,8 +52,7 @@ def fit_identity(objective: Objective, method: Method, seed: int | None) -> dict
         "n_samples": objective.n_samples,
         "n_visible": objective.n_visible,
         "n_hidden": objective.n_hidden,
-        **asdict(objective.cost),
-        "output": objective.output,
+        **objective.settings.to_dict(),
         "dtype": receipt.dtype,
         "backend": receipt.backend,
         "distribution": receipt.distribution,

@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike
 from sparsae.errors import CheckpointWarning
 from sparsae.machine.caller_warning import warn_caller
 from sparsae.model import Parameters
+from sparsae.model.settings import default_method
 from sparsae.objective import ObjectiveOptions, check_option_names
 from sparsae.optimize import Method
 from sparsae.training.checkpoint import Checkpoint, CheckpointSearch, check_place, find
@@ -36,7 +37,7 @@ def train(
     X: ArrayLike,
     n_hidden: int,
     *,
-    method: str | Method = "lbfgs",
+    method: str | Method | None = None,
     max_iter: int = 400,
     stop: Stop | None = None,
     seed: int | np.random.Generator = 0,
@@ -56,9 +57,10 @@ def train(
         Samples are rows.
     n_hidden : int
         Number of hidden units.
-    method : str or optimiser
+    method : str or optimiser, optional
         "lbfgs", "adam", "sgd", or a gradient method of SciPy such as "scipy:CG", with their default settings;
         or one of `sparsae.optimize` with settings of your own, such as ``LBFGS(memory=50)``.
+        When left out: "lbfgs" for sigmoid units, else "adam".
     max_iter : int
         Iterations at most; epochs for mini-batch methods.  Iterations before a resume count.
     stop : Stop, optional
@@ -82,8 +84,8 @@ def train(
         Show iteration, cost and remaining time: a live line in a terminal, a bar in a notebook, and a line every ten
         seconds elsewhere (standard error).
     **objective_options
-        Those of `sparsae.Objective`: target, activation, k, rho, beta, l1, l1_weighted, l0, bandwidth, weight_decay,
-        pre_bias, output, dtype, backend, threads, block_rows, passes: as there.
+        Those of `sparsae.Objective`: target, dtype, backend, threads, block_rows, passes, activation, k, rho, beta, l1,
+        l1_weighted, l0, bandwidth, aux, k_aux, dead_after, pre_bias, unit_norm, init, output, weight_decay: as there.
 
     Returns
     -------
@@ -119,7 +121,13 @@ def train(
     display = ProgressDisplay(show=bool(progress))
     observer_set = ObserverSet(observers, *([display] if progress else []))
     options = FitOptions.checked(
-        method=method, max_iter=max_iter, stop=stop, seed=seed, initial=initial, checkpoint=checkpoint, resume=resume
+        method=default_method(objective_options) if method is None else method,
+        max_iter=max_iter,
+        stop=stop,
+        seed=seed,
+        initial=initial,
+        checkpoint=checkpoint,
+        resume=resume,
     )
     fitted = None if transform is None else fit_transform(X, transform)
     if fitted is not None:

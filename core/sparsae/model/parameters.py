@@ -1,4 +1,4 @@
-"""The sparse autoencoder as mathematics: parameters, initialisation, encode, decode.
+"""Parameters of the sparse autoencoder, their starting values, and their checks.
 
 Source: Ng, *Sparse autoencoder*, CS294A lecture notes, and the UFLDL tutorial.
 Samples are rows: ``X`` is (n_samples, n_visible), abbreviated (m, n); there are p hidden units.
@@ -6,7 +6,7 @@ Samples are rows: ``X`` is (n_samples, n_visible), abbreviated (m, n); there are
 
 from __future__ import annotations
 
-from typing import Any, Protocol, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -14,8 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from sparsae._facts import table_html
 from sparsae._text import plural
 from sparsae._types import FLOATS, OUTPUTS, Array, Output
-from sparsae.errors import DataError, ParameterError
-from sparsae.units import OUTPUT_UNITS, sigmoid
+from sparsae.errors import ParameterError
 
 NAMES = ("W1", "b1", "W2", "b2", "threshold")
 
@@ -125,8 +124,15 @@ class Parameters(tuple[Array, ...]):
         return int(self.W1.shape[0])
 
     @classmethod
-    def random(cls, n_visible: int, n_hidden: int, *, seed: int | np.random.Generator = 0) -> Self:
-        """Starting parameters: weights uniform in +-sqrt(6 / (n_visible + n_hidden + 1)), biases zero.
+    def random(
+        cls,
+        n_visible: int,
+        n_hidden: int,
+        *,
+        seed: int | np.random.Generator = 0,
+        init: Literal["uniform", "transpose"] = "uniform",
+    ) -> Self:
+        """Starting parameters: random weights, biases zero.
 
         Parameters
         ----------
@@ -134,6 +140,9 @@ class Parameters(tuple[Array, ...]):
             Number of inputs and of hidden units, at least 1.
         seed : int or numpy.random.Generator
             Source of randomness; the same integer gives the same parameters.
+        init : {"uniform", "transpose"}
+            Weights uniform in +-sqrt(6 / (n_visible + n_hidden + 1));
+            or columns of W2 in random directions, of unit length, and W1 = W2'.
 
         Returns
         -------
@@ -143,14 +152,20 @@ class Parameters(tuple[Array, ...]):
         Raises
         ------
         ParameterError
-            When a size is not a positive integer.
+            When a size is not a positive integer, or there is no such `init`.
 
         Notes
         -----
-        Source: UFLDL exercise *Sparse Autoencoder*, ``initializeParameters``.
+        Sources: UFLDL exercise *Sparse Autoencoder*, ``initializeParameters``; Gao et al. 2024, arXiv 2406.04093.
         """
         n_visible, n_hidden = check_size("n_visible", n_visible), check_size("n_hidden", n_hidden)
         rng = np.random.default_rng(seed)
+        if init == "transpose":
+            W2 = rng.standard_normal((n_visible, n_hidden))
+            W2 /= np.linalg.norm(W2, axis=0)
+            return cls(W1=W2.T.copy(), b1=np.zeros(n_hidden), W2=W2, b2=np.zeros(n_visible))
+        if init != "uniform":
+            raise ParameterError(f"init must be one of uniform, transpose; given {init!r}.")
         r = np.sqrt(6.0 / (n_visible + n_hidden + 1))
         return cls(
             W1=rng.uniform(-r, r, (n_hidden, n_visible)),
@@ -202,30 +217,11 @@ class Parameters(tuple[Array, ...]):
         return type(self)(*(np.asarray(part, dtype=dtype) for part in self))
 
 
-class ParameterHolder(Protocol):
-    """What has parameters, as a `TrainResult` does."""
-
-    @property
-    def parameters(self) -> Parameters:
-        """The parameters."""
-
-
 def check_size(name: str, value: object, *, least: int = 1) -> int:
     """Return `value` as an int of at least `least`, or raise `ParameterError`."""
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, np.integer)) or value < least:
         raise ParameterError(f"{name} must be an integer of at least {least}, not {value!r}.")
     return int(value)
-
-
-def check_k(activation: object, k: object, n_hidden: int) -> int | None:
-    """Return the number of activations kept, or None for hidden units that have none, or raise `ParameterError`."""
-    if activation not in ("topk", "batchtopk"):
-        if k is not None:
-            raise ParameterError(f"k belongs to activation topk or batchtopk, not to {activation!r}.")
-        return None
-    if check_size("k", k) > n_hidden:
-        raise ParameterError(f"k={k} exceeds n_hidden={n_hidden}: no row has so many activations.")
-    return check_size("k", k)
 
 
 def as_theta(theta: object) -> Array:
@@ -291,72 +287,8 @@ def _count_not_finite(a: Array) -> str:
     return f"{plural(count, 'value')} that {'is' if count == 1 else 'are'} not finite"
 
 
-def encode(parameters: Parameters | ParameterHolder, X: ArrayLike) -> Array:
-    """Hidden activations a2 = sigmoid(X W1' + b1).
-
-    Parameters
-    ----------
-    parameters : Parameters or TrainResult
-    X : array_like (n_samples, n_visible)
-
-    Returns
-    -------
-    ndarray (n_samples, n_hidden)
-        float32 where X is float32, else float64.
-
-    Raises
-    ------
-    DataError, ParameterError
-        When shapes do not fit or X is not a matrix of finite real numbers.
-    """
-    parameters = check_parameters(getattr(parameters, "parameters", parameters))
-    x = _check_matrix("X", X, parameters.n_visible, "n_visible")
-    W1, b1, *_ = cast_parameters(parameters, x.dtype)
-    return sigmoid(x @ W1.T + b1)
-
-
-def decode(parameters: Parameters, A: ArrayLike, *, output: Output = "sigmoid") -> Array:
-    """Reconstruction a3 = f(A W2' + b2) from hidden activations, f the output unit.
-
-    Parameters
-    ----------
-    parameters : Parameters
-    A : array_like (n_samples, n_hidden)
-        Hidden activations, as returned by `encode`.
-    output : {"sigmoid", "linear"}
-        The output unit that the model was trained with.
-
-    Returns
-    -------
-    ndarray (n_samples, n_visible)
-
-    Raises
-    ------
-    DataError, ParameterError
-        When shapes do not fit or A is not a matrix of finite real numbers.
-    """
-    parameters = check_parameters(parameters)
-    check_output(output)
-    a2 = _check_matrix("A", A, parameters.n_hidden, "n_hidden")
-    _, _, W2, b2, *_ = cast_parameters(parameters, a2.dtype)
-    return OUTPUT_UNITS[output].function(a2 @ W2.T + b2)
-
-
 def check_output(output: object) -> Output:
     """Return `output` if it names an output unit, else raise `ParameterError`."""
     if output not in OUTPUTS:
         raise ParameterError(f"output must be one of {', '.join(OUTPUTS)}; given {output!r}.")
     return output
-
-
-def _check_matrix(name: str, value: ArrayLike, columns: int, meaning: str) -> Array:
-    """A finite float matrix with that many columns, or a `DataError`."""
-    a = np.asarray(value)
-    if a.dtype.kind not in "fiub":
-        raise DataError(f"{name} has dtype {a.dtype}; expected an array of real numbers.")
-    if a.ndim != 2 or a.shape[1] != columns:
-        raise DataError(f"{name} has shape {a.shape}; expected (n_samples, {columns}): {meaning} is {columns}.")
-    a = a if a.dtype in FLOATS else _cast(a, np.dtype(np.float64))
-    if not np.isfinite(a).all():
-        raise DataError(f"{name} contains {_count_not_finite(a)}.")
-    return a

@@ -1,0 +1,206 @@
+"""`encode` and `decode`: hidden activations of data, and outputs of hidden activations, block by block.
+
+Rows are cut into blocks by shape alone, and blocks are spread over threads, each with BLAS at one thread: the number
+of threads changes no bit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from sparsae._types import ACTIVATIONS, OUTPUTS, Activation, Array, Output
+from sparsae.engine.sources import DataSource, common_dtype
+from sparsae.errors import DataError, ParameterError
+from sparsae.machine.limits import limit, limit_this_worker
+from sparsae.machine.threads import grant
+from sparsae.model import Parameters, cast_parameters, check_parameters
+from sparsae.model.settings import DEFAULTS, check_word, kernel_activation
+from sparsae.model.units import HIDDEN_UNITS, OUTPUT_UNITS
+
+BLOCK_BYTES = 1 << 22  # of the input and output rows of a block
+ALONE = 200_000  # multiplications up to which OpenBLAS uses one thread, and a limit would cost more than the work
+
+
+@runtime_checkable
+class Model(Protocol):
+    """What has parameters and settings, as a `TrainResult` does."""
+
+    @property
+    def parameters(self) -> Parameters:
+        """The parameters."""
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """Keywords and values."""
+
+
+def encode(
+    parameters: Parameters | Model,
+    X: ArrayLike,
+    *,
+    activation: Activation | None = None,
+    k: int | None = None,
+    pre_bias: bool | None = None,
+    threads: int | None = None,
+    out: NDArray[Any] | None = None,
+) -> Array:
+    """Hidden activations a2 = f(X W1' + b1), or f((X - b2) W1' + b1) with a pre-bias.
+
+    Parameters
+    ----------
+    parameters : Parameters or TrainResult
+        A result is used with its own settings.
+    X : array_like (n_samples, n_visible)
+        Any container that `Objective` takes; read block by block.
+    activation : {"sigmoid", "relu", "topk", "batchtopk", "jumprelu"}, optional
+        Hidden unit f; "sigmoid" when left out.  "batchtopk" compares each activation with the threshold that training
+        has found, so that a row does not depend on its neighbours.
+    k : int, optional
+        Activations kept in a row; required for "topk".
+    pre_bias : bool, optional
+        Whether b2 is subtracted from the input; when left out as by default in training: not for "sigmoid".
+    threads : int, optional
+        Thread budget; else `use_backend`, ``SPARSAE_THREADS``, the CPU budget.
+    out : ndarray (n_samples, n_hidden), optional
+        Where to write the activations, for example a memory map; a new array when left out.
+
+    Returns
+    -------
+    ndarray (n_samples, n_hidden)
+        float32 where X is float32 or float16, else float64.
+
+    Raises
+    ------
+    DataError, ParameterError
+        When shapes or settings do not fit, or X is not a matrix of finite real numbers.
+    """
+    made, settings = _model(parameters)
+    activation = check_word("activation", activation or settings.get("activation", "sigmoid"), ACTIVATIONS)
+    k = settings.get("k") if k is None else k
+    if pre_bias is None:
+        pre_bias = bool(settings.get("pre_bias", DEFAULTS[activation]["pre_bias"]))
+    unit = kernel_activation(activation)
+    threshold = _check_threshold(activation, made)
+    if unit == "topk" and not (isinstance(k, (int, np.integer)) and 1 <= k <= made.n_hidden):
+        raise ParameterError(f"activation='topk' needs k from 1 to n_hidden={made.n_hidden}; given {k!r}.")
+    source = _check_columns("X", X, made.n_visible, "n_visible")
+    if pre_bias:
+        made = made._replace(b1=np.asarray(made.b1 - made.W1 @ made.b2))
+    cast = cast_parameters(made, common_dtype(source, None))
+    W1T, b1 = cast.W1.T, cast.b1  # (n, p), (p,)
+    limits = None if threshold is None else cast.threshold
+    return _map_blocks(
+        source, lambda x: HIDDEN_UNITS[unit].function(x @ W1T + b1, k, limits), made.n_hidden, threads, out
+    )
+
+
+def decode(
+    parameters: Parameters | Model,
+    A: ArrayLike,
+    *,
+    output: Output | None = None,
+    threads: int | None = None,
+    out: NDArray[Any] | None = None,
+) -> Array:
+    """Reconstruction a3 = f(A W2' + b2) from hidden activations, f the output unit.
+
+    Parameters
+    ----------
+    parameters : Parameters or TrainResult
+        A result is used with its own output unit.
+    A : array_like (n_samples, n_hidden)
+        Hidden activations, as returned by `encode`.
+    output : {"sigmoid", "linear"}, optional
+        The output unit that the model was trained with; "sigmoid" when left out.
+    threads, out
+        As in `encode`.
+
+    Returns
+    -------
+    ndarray (n_samples, n_visible)
+
+    Raises
+    ------
+    DataError, ParameterError
+        When shapes do not fit or A is not a matrix of finite real numbers.
+    """
+    made, settings = _model(parameters)
+    output = check_word("output", output or settings.get("output", "sigmoid"), OUTPUTS)
+    source = _check_columns("A", A, made.n_hidden, "n_hidden")
+    cast = cast_parameters(made, common_dtype(source, None))
+    W2T, b2 = cast.W2.T, cast.b2  # (p, n), (n,)
+    return _map_blocks(source, lambda a: OUTPUT_UNITS[output].function(a @ W2T + b2), made.n_visible, threads, out)
+
+
+def _model(model: Parameters | Model) -> tuple[Parameters, Mapping[str, Any]]:
+    """Return checked parameters, and settings where there are any."""
+    if isinstance(model, Parameters) or not isinstance(model, Model):
+        return check_parameters(model), {}
+    return check_parameters(model.parameters), model.settings
+
+
+def _check_threshold(activation: Activation, parameters: Parameters) -> Array | None:
+    """Return the thresholds of units that have one, or raise `ParameterError`."""
+    if activation not in ("jumprelu", "batchtopk"):
+        return None
+    if parameters.threshold is None:
+        found = "training finds it: encode with the result, or give" if activation == "batchtopk" else "give"
+        raise ParameterError(f"activation={activation!r} needs a threshold; {found} parameters that have one.")
+    return parameters.threshold
+
+
+def _check_columns(name: str, value: ArrayLike, columns: int, meaning: str) -> DataSource:
+    """Return rows with that many columns, or raise `DataError`."""
+    source = DataSource(value, name)
+    if source.shape[1] != columns:
+        raise DataError(f"{name} has shape {source.shape}; expected (n_samples, {columns}): {meaning} is {columns}.")
+    return source
+
+
+def _map_blocks(
+    source: DataSource, function: Callable[[Array], Array], columns: int, threads: int | None, out: NDArray[Any] | None
+) -> Array:
+    """Apply a function to all rows, block by block, on the thread budget."""
+    (m, width), dtype = source.shape, common_dtype(source, None)
+    found = _check_out(out, (m, columns), dtype)
+    step = max(16, BLOCK_BYTES // ((width + columns) * dtype.itemsize) // 16 * 16)
+
+    def work(start: int) -> None:
+        where = slice(start, min(start + step, m))
+        rows = source.rows(where, dtype, scratch=True)
+        source.check_block(rows, where, unit_range=False)
+        found[where] = function(rows)
+
+    starts = range(0, m, step)
+    if len(starts) == 1 and m * width * columns <= ALONE:
+        work(0)
+        return found
+    from sparsae.plugins.selection import (
+        requested_threads,  # imports the plugin system, which a small call can do without
+    )
+
+    workers = min(grant(requested_threads() if threads is None else threads, "workers").workers, len(starts))
+    with limit(1):
+        if workers == 1:
+            for start in starts:
+                work(start)
+        else:
+            with ThreadPoolExecutor(workers, "sparsae-encode", limit_this_worker, (1,)) as pool:
+                for _ in pool.map(work, starts):
+                    pass
+    return found
+
+
+def _check_out(out: object, shape: tuple[int, int], dtype: np.dtype[Any]) -> NDArray[Any]:
+    """Return where to write, or raise `ParameterError`."""
+    if out is None:
+        return np.empty(shape, dtype)
+    if not isinstance(out, np.ndarray) or out.shape != shape or out.dtype != dtype or not out.flags.writeable:
+        given = f"{out.dtype} {out.shape}" if isinstance(out, np.ndarray) else type(out).__name__
+        raise ParameterError(f"out must be a writeable array of {dtype} {shape}; given {given}.")
+    return out
