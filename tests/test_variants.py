@@ -114,7 +114,7 @@ def test_parameters_have_four_items_or_five():
             np.testing.assert_array_equal(a, b)
     assert len(five._replace(threshold=None)) == 4
     assert list(START._asdict()) == ["W1", "b1", "W2", "b2"]
-    assert "threshold=array" in repr(five)
+    assert "threshold (9,)" in repr(five)
 
 
 def test_a_backend_that_does_not_know_a_unit_declines():
