@@ -1,7 +1,8 @@
 # Everything a developer or a machine runs. Each target makes what it needs: nothing has to be installed by hand.
 # PYTHON picks the interpreter (PYTHON=python3.13 make test); each interpreter gets an environment of its own.
 PYTHON ?= python3
-TEST_PROCESSES ?= 2
+# More than two, since many tests wait: for a child process, for a time limit, for a pool that goes to sleep.
+TEST_PROCESSES ?= 3
 TAG := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
 VENV := .venv-$(TAG)
 BIN := $(VENV)/bin
@@ -9,7 +10,7 @@ STAMP := $(VENV)/.installed
 PEERS := .venv-peers-$(TAG)
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
-.PHONY: help install demo test test-peers prove prove-tests check lint ruff types layers codespell validate-pyproject docs dist browser octave format clean
+.PHONY: help install environments system-packages demo test test-peers prove prove-tests check lint ruff types layers codespell validate-pyproject docs dist browser octave format clean
 
 help:
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -22,15 +23,17 @@ $(STAMP): pyproject.toml
 	$(PIP) install --editable '.[plot,data,numba]' --group dev
 	@touch $@
 
+environments: $(STAMP) $(PEERS)/.installed ## make both environments (with -j2 at once)
+
 demo: $(STAMP) ## train on natural-image patches, print, draw (demo/)
 	$(BIN)/python docs/demo.py
 
-test: $(STAMP) ## the test suite, in two processes (TEST_PROCESSES=0: in one)
+test: $(STAMP) ## the test suite, in several processes (TEST_PROCESSES=0: in one)
 	$(BIN)/python -m pytest -m "not prove and not peers" -n $(TEST_PROCESSES) --dist loadfile $(PYTEST_ARGS)
 
 test-peers: $(PEERS)/.installed ## the tests that need jax and torch, in an environment that has them
-	MLFLOW_ALLOW_FILE_STORE=true MLFLOW_TRACKING_URI=file:mlruns $(PEERS)/bin/python -m pytest -q tests/test_docs.py
-	$(PEERS)/bin/python -m pytest -m "peers and not prove" $(PYTEST_ARGS)
+	MLFLOW_ALLOW_FILE_STORE=true MLFLOW_TRACKING_URI=file:mlruns $(PEERS)/bin/python -m pytest \
+		-m "(peers or optional) and not prove" -n $(TEST_PROCESSES) --dist loadfile $(PYTEST_ARGS)
 
 $(PEERS)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(PEERS)
@@ -80,6 +83,9 @@ docs: $(STAMP) ## build the documentation, strictly
 
 dist: $(STAMP) ## sdist and wheel, checked and installed in a fresh environment
 	$(BIN)/python tests/support/release.py
+
+system-packages: ## both of these
+	.ci/system-packages chromium octave
 
 browser: ## Chromium for the tests of the report page, where it can be installed
 	.ci/system-packages chromium
