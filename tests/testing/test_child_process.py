@@ -111,7 +111,7 @@ def test_the_undisturbed_twin_passes():
 
 
 def test_garbage_of_the_parent_is_not_the_kernels(tmp_path):
-    """An open file that the parent has dropped and not collected is not closed in the child, in the middle of a check."""
+    """An open file that the parent has dropped and not collected is not closed in the child amid a check."""
     np.save(tmp_path / "x.npy", np.ones((3, 2)))
     held = [open_npy(tmp_path / "x.npy")]
     held.append(held)
