@@ -8,7 +8,8 @@ from sparsae.reference import evaluate_reference
 from sparsae_backends._memory import aligned
 from sparsae_backends.fused.blocks import block_rows, layers_of, padded, stacked
 from sparsae_backends.fused.kernel import FusedKernel
-from sparsae_backends.fused.powers import PowerFunction, has_vector_code, power_function
+from sparsae_backends.fused.power_table import TablePowers
+from sparsae_backends.fused.powers import UfuncPowers, fastest_powers, has_vector_code
 from sparsae_backends.fused.scratch import RepeatedVector
 
 DTYPES = [np.dtype(np.float64), np.dtype(np.float32)]
@@ -126,23 +127,19 @@ def test_scratch_is_aligned():
         assert aligned(shape, DTYPES[0]).ctypes.data % 64 == 0
 
 
-@pytest.fixture(params=["exp2", "exp"])
-def power(request, monkeypatch):
-    """Each function that a processor may choose."""
-    factor = {"exp2": np.log2(np.e), "exp": 1.0}[request.param]
-
-    def choose(dtype):
-        limit = np.finfo(dtype).maxexp - 3
-        return PowerFunction(getattr(np, request.param), factor, limit / np.log2(np.e) * factor)
-
-    monkeypatch.setattr("sparsae_backends.fused.kernel.power_function", choose)
-    return request.param
+WAYS = {
+    "numpy.exp2": lambda dtype: UfuncPowers(np.exp2, dtype),
+    "numpy.exp": lambda dtype: UfuncPowers(np.exp, dtype),
+    "a table of powers of two": lambda dtype: TablePowers(),
+}
+CHOICES = [(name, dtype) for name in WAYS for dtype in DTYPES if "table" not in name or dtype == np.float64]
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("name", "dtype"), CHOICES)
 @pytest.mark.parametrize("scale", [0.1, 3.0, 300.0])
-def test_either_power_function_stays_within_the_error_model(power, dtype, scale):
-    """Cost and gradient, also where the output is saturated, with the note that says which function ran."""
+def test_each_way_to_raise_to_a_power_stays_within_the_error_model(name, dtype, scale, monkeypatch):
+    """Cost and gradient, also where the output is saturated, with the note that says which one ran."""
+    monkeypatch.setattr("sparsae_backends.fused.kernel.fastest_powers", WAYS[name])
     rng = np.random.default_rng(7)
     X, drawn = rng.random((90, 12)).astype(dtype), Parameters.random(12, 6, seed=2)
     parameters = Parameters(drawn.W1, drawn.b1, drawn.W2 * scale, drawn.b2)
@@ -152,26 +149,52 @@ def test_either_power_function_stays_within_the_error_model(power, dtype, scale)
     cost_bound, bounds = reference.bound(dtype)
     assert abs(cost - reference.cost) <= cost_bound
     assert (abs(gradient - reference.gradient.flatten()) <= bounds.flatten()).all()
-    assert any(f"numpy.{power}, " in note for note in objective.receipt.notes)
+    assert any(f" {name}, " in note for note in objective.receipt.notes)
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
-def test_limits_of_exponents_are_normal_numbers(dtype):
-    """The power at the limit and its inverse neither overflow nor become denormal."""
-    power = power_function(dtype)
-    limits = np.array([power.limit, -power.limit], dtype)
-    assert np.isfinite(power.function(limits)).all()
-    assert power.function(limits)[1] >= np.finfo(dtype).tiny
-    np.testing.assert_allclose(power.function(np.array(power.factor, dtype)), np.e, rtol=4 * np.finfo(dtype).eps)
+@pytest.mark.parametrize(("name", "dtype"), CHOICES)
+@pytest.mark.parametrize("reach", [40.0, np.inf])
+def test_powers_are_accurate(name, dtype, reach):
+    """Within three units in the last place of those in long double, in fewer elements than a chunk and in more."""
+    powers = WAYS[name](dtype)
+    x = np.random.default_rng(8).uniform(-27, 27, (401, 50)).astype(dtype)
+    z = x * dtype.type(powers.factor)
+    long = z.astype(np.longdouble)
+    expected = np.exp(long) if powers.factor == 1 else np.exp2(long / round(powers.factor * np.log(2)))
+    powers.replace(z, reach * powers.factor)
+    np.testing.assert_allclose(z.astype(np.longdouble), expected, rtol=3 * np.finfo(dtype).eps, atol=0)
 
 
-def test_the_power_function_follows_what_numpy_dispatches(monkeypatch):
-    """exp2 where NumPy has vector code for it, and always in float64; else exp."""
-    for has, expected in ((True, [np.exp2, np.exp2]), (False, [np.exp2, np.exp])):
+@pytest.mark.parametrize(("name", "dtype"), CHOICES)
+def test_powers_have_limits_that_are_normal_numbers(name, dtype):
+    """Exponents that would overflow give a normal number; `off` one that vanishes beside 1; NaN stays NaN."""
+    powers = WAYS[name](dtype)
+    z = np.array([[1e30, -1e30, powers.off, 20 * powers.factor]], dtype)
+    with np.errstate(over="raise", invalid="raise"):
+        powers.replace(z, np.inf)
+    assert np.isfinite(z).all()
+    assert (z[0, :2] > [2.0**100, 0]).all()
+    assert (1 + z[0, 1:3] == 1).all()
+    z = np.array([[np.nan, 1.0]], dtype)
+    powers.replace(z, np.nan)
+    np.testing.assert_array_equal(np.isnan(z), [[True, False]])
+
+
+def test_powers_far_from_the_table_are_accurate_too():
+    """Where one exponent exceeds the table, none is limited by it: units that are off matter for the mean."""
+    powers = TablePowers()
+    z = np.array([[-3.0, 100.0, 900.0]]) * 1024
+    powers.replace(z, np.inf)
+    np.testing.assert_allclose(z, np.exp2([[-3.0, 100, 900]]), rtol=4e-16)
+
+
+def test_the_way_follows_what_numpy_dispatches(monkeypatch):
+    """exp2 where NumPy has vector code for it; else the table in float64 and exp in float32."""
+    found = {}
+    for has in (True, False):
         monkeypatch.setattr("sparsae_backends.fused.powers.has_vector_code", lambda *_, has=has: has)
-        power_function.cache_clear()
-        assert [power_function(dtype).function for dtype in DTYPES] == expected
-    power_function.cache_clear()
+        found[has] = [fastest_powers(dtype).name for dtype in DTYPES]
+    assert found == {True: ["numpy.exp2", "numpy.exp2"], False: ["a table of powers of two", "numpy.exp"]}
 
 
 def test_vector_code_is_read_from_numpy(monkeypatch):

@@ -47,11 +47,16 @@ def environment_of(isa: str) -> dict[str, str]:
     """Variables that hold every library to an instruction set."""
     if isa == "native":
         return {}
+    found = numpy_avx512()
+    return AVX2 | ({"NPY_DISABLE_CPU_FEATURES": " ".join(found)} if found else {})
+
+
+def numpy_avx512() -> list[str]:
+    """Groups of AVX-512 instructions that NumPy dispatches to; the list of features names what it was not built for."""
     from numpy._core._multiarray_umath import __cpu_dispatch__, __cpu_features__
 
-    wider = [name for name in __cpu_dispatch__ if "AVX512" in name or name == "X86_V4"]
-    found = [name for name in wider if __cpu_features__.get(name)]
-    return AVX2 | ({"NPY_DISABLE_CPU_FEATURES": " ".join(found)} if found else {})
+    wide = [name for name in __cpu_dispatch__ if "AVX512" in name or name == "X86_V4"]
+    return [name for name in wide if __cpu_features__.get(name)]
 
 
 def instruction_sets() -> dict[str, str]:
@@ -60,8 +65,7 @@ def instruction_sets() -> dict[str, str]:
     from numpy._core._multiarray_umath import __cpu_features__
 
     said = {pool["internal_api"]: pool.get("architecture", "") for pool in threadpoolctl.threadpool_info()}
-    wide = [name for name, has in __cpu_features__.items() if has and (name.startswith("AVX512") or name == "X86_V4")]
-    said["numpy"] = "AVX-512" if wide else "AVX2" if __cpu_features__.get("AVX2") else "baseline"
+    said["numpy"] = "AVX-512" if numpy_avx512() else "AVX2" if __cpu_features__.get("AVX2") else "baseline"
     if "sparsae_backends.numba.target" in sys.modules:
         said["numba"] = f"{8 * sys.modules['sparsae_backends.numba.target'].TARGET.register_bytes}-bit registers"
     if "jax" in sys.modules:

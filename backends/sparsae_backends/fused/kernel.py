@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from sparsae import Array, Kernel, Parameters, Problem, Sums
 from sparsae_backends._memory import aligned
 from sparsae_backends.fused.blocks import padded
-from sparsae_backends.fused.powers import power_function
+from sparsae_backends.fused.powers import fastest_powers
 from sparsae_backends.fused.scratch import (
     BackpropScratch,
     BlockScratch,
@@ -21,14 +21,12 @@ from sparsae_backends.fused.scratch import (
     split_gradient,
 )
 
-OFF = -64.0  # an exponent at which 1 / (1 + 2^OFF), or e^OFF, is exactly 1 in both dtypes
-
 
 class FoldedWeights(NamedTuple):
-    """The parameters as the products take them; `factor` is log2(e) for powers of 2, and 1 for powers of e."""
+    """The parameters as the products take them; `factor` and `off` are those of `Powers`."""
 
     W1: Array  # (n, width) -factor/2 W1', then zeros
-    b1: Array  # (width,) -factor b1, then OFF
+    b1: Array  # (width,) -factor b1, then off
     W2: Array  # (p + 1, n) W2' above b2, times -factor for a sigmoid and doubled for a linear output
     W2_back: Array  # (n, width) W2 over the scale of delta3, then zeros
     reach: tuple[float, float]  # no exponent of the hidden layer is above reach[0] max|2x| + reach[1]
@@ -47,8 +45,8 @@ class FusedKernel(Kernel[FusedBlock, FoldedWeights, FusedHidden]):
         self.width = padded(p + 1, dtype)
         self.sigmoid = problem.output == "sigmoid"
         self.scale = 8.0 if self.sigmoid else 2.0  # what `accumulate` computes is so many times delta3
-        self.power = power = power_function(dtype)
-        self.notes = (f"fused computes sigmoids with numpy.{power.function.__name__}, the fastest for {dtype} here",)
+        self.powers = fastest_powers(dtype)
+        self.notes = (f"fused computes sigmoids with {self.powers.name}, the fastest for {dtype} here",)
         self.one, self.two = (np.full((), i, dtype) for i in (1, 2))  # arrays: NumPy takes longer to look at a number
         self.scratch = BlockScratch(m, n, p, self.width, dtype)
         self.part = BlockSums(n, p, dtype)
@@ -70,9 +68,9 @@ class FusedKernel(Kernel[FusedBlock, FoldedWeights, FusedHidden]):
         W1, b1, W2, b2 = parameters
         (p, n), dtype = W1.shape, self.problem.dtype
         V1, V2, back = (aligned(shape, dtype) for shape in ((n, self.width), (p + 1, n), (n, self.width)))
-        bias = np.full(self.width, OFF, dtype)
+        bias = np.full(self.width, self.powers.off, dtype)
         V1[:, p:], back[:, p:] = 0, 0
-        factor = self.power.factor
+        factor = self.powers.factor
         out = -factor if self.sigmoid else 2.0
         np.multiply(W1.T, -factor / 2, out=V1[:, :p])
         np.multiply(b1, -factor, out=bias[:p])
@@ -105,7 +103,7 @@ class FusedKernel(Kernel[FusedBlock, FoldedWeights, FusedHidden]):
 
         np.matmul(hidden.on, weights.W2, room.t_layers)  # (m, n) -z3 times a factor, or 2 a3
         if self.sigmoid:
-            self._powers(t, weights.output_reach)
+            self.powers.replace(t, weights.output_reach)
             np.add(t, one, t)
             np.divide(self.two, t, d)  # (m, n) 2 a3
             np.subtract(self.two, d, t)
@@ -187,15 +185,8 @@ class FusedKernel(Kernel[FusedBlock, FoldedWeights, FusedHidden]):
         a2, one = into.a2, self.one
         np.matmul(block.layers, weights.W1, into.layers)  # (m, width)
         np.add(a2, self.bias.of(weights.b1, room.m), a2)
-        self._powers(a2, weights.reach[0] * block.peak + weights.reach[1])
+        self.powers.replace(a2, weights.reach[0] * block.peak + weights.reach[1])
         np.add(a2, one, a2)
         np.divide(one, a2, a2)
         np.dot(room.ones, a2, into.sums)
         return into
-
-    def _powers(self, z: Array, reach: float) -> None:
-        """Replace exponents by powers; they are clipped where one could overflow, given that none is above `reach`."""
-        limit = self.power.limit
-        if not reach < limit:
-            np.clip(z, -limit, limit, z)
-        self.power.function(z, z)

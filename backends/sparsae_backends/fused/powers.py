@@ -1,57 +1,87 @@
-"""Which function of NumPy the `fused` kernel computes sigmoids with: a = 1 / (1 + 2^z) or 1 / (1 + e^z), z scaled.
+"""How the `fused` kernel raises to a power for its sigmoids: a = 1 / (1 + 2^z) or 1 / (1 + e^z), z scaled.
 
-Which one is faster depends on the instructions that NumPy chose for this processor.  Nanoseconds an element:
+Which way is fastest depends on the instructions that NumPy chose for this processor.  Nanoseconds an element:
 
-| | float64 exp | exp2 | tanh | float32 exp | exp2 | tanh |
+| | float64 exp | exp2 | table | float32 exp | exp2 | tanh |
 |---|---|---|---|---|---|---|
-| Intel, AVX-512 | 0.60 | 0.55 | 0.78 | 0.36 | 0.19 | |
-| AMD Zen 4, AVX-512 | 0.82 | 0.67 | 1.57 | 0.46 | 0.22 | 0.36 |
-| AMD Zen 3, AVX2, busy | 10 | 9.7 | 20 | 2.3 | 4.7 | 3.3 |
+| Intel, AVX-512 | 0.60 | 0.55 | | 0.36 | 0.19 | |
+| AMD Zen 4, AVX-512 | 0.82 | 0.67 | 2.3 | 0.46 | 0.22 | 0.36 |
+| AMD Zen 4, held to AVX2 | 4.4 | 4.1 | 2.3 | 1.04 | 3.4 | 1.5 |
+| AMD Zen 3, AVX2, busy | 10 | 9.7 | | 2.3 | 4.7 | 3.3 |
 
-So exp2 is best where NumPy has vector code for it, and for float64 in any case; else exp, which has vector code with
-AVX2 in float32.  The rule depends on processor and NumPy alone: every worker and every process chooses the same, and
-the last bits of a result, which depend on the choice, are those of one machine and set of libraries.
+So exp2 is best where NumPy has vector code for it.  Else it is the table (`power_table.py`) in float64, and exp, which
+has vector code with AVX2, in float32.
+The rule depends on processor and NumPy alone: every worker and every process chooses the same, and the last bits of a
+result, which depend on the choice, are those of one machine and set of libraries.  The receipt names the choice.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import cache
-from typing import Any, final
+from typing import Any, Protocol, final
 
 import numpy as np
 
+from sparsae import Array
 from sparsae_backends._memory import LOG2E
+from sparsae_backends.fused.power_table import TablePowers
 
 EXPONENT = {np.dtype(np.float32): 125.0, np.dtype(np.float64): 1021.0}  # 2^+-EXPONENT is a normal number
 
 
-@final
-@dataclass(frozen=True)
-class PowerFunction:
-    """A function of NumPy.
+class Powers(Protocol):
+    """A way to replace exponents by powers.
 
     Attributes
     ----------
-    function : numpy.ufunc
-        `numpy.exp2` or `numpy.exp`.
+    name : str
+        For the receipt.
     factor : float
-        e^z = function(factor z).
+        What x is multiplied by to get e^x.
+    off : float
+        An exponent at which 1 / (1 + power) is exactly 1.
+    """
+
+    name: str
+    factor: float
+    off: float
+
+    def replace(self, z: Array, reach: float) -> None:
+        """Replace exponents (m, n), in C order, by their powers.
+
+        They are limited where the power could overflow, given that none is above `reach`.
+        """
+
+
+@final
+class UfuncPowers:
+    """`numpy.exp2` or `numpy.exp`.
+
+    Attributes
+    ----------
     limit : float
         function(+-limit) is a normal number.
     """
 
-    function: np.ufunc
-    factor: float
-    limit: float
+    off = -64.0
+
+    def __init__(self, function: np.ufunc, dtype: np.dtype[Any]) -> None:
+        self.function = function
+        self.name = f"numpy.{function.__name__}"
+        self.factor = LOG2E if function is np.exp2 else 1.0
+        self.limit = EXPONENT[dtype] / LOG2E * self.factor
+
+    def replace(self, z: Array, reach: float) -> None:
+        """Replace exponents by powers."""
+        if not reach < self.limit:
+            np.clip(z, -self.limit, self.limit, z)
+        self.function(z, z)
 
 
-@cache
-def power_function(dtype: np.dtype[Any]) -> PowerFunction:
-    """Return the faster function for a dtype."""
-    if dtype == np.float64 or has_vector_code("exp2", dtype):
-        return PowerFunction(np.exp2, LOG2E, EXPONENT[dtype])
-    return PowerFunction(np.exp, 1.0, EXPONENT[dtype] / LOG2E)
+def fastest_powers(dtype: np.dtype[Any]) -> Powers:
+    """Return the fastest way for a dtype on this processor; an instance is used by one thread."""
+    if has_vector_code("exp2", dtype):
+        return UfuncPowers(np.exp2, dtype)
+    return TablePowers() if dtype == np.float64 else UfuncPowers(np.exp, dtype)
 
 
 def has_vector_code(name: str, dtype: np.dtype[Any]) -> bool:
