@@ -27,13 +27,14 @@ def test_a_process_has_its_own_environment_and_cpus() -> None:
         assert {pool["num_threads"] for pool in facts["pools_after_call"] if pool["user_api"] == "blas"} == {1}
         assert process.check() <= 1
         batch = process.time(3)
-        wall, cpu = process.work(0.01)
+        wall, cpu, shortest = process.work(0.01)
     assert batch.loops == 3
     assert batch.seconds == pytest.approx(batch.wall / 3)
     assert batch.cpus == 1
     assert batch.quiet_after is not None
     assert wall >= 0.01
     assert cpu > 0
+    assert 0 < shortest <= wall
 
 
 def test_variables_are_changed_and_removed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -165,6 +166,7 @@ def test_waiting_is_seen() -> None:
 def start(factory: str, *, name: str, cpus: Any = (), size: Any = (50, 8, 3), **options: Any) -> TaskProcess:
     settings = {"size": size, "seed": 0, "name": name}
     environment = thread_environment(1)
+    factory = f"sparsae.bench.question.tasks:{factory}"
     return TaskProcess(factory, settings, threads=1, environment=environment, cpus=cpus, name="mine", **options)
 
 

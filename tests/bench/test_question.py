@@ -7,6 +7,7 @@ import os
 import stat
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,9 +18,10 @@ from sparsae.bench.process import WrongResultError
 from sparsae.bench.question import octave as octave_module
 from sparsae.bench.question import replay, run_question
 from sparsae.bench.question.octave import OctaveProcess, find_octave
+from sparsae.bench.question.tasks import product_task
 from sparsae.bench.question.variants import VARIANTS, Variant
-from sparsae.bench.tasks import product_task
 from sparsae.bench.timing import TimedBatch
+from sparsae.bench.worker import Worker
 from sparsae.errors import ProbeError
 from sparsae.model import Parameters
 
@@ -35,6 +37,25 @@ def fake_octave(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     command.chmod(command.stat().st_mode | stat.S_IXUSR)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
     return str(command)
+
+
+class TaskHere:
+    """A task in this process, asked as a `TaskProcess` is; the others of these tests are real processes."""
+
+    def __init__(self, factory: str, settings: dict[str, Any], *, threads: int, **_: object) -> None:
+        self._worker = Worker(factory, settings, threads)
+
+    def prepare(self) -> dict[str, Any]:
+        return dict(json.loads(json.dumps(self._worker.do_prepare())))
+
+    def check(self) -> float:
+        return float(self._worker.do_error()["error"])
+
+    def time(self, loops: int) -> TimedBatch:
+        return TimedBatch.from_dict(json.loads(json.dumps(self._worker.do_time(loops))))
+
+    def close(self) -> None:
+        del self._worker
 
 
 @pytest.fixture
@@ -88,8 +109,9 @@ def test_products_in_all_orders_are_right_and_ordered() -> None:
             assert product.error() <= 1
 
 
-def test_the_replay_fills_three_tables(fake_octave: str) -> None:
+def test_the_replay_fills_three_tables(fake_octave: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every way, scratch and order has a row with a ratio and an error; the report survives JSON."""
+    monkeypatch.setattr(replay, "TaskProcess", TaskHere)
     seen: list[float] = []
     report = run_question(size=SIZE, rounds=2, launches=1, progress=lambda what, share: seen.append(share))
     keys = [row.key for row in report.ways]

@@ -47,9 +47,9 @@ def bad_race(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def good_race():
-    """Two launches of two backends and two cases at one thread."""
+    """Two launches of one backend and two cases at one thread."""
     plan = RacePlan.checked(
-        backends=["numpy", "dot"],
+        backends=["dot"],
         threads=[1],
         sizes=["small"],
         cases=["objective", "train"],
@@ -118,7 +118,7 @@ def test_a_race_with_any_text_in_it_can_be_shown(bad_race, capsys):
 def test_plugins_that_nobody_named_are_not_loaded(tmp_path):
     """A plugin that hangs at import disturbs neither the plan of a race of others nor its processes."""
     mark = strangers.install_trap(tmp_path)
-    command = [sys.executable, "-c", "from sparsae.cli import main; main()", "bench", "--backends", "numpy,dot"]
+    command = [sys.executable, "-c", "from sparsae.cli import main; main()", "bench", "--backends", "dot"]
     command += ["--threads", "1", "--size", "small", "--rounds", "1", "--launches", "1"]
     environment = os.environ | {"PYTHONPATH": str(tmp_path)}
     told = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
@@ -180,7 +180,7 @@ def test_turns_are_complete_rounds_in_random_order(good_race):
     for sample in samples:
         rounds.setdefault((sample["workload"], sample["launch"], sample["round"]), []).append(sample)
     assert len(rounds) == 2 * 2 * 6
-    cells = {"numpy x1", "dot x1", "numpy' x1", f"{PEAK} x1"}
+    cells = {"dot x1", "dot' x1", f"{PEAK} x1"}
     for visits in rounds.values():
         for cell in cells:  # a turn is repeated only where the worker had to wait for a CPU
             attempts = [v for v in visits if v["cell"] == cell]
@@ -188,9 +188,9 @@ def test_turns_are_complete_rounds_in_random_order(good_race):
             assert not any(v["undisturbed"] for v in attempts[:-1])
         visits[:] = [v for v in visits if v["attempt"] == 0]
         assert {v["cell"] for v in visits} == cells
-        assert sorted(v["position"] for v in visits) == [0, 1, 2, 3]
+        assert sorted(v["position"] for v in visits) == [0, 1, 2]
     orders = {tuple(v["cell"] for v in sorted(visits, key=lambda v: v["position"])) for visits in rounds.values()}
-    assert len(orders) > 5
+    assert len(orders) > 3
 
 
 def test_loops_are_frozen_before_the_first_round(good_race):
@@ -256,7 +256,7 @@ def test_progress_goes_from_nothing_to_all(good_race):
 def test_ctrl_c_keeps_what_was_measured(tmp_path):
     """Interrupted in the middle, the command prints the standings so far, and the record can be read; code 130."""
     file = tmp_path / "race.jsonl"
-    command = [sys.executable, "-c", "from sparsae.cli import main; main()", "bench", "--backends", "numpy,dot"]
+    command = [sys.executable, "-c", "from sparsae.cli import main; main()", "bench", "--backends", "dot"]
     command += ["--threads", "1", "--size", "small", "--rounds", "100000", "--launches", "1", "--json", str(file)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 100
@@ -266,7 +266,6 @@ def test_ctrl_c_keeps_what_was_measured(tmp_path):
     out, err = process.communicate(timeout=60)
     assert process.returncode == 130, err
     assert "Traceback" not in err
-    assert "numpy" in out
     assert "dot" in out
     session = read_record(file)[0]
     assert not session.complete

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import math
 import os
@@ -22,7 +23,7 @@ from sparsae.bench.plan import RacePlan
 from sparsae.bench.record import RaceRecorder, RaceSession, check_baseline, conditions, read_record
 from sparsae.bench.report.text import HEADINGS, remarks
 from sparsae.bench.standings import MEANING, compute_standings
-from sparsae.cli import cli
+from sparsae.cli import cli, main
 from sparsae.errors import (
     FileAccessError,
     FileFormatError,
@@ -48,9 +49,12 @@ def file(tmp_path):
     return path
 
 
-def command(*args, **options):
-    call = [sys.executable, "-c", "from sparsae.cli import main; main()", "bench", *map(str, args)]
-    return subprocess.run(call, capture_output=True, text=True, **options)
+def command(*args):
+    """Run `sparsae bench` in this process."""
+    out, err = io.StringIO(), io.StringIO()
+    with pytest.raises(SystemExit) as ended, contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        main(["bench", *map(str, args)])
+    return subprocess.CompletedProcess(args, int(ended.value.code or 0), out.getvalue(), err.getvalue())
 
 
 def test_a_record_read_back_gives_the_same_standings(file):
@@ -331,8 +335,11 @@ def test_a_page_is_written_whole_or_not_at_all(file, tmp_path):
     page = tmp_path / "race.html"
     page.write_text("the old page")
     limit = (4096, 4096)
-    told = command(
-        "show", file, "--html", page, "--force", preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+    told = subprocess.run(
+        [sys.executable, "-m", "sparsae", "bench", "show", file, "--html", page, "--force"],
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, limit),
+        capture_output=True,
+        text=True,
     )
     assert told.returncode != 0
     assert "Traceback" not in told.stderr
@@ -352,7 +359,7 @@ def test_pictures_need_an_extra_and_say_so_before_the_race(file, tmp_path, monke
 def test_a_picture_of_an_unknown_format_is_refused_before_the_race(file, tmp_path):
     """An hour of measuring is not lost to the name of a file."""
     for arguments in (["show", file], ["--backends", "dot"]):
-        told = command(*arguments, "--plot", tmp_path / "race.xyz", timeout=60)
+        told = command(*arguments, "--plot", tmp_path / "race.xyz")
         assert told.returncode == 2
         assert "matplotlib cannot write .xyz files; choose from" in told.stderr
 
@@ -448,7 +455,7 @@ def test_special_files_are_refused_at_once(file, tmp_path, arguments):
         os.mknod(tmp_path / "zero", 0o600 | stat.S_IFCHR, os.makedev(1, 5))
         given.append(tmp_path / "zero")
     for path in given:
-        told = command(*arguments, path, *([file] if arguments == ["compare"] else []), timeout=60)
+        told = command(*arguments, path, *([file] if arguments == ["compare"] else []))
         assert told.returncode == 2
         assert "Traceback" not in told.stderr
         assert len(told.stderr.splitlines()) <= 1

@@ -144,7 +144,7 @@ def test_without_measuring_several_variables_are_warnings() -> None:
 
 def test_other_libraries_and_python_itself_are_covered() -> None:
     """MKL's and BLIS's switches by products, NumPy's by element-wise work, the rest by a whole evaluation."""
-    names = {"MKL_CBWR": "products", "BLIS_ARCH_TYPE": "products", "NPY_DISABLE_CPU_FEATURES": "elementwise"}
+    names = {"MKL_CBWR": "products", "BLIS_ARCH_TYPE": "products", "NPY_DISABLE_CPU_FEATURES": "powers"}
     names |= {"OMP_PROC_BIND": "objective", "PYTHONDEVMODE": "objective"}
     facts = machine(environment=dict.fromkeys(names, "x"), pools=(pool("mkl", architecture=None),))
     assert {e.key: e.work for e in propose_experiments(facts) if e.key != "all of them"} == names

@@ -121,7 +121,7 @@ def _settings(workload: Workload, backend: str, threads: int) -> dict[str, objec
 def _remote(stack: ExitStack, workload: Workload, backend: str, threads: int, *, pinned: bool) -> Time:
     """Start a process and return what times one batch there."""
     process = TaskProcess(
-        "race_task",
+        "sparsae.bench.tasks:race_task",
         _settings(workload, backend, threads),
         threads=threads,
         environment=thread_environment(threads),

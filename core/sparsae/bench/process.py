@@ -216,7 +216,7 @@ class TaskProcess:
     Parameters
     ----------
     factory : str
-        Name of a function of `sparsae.bench.tasks`; ``function(**settings)`` returns the task.
+        "module:function"; ``function(**settings)`` returns the task.
     settings : mapping
         JSON values.
     threads : int
@@ -274,10 +274,10 @@ class TaskProcess:
             raise WrongResultError(f"{self.name}: wrong result: {error:.3g} times the error that rounding explains")
         return error
 
-    def work(self, seconds: float) -> tuple[float, float]:
-        """Let the task run for at least that long; return wall time and CPU time."""
+    def work(self, seconds: float) -> tuple[float, float, float]:
+        """Let the task run for at least that long; return wall time, CPU time, and wall time of the shortest call."""
         answer = self._ask({"do": "work", "seconds": seconds})
-        return self._number(answer, "wall"), self._number(answer, "cpu")
+        return self._number(answer, "wall"), self._number(answer, "cpu"), self._number(answer, "shortest")
 
     def time(self, loops: int) -> TimedBatch:
         """Warm up and time one batch of `loops` calls; then wait until the process is quiet."""

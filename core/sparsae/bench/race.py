@@ -16,7 +16,7 @@ from typing import Any, final
 from sparsae.bench.plan import Cell, RacePlan, Workload
 from sparsae.bench.process import TaskProcess, WrongResultError, choose_cpus, thread_environment
 from sparsae.bench.schema import FORMAT, VERSION, find_fault
-from sparsae.bench.timing import WARM_UP, Attempt, calibrate, interleave
+from sparsae.bench.timing import WARM_UP, Attempt, choose_loops, interleave
 from sparsae.bench.worker import library_versions
 from sparsae.errors import ProbeError
 from sparsae.machine.cpu_demand import WINDOW, Demand, Watch, wait_until_quiet
@@ -138,7 +138,7 @@ class LaunchRun:
     def _start(self, cell: Cell) -> TaskProcess:
         workload = {"case": self._workload.case, "size": self._workload.size, "dtype": self._workload.dtype}
         return TaskProcess(
-            "race_task",
+            "sparsae.bench.tasks:race_task",
             {**workload, "backend": cell.backend, "threads": cell.threads, "seed": self._plan.seed},
             threads=cell.threads,
             environment=thread_environment(cell.threads),
@@ -148,7 +148,7 @@ class LaunchRun:
         )
 
     def _prepare(self, key: str) -> None:
-        """Make the task, compare its result with the reference, measure its demand, and choose the batch."""
+        """Make the task, compare its result with the reference, measure its demand, and with that choose the batch."""
         process = self._processes[key]
         facts = process.prepare()
         error = process.error()
@@ -156,11 +156,11 @@ class LaunchRun:
         if not error <= 1:
             raise WrongResultError(f"its error is {error:.3g} times what rounding explains")
         with Watch(process.pid) as watch:
-            wall, cpu = process.work(WINDOW)
+            wall, cpu, shortest = process.work(WINDOW)
         demand = Demand.measured(watch.spent, cpu, watch.wall if watch.spent else wall)
         self._report("demand", key, demand._asdict() | {"verdict": demand.verdict(self._cells[key].threads)})
         wait_until_quiet(process.pid)
-        self._loops[key] = calibrate(process, self._plan.batch)
+        self._loops[key] = choose_loops(shortest, self._plan.batch)
         self._report("loops", key, {"loops": self._loops[key]})
 
     def _report_sample(self, timed: Attempt, key: str) -> None:

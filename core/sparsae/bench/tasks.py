@@ -1,8 +1,6 @@
-"""What a child process times, and how its result is checked; one list for the race, the question and the doctor.
+"""What a child process times, and how its result is checked.
 
-- Race: `race_task` makes `BackpropTask`, `ObjectiveTask`, `TrainTask`, or `PeakTask` without a backend.
-- Question: `variant_task`, `backend_task` and `product_task`.
-- Doctor: `block_products_task`, `elementwise_task`, `evaluation_task` and `pool_task`.
+`race_task` makes those of the race; `sparsae.bench.question.tasks` and `sparsae.doctor.tasks` make others of them.
 """
 
 from __future__ import annotations
@@ -30,15 +28,13 @@ from sparsae.bench.inputs import (
     product_error,
 )
 from sparsae.bench.plan import TRAIN_EVALUATIONS
-from sparsae.bench.question.variants import VARIANTS
-from sparsae.errors import ConvergenceWarning, ThreadsWarning
+from sparsae.bench.timing import warm_up
+from sparsae.errors import ConvergenceWarning
 from sparsae.machine.limits import limit
 from sparsae.model import Parameters
 from sparsae.objective import Objective
 from sparsae.plugins.selection import select
 from sparsae.reference import Reference, evaluate_reference
-from sparsae.training.stopping import Stop
-from sparsae.training.train import train
 
 PEAK_SECONDS = 0.003  # that each shape of the peak product is timed for in a batch
 _PEAK_SHAPES = ((256, 256, 256), (512, 512, 512), (1024, 1024, 1024))
@@ -63,6 +59,10 @@ class Task(ABC):
     def batch_facts(self) -> dict[str, Any]:
         """Return what there is to say of the last batch."""
         return {}
+
+    def warm_up(self, threads: int) -> None:
+        """Prepare for a batch, untimed; see `sparsae.bench.timing.warm_up`."""
+        warm_up(self.run, threads)
 
 
 @final
@@ -138,6 +138,9 @@ class TrainTask(Task):
 
     def run(self) -> Parameters:
         """Train once."""
+        from sparsae.training.stopping import Stop  # these import SciPy, 0.2 s, which no other task needs
+        from sparsae.training.train import train
+
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)  # the limit is what ends it
             result = train(
@@ -197,9 +200,13 @@ class PeakTask(Task):
                 self.best = max(self.best, (flop * calls / seconds, [*A.shape, B.shape[1]]))
         return self.best
 
+    def warm_up(self, threads: int) -> None:
+        """Each shape has an untimed call of its own: one thread needs no more."""
+        if threads > 1:
+            super().warm_up(threads)
+
     def error(self) -> float:
-        """Check a few rows of each product."""
-        self.run()
+        """Check a few rows of each product of the last call."""
         rows = slice(0, _CHECKED_ROWS)
         return max(product_error(A[rows], B, C[rows]) for A, B, C in self.products)
 
@@ -231,83 +238,14 @@ class ProductsTask(Task):
         return max(product_error(a[rows], b, c[rows]) for (a, b), c in zip(self.pairs, found, strict=True))
 
 
-@final
-class ElementwiseTask(Task):
-    """The element-wise functions of a block of rows: tanh and exp of the output layer."""
-
-    def __init__(self, shape: tuple[int, int]) -> None:
-        self.z = np.random.default_rng(0).standard_normal(shape)
-        self._out = np.empty_like(self.z)
-
-    def run(self) -> object:
-        """Apply both."""
-        np.tanh(self.z, out=self._out)
-        return np.exp(self.z, out=self._out)
-
-
 def race_task(*, case: str, size: Sequence[int], dtype: str, backend: str, threads: int, seed: int) -> Task:
     """Make the task of a case for a backend; no backend: the peak product."""
     if not backend:
         return PeakTask(size, dtype=dtype, seed=seed, threads=threads)
     if case == "backprop":
-        return _backprop_task(make_backprop_inputs(size, dtype=dtype, seed=seed), backend, threads)
+        return backprop_task(make_backprop_inputs(size, dtype=dtype, seed=seed), backend, threads)
     make: Callable[..., Task] = {"objective": ObjectiveTask, "train": TrainTask}[case]
     return make(size, dtype=dtype, seed=seed, backend=backend, threads=threads)
-
-
-def variant_task(*, size: Sequence[int], seed: int, name: str) -> BackpropTask:
-    """Make a way of writing the backpropagation, by its key in `VARIANTS`."""
-    inputs = make_backprop_inputs(size, seed=seed)
-    return BackpropTask(inputs, VARIANTS[name].make(inputs))
-
-
-def backend_task(*, size: Sequence[int], seed: int, name: str, threads: int) -> BackpropTask:
-    """Make a call of `sparsae.backprop` with that backend; a thread limit that is not honoured is an error."""
-    task = _backprop_task(make_backprop_inputs(size, seed=seed), name, threads)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error", ThreadsWarning)
-        task.run()
-    return task
-
-
-def product_task(*, size: Sequence[int], seed: int, left: str, right: str) -> ProductsTask:
-    """Make the product of W1's gradient, delta2' a1, with its operands in C or F order."""
-    inputs = make_backprop_inputs(size, seed=seed)
-    operands = (np.array(inputs.a2.T, order=left), np.array(inputs.a1, order=right))  # type: ignore[call-overload]
-    return ProductsTask(operands, keep_results=False)
-
-
-def block_products_task(*, rows: int, n_visible: int, n_hidden: int) -> ProductsTask:
-    """Make the five matrix products of one block: two forward, three backward."""
-    rng = np.random.default_rng(0)
-    x, delta3 = rng.standard_normal((2, rows, n_visible))
-    a2, delta2 = rng.standard_normal((2, rows, n_hidden))
-    W1T, W2 = rng.standard_normal((2, n_visible, n_hidden))
-    W2T = np.ascontiguousarray(W2.T)
-    pairs = ((x, W1T), (a2, W2T), (delta3, W2), (delta2.T, x), (delta3.T, a2))
-    return ProductsTask(*pairs, keep_results=True)
-
-
-def elementwise_task(*, rows: int, n_visible: int, n_hidden: int) -> ElementwiseTask:
-    """Make the element-wise functions of one block."""
-    return ElementwiseTask((rows, n_visible))
-
-
-def evaluation_task(*, rows: int, n_visible: int, n_hidden: int) -> ObjectiveTask:
-    """Make an evaluation of several blocks, with the backend and the threads that sparsae chooses by itself."""
-    return ObjectiveTask((rows * _blocks(n_visible), n_visible, n_hidden))
-
-
-def pool_task(*, rows: int, n_visible: int, n_hidden: int) -> ProductsTask:
-    """Make one product of whole arrays, with as many threads as the BLAS pool started with."""
-    rng = np.random.default_rng(0)
-    x, W1T = rng.standard_normal((rows * _blocks(n_visible), n_visible)), rng.standard_normal((n_visible, n_hidden))
-    return ProductsTask((x, W1T), keep_results=True, checked_rows=rows)
-
-
-def _blocks(n_visible: int) -> int:
-    """Blocks of whole arrays: 10,000 rows of 64 as in the question, fewer where rows are longer."""
-    return max(4, 20 * 64 // n_visible)
 
 
 def _backend_facts(backend: str | None) -> dict[str, str]:
@@ -321,7 +259,8 @@ def _backend_facts(backend: str | None) -> dict[str, str]:
     }
 
 
-def _backprop_task(inputs: BackpropInputs, backend: str, threads: int) -> BackpropTask:
+def backprop_task(inputs: BackpropInputs, backend: str, threads: int) -> BackpropTask:
+    """Make a call of `sparsae.backprop` with that backend."""
     a1, a2, a3, W2, sparsity = inputs.a1, inputs.a2, inputs.a3, inputs.W2, aligned(inputs.sparsity)
     facts = _backend_facts(backend)
     return BackpropTask(inputs, lambda: backprop(a1, a2, a3, W2, sparsity, backend=backend, threads=threads), facts)

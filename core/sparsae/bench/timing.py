@@ -174,7 +174,12 @@ def calibrate(timed: Timed, batch_seconds: float) -> int:
         shortest = timed.time(loops).seconds
         if shortest * loops > batch_seconds / 10:
             break
-    return max(1, round(batch_seconds / max(shortest, 1e-9)))
+    return choose_loops(shortest, batch_seconds)
+
+
+def choose_loops(seconds: float, batch_seconds: float) -> int:
+    """Return how many calls of so many seconds make a batch."""
+    return min(MOST_LOOPS, max(1, round(batch_seconds / max(seconds, 1e-9))))
 
 
 def interleave(

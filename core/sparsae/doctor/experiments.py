@@ -15,15 +15,15 @@ from sparsae.errors import ProbeError
 
 ROUNDS = 15
 SURE = 0.8  # share of the rounds in which the better setting must be faster: by chance 2 times in 100 with 15 rounds
-ELEMENTWISE_VARIABLES = frozenset({"NPY_DISABLE_CPU_FEATURES"})
-Work = Literal["products", "elementwise", "objective", "pool"]
+POWER_VARIABLES = frozenset({"NPY_DISABLE_CPU_FEATURES"})
+Work = Literal["products", "powers", "objective", "pool"]
 _TASKS: dict[Work, str] = {
     "products": "block_products_task",
-    "elementwise": "elementwise_task",
+    "powers": "powers_task",
     "objective": "evaluation_task",
     "pool": "pool_task",
 }
-_ONE_THREAD: tuple[Work, ...] = ("products", "elementwise")
+_ONE_THREAD: tuple[Work, ...] = ("products", "powers")
 _SIZES = {"64/25": (500, 64, 25), "784/196": (512, 784, 196)}  # rows of a block, visible, hidden units
 
 
@@ -38,8 +38,8 @@ class Experiment:
         The finding that it belongs to.
     change : mapping of str to str or None
         The variables as they should be; None: not set.
-    work : {"products", "elementwise", "objective", "pool"}
-        What is timed: products of the model's shapes on one thread, element-wise functions on one thread,
+    work : {"products", "powers", "objective", "pool"}
+        What is timed: products of the model's shapes on one thread, the sigmoids' powers on one thread,
         a whole evaluation by `sparsae.Objective` with the threads that it is given, or one large product
         with the BLAS pool as it is.
     """
@@ -161,8 +161,8 @@ def _kernel_experiments(facts: Facts) -> Iterator[Experiment]:
             work: Work = "objective"
             if name in PRODUCT_VARIABLES:
                 work = "products"
-            elif name in ELEMENTWISE_VARIABLES:
-                work = "elementwise"
+            elif name in POWER_VARIABLES:
+                work = "powers"
             yield Experiment(key=name, change={name: None}, work=work)
     if len(facts.product_variables) > 1:
         yield Experiment(key="all of them", change=dict.fromkeys(facts.product_variables), work="products")
@@ -202,7 +202,7 @@ def _start(setting: _Setting, change: Mapping[str, str | None], cpus: list[int])
     rows, n, p = _SIZES[setting.size]
     single = setting.work in _ONE_THREAD
     return TaskProcess(
-        _TASKS[setting.work],
+        f"sparsae.doctor.tasks:{_TASKS[setting.work]}",
         {"rows": rows, "n_visible": n, "n_hidden": p},
         threads=1 if single else 2,  # two stands for "more than one"
         environment=(thread_environment(1) if single else {}) | dict(change),

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, final
 
-from sparsae.doctor.experiments import ELEMENTWISE_VARIABLES, Gain
+from sparsae.doctor.experiments import POWER_VARIABLES, Gain
 from sparsae.doctor.facts import AVX512, BIASING, PRODUCT_VARIABLES, Facts
 
 Gains = Mapping[str, Gain]
@@ -69,8 +69,8 @@ def _find_biasing_variables(facts: Facts, gains: Gains) -> Iterator[Finding]:
         why = "It changes the time of everything, or of what runs at the same time."
         if name in PRODUCT_VARIABLES:
             why = "Every product of the model uses these kernels."
-        elif name in ELEMENTWISE_VARIABLES:
-            why = "The sigmoids run in NumPy's own loops."
+        elif name in POWER_VARIABLES:
+            why = "NumPy's own loops compute the sigmoids' powers, in all bundled backends but numba, jax, torch."
         if name == "OPENBLAS_CORETYPE":
             what = f"{what} {_describe_kernels(facts, gain)}"
         if gain is not None and gain.failed and together is not None and not together.failed:

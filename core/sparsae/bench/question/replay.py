@@ -229,7 +229,7 @@ def _competitor(key: str, label: str, threads: int, factory: str, settings: dict
 
     def start() -> TaskProcess:
         return TaskProcess(
-            factory,
+            f"sparsae.bench.question.tasks:{factory}",
             settings,
             threads=threads,
             environment=environment,
