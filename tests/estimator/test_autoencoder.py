@@ -216,13 +216,87 @@ def test_an_unfitted_model_and_bad_settings_are_said() -> None:
         SparseAutoencoder(output="sigmoid").fit(X)
 
 
-def test_rows_are_transformed_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A block a row gives what one block gives, within rounding; so does the score."""
+def test_rows_are_scored_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A block a row gives what one block gives, within rounding."""
     model = SparseAutoencoder(**QUICK).fit(X)
-    features, score = model.transform(X), model.score(X)
+    score = model.score(X)
     monkeypatch.setattr(autoencoder, "BLOCK_BYTES", 1)
-    np.testing.assert_allclose(model.transform(X), features, rtol=1e-13)
     assert model.score(X) == pytest.approx(score, rel=1e-13)
+
+
+def test_the_keywords_are_those_of_train() -> None:
+    """Every one of `ModelOptions`, with None for the default of the activation; only the output unit is another."""
+    defaults = SparseAutoencoder().get_params()
+    assert set(sparsae.ModelOptions.__annotations__) <= set(defaults)
+    own = {"activation": "sigmoid", "output": "linear"}
+    assert {name: defaults[name] for name in sparsae.ModelOptions.__annotations__} == dict.fromkeys(
+        sparsae.ModelOptions.__annotations__
+    ) | own
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"activation": "relu"},
+        {"activation": "topk", "k": 2},
+        {"activation": "jumprelu", "l0": 0.01},
+        {"activation": "relu", "l1": 0.1, "method": "lbfgs"},
+    ],
+)
+def test_each_hidden_unit_is_fitted_as_train_does(options: dict[str, Any]) -> None:
+    """With the default method of the activation; portions too, whose derived defaults are those of the first."""
+    settings = {"backend": "numpy", **options}
+    model = SparseAutoencoder(**QUICK, **settings).fit(X)
+    result = sparsae.train(X, 4, max_iter=10, seed=0, **settings)
+    assert same(model, result)
+    assert model.result_.settings == result.settings
+    assert np.array_equal(model.transform(X), result.encode(X))
+    assert (model.transform(X) >= 0).all()
+    if options.get("method") is None:
+        assert model.result_.settings["method"] == "adam"
+        portions = SparseAutoencoder(**QUICK, **settings).partial_fit(X)
+        first = portions.result_.settings
+        assert portions.partial_fit(X * 9).result_.settings == first | {"max_iter": 2}
+
+
+def test_a_keyword_of_another_activation_is_refused_with_those_that_there_are() -> None:
+    """As train does."""
+    with pytest.raises(
+        ParameterError, match=r"k does not belong to activation='sigmoid'; its keywords are activation,"
+    ):
+        SparseAutoencoder(k=3).fit(X)
+
+
+@pytest.mark.parametrize("steps", ["standardise", "scale", ["standardise", "zca"]])
+def test_preprocessing_is_part_of_the_model(steps: Any) -> None:
+    """Raw samples in and out, components in their space, in fit and portions, after a pickle, of a scaled copy too."""
+    raw = X * np.array([1, 10, 100, 1, 5, 7]) + np.arange(6)
+    model = SparseAutoencoder(**QUICK, preprocessing=steps).fit(raw)
+    result = sparsae.train(raw, 4, max_iter=10, seed=0, output="linear", transform=steps)
+    assert same(model, result)
+    model = pickle.loads(pickle.dumps(model))
+    features = model.transform(raw)
+    np.testing.assert_allclose(features, result.encode(raw), rtol=1e-12)
+    np.testing.assert_allclose(model.inverse_transform(features), result.reconstruct(raw), rtol=1e-12)
+    assert model.score(raw) == pytest.approx(-np.mean(np.square(raw - result.reconstruct(raw))), rel=1e-12)
+    # where the activation of a unit is log(a / (1 - a)), a step along its component changes it as W1 says
+    step = 1e-3 * model.components_[1] / np.linalg.norm(model.components_[1])
+    slope = np.diff(np.log(1 / model.transform(np.stack([raw[0], raw[0] + step]))[:, 1] - 1))
+    assert -slope[0] == pytest.approx(1e-3 * np.linalg.norm(model.components_[1]), rel=1e-6)
+    portions = SparseAutoencoder(**QUICK, preprocessing=steps).partial_fit(raw[:100]).partial_fit(raw[100:])
+    assert portions.result_.transform is not None
+    assert portions.transform(raw).shape == (150, 4)
+
+
+def test_a_score_without_an_inverse_is_that_of_the_prepared_samples() -> None:
+    """The transform "centre" forgets the mean of a sample, so that raw samples cannot be compared."""
+    model = SparseAutoencoder(**QUICK, preprocessing="centre").fit(X)
+    transform = model.result_.transform
+    assert transform is not None
+    assert not transform.invertible
+    centred = X - X.mean(axis=1, keepdims=True)
+    expected = -np.mean(np.square(centred - model.result_.prepared().reconstruct(centred)))
+    assert model.score(X) == pytest.approx(expected, rel=1e-12)
 
 
 def test_float32_stays_float32() -> None:

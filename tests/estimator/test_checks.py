@@ -28,7 +28,13 @@ BITING = (  # what other settings may break
     "check_transformer_n_iter",
     "check_transformer_preserve_dtypes",
 )
-OTHERS = {"mini-batches and sparse matrices": SparseAutoencoder(method="adam", max_iter=5, accept_sparse=True)}
+OTHERS = {
+    "mini-batches and sparse matrices": SparseAutoencoder(method="adam", max_iter=5, accept_sparse=True),
+    "relu and preprocessing": SparseAutoencoder(
+        8, activation="relu", l1=0.1, preprocessing="standardise", max_iter=5, backend="numpy"
+    ),
+    "topk": SparseAutoencoder(8, activation="topk", k=1, max_iter=5, backend="numpy"),
+}
 
 
 @parametrize_with_checks([SparseAutoencoder()])

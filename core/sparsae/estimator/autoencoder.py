@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Self, final
 
 import numpy as np
@@ -10,16 +10,19 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils.validation import check_array, check_is_fitted
 
-from sparsae._types import Array, Output
+from sparsae._types import Activation, Array, Output
+from sparsae.encoding import encode
 from sparsae.estimator.fitting import begin_portions, check_sizes, fit_portion, fit_samples, warn_of_end
 from sparsae.estimator.samples import as_numbers, float_dtypes, frame_values, is_frame, read_rows, read_samples
+from sparsae.model.settings import Init
 from sparsae.optimize import Method
 from sparsae.plugins.contract import Backend
 from sparsae.receipt import Receipt
 from sparsae.training.incremental import IncrementalFit
 from sparsae.training.result import TrainResult
+from sparsae.transforms import Transform
 
-BLOCK_BYTES = 1 << 25  # rows that are transformed at a time
+BLOCK_BYTES = 1 << 25  # rows that are scored at a time
 
 
 @final
@@ -30,15 +33,18 @@ class SparseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
     ----------
     n_components : int
         Number of hidden units, which is the number of features.
-    rho : float
-        Sparsity target: wanted mean activation, in (0, 1).
-    beta, weight_decay : float
-        Weights of the sparsity term and of the weight decay, at least 0.
+    activation : {"sigmoid", "relu", "topk", "batchtopk", "jumprelu"}
+        Hidden unit.
+    k, rho, beta, l1, l1_weighted, l0, bandwidth, aux, k_aux, dead_after, pre_bias, unit_norm, init, weight_decay
+        As in `sparsae.ModelOptions`; None: the default of the activation.
     output : {"linear", "sigmoid"}
         Output unit.  "linear" takes data of any range, such as that of a ``StandardScaler``;
         "sigmoid" needs values in [0, 1].
-    method : str or optimiser
-        As in `sparsae.train`.
+    preprocessing : str or Transform, or a sequence of them, optional
+        Transforms of `sparsae.transforms` that are fitted to the samples and become part of the model, such as
+        "standardise" or "scale"; `partial_fit` fits them to the first portion.
+    method : str or optimiser, optional
+        As in `sparsae.train`; None: the default of the activation.
     max_iter : int
         Iterations of a fit, at most; epochs for mini-batch methods.
     tol : float
@@ -61,7 +67,7 @@ class SparseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
     Attributes
     ----------
     components_ : ndarray (n_components, n_features)
-        Encoder weights W1: row j is the direction that excites unit j.
+        Encoder weights W1 in the space of the samples: row j is the direction that excites unit j.
     n_iter_ : int
         Iterations done; portions for `partial_fit`.
     cost_ : float
@@ -97,11 +103,24 @@ class SparseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         self,
         n_components: int = 25,
         *,
-        rho: float = 0.01,
-        beta: float = 3.0,
-        weight_decay: float = 1e-4,
+        activation: Activation = "sigmoid",
+        k: int | None = None,
+        rho: float | None = None,
+        beta: float | None = None,
+        l1: float | None = None,
+        l1_weighted: bool | None = None,
+        l0: float | None = None,
+        bandwidth: float | None = None,
+        aux: float | None = None,
+        k_aux: int | None = None,
+        dead_after: int | None = None,
+        pre_bias: bool | None = None,
+        unit_norm: bool | None = None,
+        init: Init | None = None,
         output: Output = "linear",
-        method: str | Method = "lbfgs",
+        weight_decay: float | None = None,
+        preprocessing: str | Transform | Sequence[str | Transform] | None = None,
+        method: str | Method | None = None,
         max_iter: int = 400,
         tol: float = 2.2e-9,
         backend: str | Backend | None = None,
@@ -112,10 +131,23 @@ class SparseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         verbose: int = 0,
     ) -> None:
         self.n_components = n_components
+        self.activation = activation
+        self.k = k
         self.rho = rho
         self.beta = beta
-        self.weight_decay = weight_decay
+        self.l1 = l1
+        self.l1_weighted = l1_weighted
+        self.l0 = l0
+        self.bandwidth = bandwidth
+        self.aux = aux
+        self.k_aux = k_aux
+        self.dead_after = dead_after
+        self.pre_bias = pre_bias
+        self.unit_norm = unit_norm
+        self.init = init
         self.output = output
+        self.weight_decay = weight_decay
+        self.preprocessing = preprocessing
         self.method = method
         self.max_iter = max_iter
         self.tol = tol
@@ -182,7 +214,7 @@ class SparseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         if before is not None:
             check_sizes(self, before, "partial_fit goes on from")
         portions = getattr(self, "_portions", None) or begin_portions(self, before)
-        self.result_ = fit_portion(self, samples, portions)
+        self.result_ = fit_portion(self, samples, portions, None if before is None else before.transform)
         self._portions, self._saved = portions, None
         return self
 
@@ -197,15 +229,8 @@ class SparseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
             Before a fit.
         """
         check_is_fitted(self)
-        samples = read_samples(self, X, reset=False)
-        features: Array | None = None
-        for rows in self._row_blocks(samples):
-            block = self.result_.encode(read_rows(samples, rows))
-            if features is None:
-                features = np.empty((samples.shape[0], block.shape[1]), block.dtype)
-            features[rows] = block
-        assert features is not None
-        return features
+        samples, transform = read_samples(self, X, reset=False), self.result_.transform
+        return encode(self.result_, samples if transform is None else transform.view(samples), threads=self.threads)
 
     def inverse_transform(self, X: Any) -> Array:
         """Return the samples (n_samples, n_features) that belong to hidden activations (n_samples, n_components).
@@ -225,7 +250,8 @@ class SparseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
     def score(self, X: Any, y: Any = None) -> float:
         """Return the negative mean squared error of the reconstruction, per feature: 0 is the best.
 
-        That is - (1 / (n_samples n_features)) sum |X - inverse_transform(transform(X))|^2.
+        That is - (1 / (n_samples n_features)) sum |X - inverse_transform(transform(X))|^2; where `preprocessing` has no
+        inverse, X is what it makes of the samples.
 
         Parameters
         ----------
@@ -238,11 +264,12 @@ class SparseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
             As `transform`.
         """
         check_is_fitted(self)
-        samples = read_samples(self, X, reset=False)
+        samples, transform = read_samples(self, X, reset=False), self.result_.transform
         total = 0.0
         for rows in self._row_blocks(samples):
             block = read_rows(samples, rows)
-            residual = np.subtract(self.result_.reconstruct(block), block, dtype=np.float64)
+            residual = self.result_.reconstruct(block).astype(np.float64)
+            residual -= block if transform is None or transform.invertible else transform.apply(block)
             total += float(np.vdot(residual, residual))
         return -total / float(samples.shape[0] * samples.shape[1])
 
@@ -258,8 +285,12 @@ class SparseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
 
     @property
     def components_(self) -> Array:
-        """Encoder weights W1 (n_components, n_features)."""
-        return self.result_.parameters.W1
+        """Encoder weights W1 (n_components, n_features) in the space of the samples."""
+        W1, transform = self.result_.parameters.W1, self.result_.transform
+        affine = None if transform is None else transform.affine()
+        if affine is None:
+            return W1
+        return W1 * affine.linear if affine.linear.ndim == 1 else W1 @ affine.linear.T
 
     @property
     def n_iter_(self) -> int:

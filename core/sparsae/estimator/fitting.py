@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, cast, final
 
 import numpy as np
@@ -9,6 +10,7 @@ from sklearn.exceptions import ConvergenceWarning as SklearnConvergenceWarning
 from sklearn.utils import check_random_state
 
 from sparsae.errors import ConvergenceWarning, ParameterError
+from sparsae.model.settings import ModelOptions, default_method
 from sparsae.objective import ObjectiveOptions
 from sparsae.optimize import Adam, Method, StochasticMethod, get_method
 from sparsae.training.checkpoint import SavedFit
@@ -19,8 +21,10 @@ from sparsae.training.progress_display import ProgressDisplay
 from sparsae.training.result import TrainResult
 from sparsae.training.run import FinishedFit, run_fit, warn_unless_converged
 from sparsae.training.stopping import Stop
+from sparsae.transforms import Transform
+from sparsae.transforms import fit as fit_transform
 
-OBJECTIVE_OPTIONS = ("rho", "beta", "weight_decay", "output", "backend", "threads")
+OBJECTIVE_OPTIONS = (*ModelOptions.__annotations__, "backend", "threads")
 GO_ON = "The model can be used as it is; a larger max_iter, or warm_start=True and another fit, goes on from here."
 
 
@@ -43,10 +47,11 @@ def fit_samples(estimator: Any, samples: Any, before: TrainResult | None, saved:
     """
     if before is not None:
         check_sizes(estimator, before, "warm_start=True goes on from")
-    options = _fit_options(estimator, get_method(estimator.method), before)
+    options = _fit_options(estimator, _method(estimator), before)
+    transform = None if estimator.preprocessing is None else fit_transform(samples, estimator.preprocessing)
     with ProgressDisplay(show=bool(estimator.verbose)) as display:
-        return run_fit(
-            samples,
+        finished = run_fit(
+            samples if transform is None else transform.view(samples),
             estimator.n_components,
             options,
             _objective_options(estimator),
@@ -54,18 +59,22 @@ def fit_samples(estimator: Any, samples: Any, before: TrainResult | None, saved:
             earlier=saved,
             keep_state=bool(estimator.warm_start),
         )
+    return finished._replace(result=replace(finished.result, transform=transform))
 
 
 def begin_portions(estimator: Any, before: TrainResult | None) -> IncrementalFit:
     """Return a fit that takes its data in portions, from random weights or from those of the last fit."""
-    method = get_method(estimator.method)
+    method = _method(estimator)
     method = method if isinstance(method, StochasticMethod) else Adam()
     return IncrementalFit(estimator.n_components, _fit_options(estimator, method, before))
 
 
-def fit_portion(estimator: Any, samples: Any, portions: IncrementalFit) -> TrainResult:
-    """Do one pass over one more portion of the data."""
-    return portions.train_on(samples, **_objective_options(estimator))
+def fit_portion(estimator: Any, samples: Any, portions: IncrementalFit, transform: Transform | None) -> TrainResult:
+    """Do one pass over one more portion of the data, with the transform of the earlier ones."""
+    if transform is None and estimator.preprocessing is not None:
+        transform = fit_transform(samples, estimator.preprocessing)
+    prepared = samples if transform is None else transform.view(samples)
+    return replace(portions.train_on(prepared, **_objective_options(estimator)), transform=transform)
 
 
 def warn_of_end(result: TrainResult) -> None:
@@ -99,6 +108,13 @@ def draw_seed(random_state: Any) -> int:
     if isinstance(random_state, np.random.Generator):
         return int(random_state.integers(2**31))
     return int(check_random_state(random_state).randint(2**31 - 1))
+
+
+def _method(estimator: Any) -> Method:
+    """Return the optimiser: the one that is asked for, else the default of the activation."""
+    if estimator.method is None:
+        return get_method(default_method({"activation": estimator.activation}))
+    return get_method(estimator.method)
 
 
 def _fit_options(estimator: Any, method: Method, before: TrainResult | None) -> FitOptions:

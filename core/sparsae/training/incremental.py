@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any, Unpack, final
+from typing import Any, Unpack, cast, final
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -55,6 +55,7 @@ class IncrementalFit:
         self._seed = 0
         self._curve, self._counts = LearningCurve(), FitCounts()
         self._rows = 0
+        self._settings: ObjectiveOptions = {}  # with the defaults that were derived from the first portion
 
     def train_on(self, X: ArrayLike, **objective_options: Unpack[ObjectiveOptions]) -> TrainResult:
         """Do one pass over a portion of the data, in mini-batches in random order.
@@ -75,7 +76,9 @@ class IncrementalFit:
         SparsaeError
             As `Objective`, or when the portion has another number of columns.
         """
-        objective = Objective(X, self.n_hidden, **objective_options)
+        given = {name: value for name, value in objective_options.items() if value is not None}
+        objective = Objective(X, self.n_hidden, **cast(ObjectiveOptions, {**self._settings, **given}))
+        self._settings = cast(ObjectiveOptions, objective.settings.to_dict())
         with objective:
             metered = MeteredObjective(objective, self._counts)
             try:
