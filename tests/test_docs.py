@@ -64,6 +64,8 @@ def test_the_python_examples_of_a_page_run(page: Path, tmp_path: Path, monkeypat
     document.namespace["importlib"] = importlib  # for the conditions of the comments
     if skipped := evaluate(document):
         pytest.skip("; ".join(skipped))
+    for picture in re.findall(r"\(\.\./images/examples/([\w-]+\.png)\)", page.read_text()):
+        assert (tmp_path / picture).exists(), f"{name(page)} shows {picture}, which its code did not write"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name)
