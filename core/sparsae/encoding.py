@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, final, runtime_checkable
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -22,6 +22,7 @@ from sparsae.model import Parameters, cast_parameters, check_parameters
 from sparsae.model.settings import DEFAULTS, check_word, kernel_activation
 from sparsae.model.units import HIDDEN_UNITS, OUTPUT_UNITS
 
+BlockFunction = Callable[[Array], Array]
 BLOCK_BYTES = 1 << 22  # of the input and output rows of a block
 ALONE = 200_000  # multiplications up to which OpenBLAS uses one thread, and a limit would cost more than the work
 
@@ -79,24 +80,9 @@ def encode(
     DataError, ParameterError
         When shapes or settings do not fit, or X is not a matrix of finite real numbers.
     """
-    made, settings = _model(parameters)
-    activation = check_word("activation", activation or settings.get("activation", "sigmoid"), ACTIVATIONS)
-    k = settings.get("k") if k is None else k
-    if pre_bias is None:
-        pre_bias = bool(settings.get("pre_bias", DEFAULTS[activation]["pre_bias"]))
-    unit = kernel_activation(activation)
-    threshold = _check_threshold(activation, made)
-    if unit == "topk" and not (isinstance(k, (int, np.integer)) and 1 <= k <= made.n_hidden):
-        raise ParameterError(f"activation='topk' needs k from 1 to n_hidden={made.n_hidden}; given {k!r}.")
-    source = _check_columns("X", X, made.n_visible, "n_visible")
-    if pre_bias:
-        made = made._replace(b1=np.asarray(made.b1 - made.W1 @ made.b2))
-    cast = cast_parameters(made, common_dtype(source, None))
-    W1T, b1 = cast.W1.T, cast.b1  # (n, p), (p,)
-    limits = None if threshold is None else cast.threshold
-    return _map_blocks(
-        source, lambda x: HIDDEN_UNITS[unit].function(x @ W1T + b1, k, limits), made.n_hidden, threads, out
-    )
+    encoder = Encoder(parameters, activation=activation, k=k, pre_bias=pre_bias)
+    source = check_columns("X", X, encoder.n_visible, "n_visible")
+    return map_blocks(source, encoder.in_dtype(common_dtype(source, None)), encoder.n_hidden, threads, out)
 
 
 def decode(
@@ -129,12 +115,89 @@ def decode(
     DataError, ParameterError
         When shapes do not fit or A is not a matrix of finite real numbers.
     """
-    made, settings = _model(parameters)
-    output = check_word("output", output or settings.get("output", "sigmoid"), OUTPUTS)
-    source = _check_columns("A", A, made.n_hidden, "n_hidden")
-    cast = cast_parameters(made, common_dtype(source, None))
-    W2T, b2 = cast.W2.T, cast.b2  # (p, n), (n,)
-    return _map_blocks(source, lambda a: OUTPUT_UNITS[output].function(a @ W2T + b2), made.n_visible, threads, out)
+    decoder = Decoder(parameters, output=output)
+    source = check_columns("A", A, decoder.n_hidden, "n_hidden")
+    return map_blocks(source, decoder.in_dtype(common_dtype(source, None)), decoder.n_visible, threads, out)
+
+
+@final
+class Encoder:
+    """The function from rows to their hidden activations; parameters and settings are checked once.
+
+    Parameters
+    ----------
+    model, activation, k, pre_bias
+        As in `encode`.
+
+    Attributes
+    ----------
+    n_visible, n_hidden : int
+
+    Raises
+    ------
+    ParameterError
+        When settings or parameters cannot be used.
+    """
+
+    def __init__(
+        self,
+        model: Parameters | Model,
+        *,
+        activation: Activation | None = None,
+        k: int | None = None,
+        pre_bias: bool | None = None,
+    ) -> None:
+        made, settings = _model(model)
+        activation = check_word("activation", activation or settings.get("activation", "sigmoid"), ACTIVATIONS)
+        self._k = settings.get("k") if k is None else k
+        if pre_bias is None:
+            pre_bias = bool(settings.get("pre_bias", DEFAULTS[activation]["pre_bias"]))
+        self._unit = kernel_activation(activation)
+        self._limited = _check_threshold(activation, made) is not None
+        self.n_visible, self.n_hidden = made.n_visible, made.n_hidden
+        if self._unit == "topk" and not (isinstance(self._k, (int, np.integer)) and 1 <= self._k <= self.n_hidden):
+            raise ParameterError(f"activation='topk' needs k from 1 to n_hidden={self.n_hidden}; given {self._k!r}.")
+        self._parameters = made._replace(b1=np.asarray(made.b1 - made.W1 @ made.b2)) if pre_bias else made
+
+    def in_dtype(self, dtype: np.dtype[Any]) -> BlockFunction:
+        """Return the function of rows (k, n_visible) of that dtype."""
+        cast = cast_parameters(self._parameters, dtype)
+        W1T, b1, k = cast.W1.T, cast.b1, self._k  # (n, p), (p,)
+        limits = cast.threshold if self._limited else None
+        unit = HIDDEN_UNITS[self._unit].function
+        return lambda x: unit(x @ W1T + b1, k, limits)
+
+
+@final
+class Decoder:
+    """The function from hidden activations to outputs; parameters are checked once.
+
+    Parameters
+    ----------
+    model, output
+        As in `decode`.
+
+    Attributes
+    ----------
+    n_visible, n_hidden : int
+
+    Raises
+    ------
+    ParameterError
+        When settings or parameters cannot be used.
+    """
+
+    def __init__(self, model: Parameters | Model, *, output: Output | None = None) -> None:
+        self._parameters, settings = _model(model)
+        self._unit = check_word("output", output or settings.get("output", "sigmoid"), OUTPUTS)
+        self.n_visible, self.n_hidden = self._parameters.n_visible, self._parameters.n_hidden
+
+    def in_dtype(self, dtype: np.dtype[Any]) -> BlockFunction:
+        """Return the function of activations (k, n_hidden) of that dtype."""
+        cast = cast_parameters(self._parameters, dtype)
+        W2T, b2 = cast.W2.T, cast.b2  # (p, n), (n,)
+        unit = OUTPUT_UNITS[self._unit].function
+        return lambda a: unit(a @ W2T + b2)
 
 
 def _model(model: Parameters | Model) -> tuple[Parameters, Mapping[str, Any]]:
@@ -154,7 +217,7 @@ def _check_threshold(activation: Activation, parameters: Parameters) -> Array | 
     return parameters.threshold
 
 
-def _check_columns(name: str, value: ArrayLike, columns: int, meaning: str) -> DataSource:
+def check_columns(name: str, value: ArrayLike, columns: int, meaning: str) -> DataSource:
     """Return rows with that many columns, or raise `DataError`."""
     source = DataSource(value, name)
     if source.shape[1] != columns:
@@ -162,8 +225,8 @@ def _check_columns(name: str, value: ArrayLike, columns: int, meaning: str) -> D
     return source
 
 
-def _map_blocks(
-    source: DataSource, function: Callable[[Array], Array], columns: int, threads: int | None, out: NDArray[Any] | None
+def map_blocks(
+    source: DataSource, function: BlockFunction, columns: int, threads: int | None, out: NDArray[Any] | None
 ) -> Array:
     """Apply a function to all rows, block by block, on the thread budget."""
     (m, width), dtype = source.shape, common_dtype(source, None)

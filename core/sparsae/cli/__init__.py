@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sys
 from importlib import import_module
+from keyword import iskeyword
 
 import click
 
@@ -23,6 +24,8 @@ COMMANDS = {
     "reconstruct": ("model", "Write what the model makes of data."),
     "evaluate": ("evaluate", "Say how much a model reconstructs, and how often its units are active."),
     "plot": ("model", "Draw the learned features or the cost curve."),
+    "export": ("exchange", "Write a model for SAELens or sparsify, or as plain arrays."),
+    "import": ("exchange", "Read a model of SAELens, sparsify or dictionary_learning."),
     "info": ("info", "Say what a model file or a checkpoint holds."),
     "backends": ("backends", "List the backends, or say everything about one."),
     "check": ("check", "Prove that a backend is right."),
@@ -52,7 +55,8 @@ class LazyGroup(Group):
         if cmd_name not in COMMANDS:
             return None
         module = import_module(f"sparsae.cli.{COMMANDS[cmd_name][0]}")
-        command: click.Command = getattr(module, cmd_name.replace("-", "_"))
+        attribute = f"{cmd_name}_" if iskeyword(cmd_name) else cmd_name.replace("-", "_")
+        command: click.Command = getattr(module, attribute)
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

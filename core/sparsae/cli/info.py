@@ -55,6 +55,9 @@ def _print_model(path: Path, *, as_json: bool) -> None:
     facts |= fit_facts(result)
     facts |= {name.replace("_", " "): value for name, value in result.settings.items() if value is not None}
     facts["transform"] = "none" if result.transform is None else result.transform.summary
+    if result.status.reason == "imported":
+        print_facts(facts | {f"note {number}": note for number, note in enumerate(receipt.notes, start=1)})
+        return
     source = f"{result.data['source']}, " if "source" in result.data else ""
     facts["data"] = f"{source}{receipt.n_samples} samples, SHA-256 {receipt.data_digest[:16]}"
     facts["backend"] += f" ({receipt.distribution} {receipt.distribution_version})"

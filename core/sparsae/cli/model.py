@@ -55,7 +55,13 @@ def reconstruct(*, model: Path, data: str, out: Path, **options: Any) -> None:
 
     In the units of DATA, where the model's transform has an inverse.
     """
-    _apply("output", model, data, out, lambda result, X: result.decode(result.prepared().encode(X)), **options)
+    _apply("output", model, data, out, _reconstruct, **options)
+
+
+def _reconstruct(result: TrainResult, X: Any) -> Any:
+    """Return outputs for transformed samples, in the units of the data where that can be done."""
+    outputs, transform = result.prepared().reconstruct(X), result.transform
+    return transform.inverse(outputs) if transform is not None and transform.invertible else outputs
 
 
 def _apply(
@@ -85,14 +91,13 @@ def _apply(
     say_transform(result, dataset.name)
     if column == "output":
         _say_units(result)
-    X = np.asarray(dataset.X)
-    matrix = function(result, X)
+    matrix = function(result, dataset.X)
     atomic_write(out, lambda file: write(file, matrix, column))
     report: dict[str, Any] = {"file": out, "shape": list(matrix.shape), "mean": float(matrix.mean())}
     if column == "output":
         transform = result.transform
-        wanted = transform.inverse(X) if transform is not None and transform.invertible else X
-        report["mean squared error"] = float(np.square(matrix - wanted).mean())
+        wanted = transform.inverse(dataset.X) if transform is not None and transform.invertible else dataset.X
+        report["mean squared error"] = float(np.square(matrix - np.asarray(wanted)).mean())
     to_stderr = stream_number(out) == 1  # the matrix went to standard output
     if as_json:
         print_json(report, err=to_stderr)

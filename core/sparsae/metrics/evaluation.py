@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, Protocol
 
 import numpy as np
 
 from sparsae._types import Array
+from sparsae.encoding import Decoder, Encoder
 from sparsae.engine.partition import Partition
 from sparsae.engine.sources import DataSource, common_dtype
 from sparsae.engine.workers import SegmentRun, WorkerPool
@@ -16,8 +17,7 @@ from sparsae.machine.limits import limit
 from sparsae.machine.threads import grant
 from sparsae.metrics.figures import Metrics
 from sparsae.metrics.sums import MetricSums
-from sparsae.model import Parameters, cast_parameters, check_parameters
-from sparsae.model.units import HIDDEN_UNITS, OUTPUT_UNITS
+from sparsae.model import Parameters
 from sparsae.plugins.selection import requested_threads
 from sparsae.transforms import Transform
 
@@ -87,7 +87,7 @@ def evaluate(
     if t.shape != x.shape:
         raise DataError(f"target has shape {t.shape} and X has {x.shape}; they must be the same.")
     dtype = common_dtype(x, None)
-    forward = _forward(model, dtype)
+    encode, decode = Encoder(model).in_dtype(dtype), Decoder(model).in_dtype(dtype)
     p, n = model.parameters.n_hidden, model.parameters.n_visible
     if active_above is None:
         active_above = SIGMOID_ACTIVE if model.settings.get("activation", "sigmoid") == "sigmoid" else 0.0
@@ -101,8 +101,8 @@ def evaluate(
             run.check()
             where = partition.rows(index)
             rows = _checked_rows(x, where, dtype)
-            a2, a3 = forward(rows)
-            parts[segment].add(a2, a3, rows if t is x else _checked_rows(t, where, dtype))
+            a2 = encode(rows)  # (rows, p)
+            parts[segment].add(a2, decode(a2), rows if t is x else _checked_rows(t, where, dtype))
 
     pool = WorkerPool([None] * min(granted.workers, partition.n_segments))  # type: ignore[list-item]  # no kernels
     try:
@@ -134,19 +134,3 @@ def _checked_rows(source: DataSource, where: slice, dtype: np.dtype[Any]) -> Arr
 def _describe(partition: Partition, segment: int) -> str:
     start, stop = partition.segment_rows(segment)
     return f"The evaluation failed in rows {start} to {stop - 1}"
-
-
-def _forward(model: TrainedModel, dtype: np.dtype[Any]) -> Callable[[Array], tuple[Array, Array]]:
-    """Return the function of a block of rows that gives its activations and outputs."""
-    settings = model.settings
-    W1, b1, W2, b2, *more = cast_parameters(check_parameters(model.parameters), dtype)
-    hidden = HIDDEN_UNITS[settings.get("activation", "sigmoid")].function
-    output = OUTPUT_UNITS[settings.get("output", "sigmoid")].function
-    bias = b1 - W1 @ b2 if settings.get("pre_bias") else b1
-    k, threshold = settings.get("k"), more[0] if more else None
-
-    def forward(x: Array) -> tuple[Array, Array]:
-        a2 = hidden(x @ W1.T + bias, k, threshold)  # (rows, p)
-        return a2, output(a2 @ W2.T + b2)  # (rows, n)
-
-    return forward

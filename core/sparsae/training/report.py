@@ -28,6 +28,8 @@ def result_title(result: TrainResult) -> str:
 def fit_facts(result: TrainResult) -> dict[str, Any]:
     """Return the figures of a fit, worded."""
     history, receipt = result.history, result.receipt
+    if result.status.reason == "imported":  # nothing is known of its training
+        return {"status": result.status.summary}
     seconds, inside = float(history.seconds[-1]), float(history.evaluation_seconds[-1])
     outside = 100 * (1 - inside / seconds) if seconds > 0 else 0
     return {

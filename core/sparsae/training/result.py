@@ -13,7 +13,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from sparsae._facts import details_html, facts_html, facts_text
 from sparsae._types import Array
-from sparsae.encoding import decode, encode
+from sparsae.encoding import Decoder, Encoder, check_columns, encode, map_blocks
+from sparsae.engine.sources import common_dtype
 from sparsae.errors import MissingExtraError
 from sparsae.model import Parameters
 from sparsae.plots.features import draw_features
@@ -33,6 +34,7 @@ Reason = Literal[
     "interrupted",
     "cost rose",
     "not finite",
+    "imported",
 ]
 
 
@@ -46,7 +48,8 @@ class Status:
     reason : str
         "converged", "iteration limit", "evaluation limit", "time limit", "stalled" (the line search found no decrease),
         "stopped" (by an observer), "interrupted" (Ctrl-C or SIGTERM), "cost rose" (it ended above its start, as with a
-        learning rate that is too large), "not finite" (the cost became NaN or infinite).
+        learning rate that is too large), "not finite" (the cost became NaN or infinite), "imported" (trained by another
+        program).
     summary : str
         What happened, in one sentence.
     advice : str
@@ -188,20 +191,25 @@ class TrainResult:
         """Return the same model for samples that its transform was applied to already, such as those of `load`."""
         return replace(self, transform=None)
 
-    def encode(self, X: ArrayLike) -> Array:
+    def encode(self, X: ArrayLike, *, threads: int | None = None, out: NDArray[Any] | None = None) -> Array:
         """Return the hidden activations (n_samples, n_hidden) of raw data (n_samples, n_visible).
 
         The model's own transform is applied first.  Where the training data had been prepared without the knowledge of
         `train` (`transform` is None), X must be prepared in the same way.
 
+        Parameters
+        ----------
+        X, threads, out
+            As in `sparsae.encode`: any container, read block by block, on the thread budget.
+
         Raises
         ------
-        DataError
-            When X is not a matrix of finite real numbers with n_visible columns.
+        DataError, ParameterError
+            When X is not a matrix of finite real numbers with n_visible columns, or `threads` or `out` cannot be used.
         """
-        return encode(self, X if self.transform is None else self.transform.apply(X))
+        return encode(self, self._samples(X), threads=threads, out=out)
 
-    def decode(self, A: ArrayLike) -> Array:
+    def decode(self, A: ArrayLike, *, threads: int | None = None, out: NDArray[Any] | None = None) -> Array:
         """Return the outputs (n_samples, n_visible) for hidden activations (n_samples, n_hidden).
 
         They are in the units of the raw data where the model's transform has an inverse (``transform.invertible``),
@@ -209,23 +217,37 @@ class TrainResult:
 
         Raises
         ------
-        DataError
-            When A is not a matrix of finite real numbers with n_hidden columns.
+        DataError, ParameterError
+            As `encode`.
         """
-        outputs = decode(self, A)
-        if self.transform is None or not self.transform.invertible:
-            return outputs
-        return self.transform.inverse(outputs, name="the outputs")
+        decoder = Decoder(self)
+        source = check_columns("A", A, decoder.n_hidden, "n_hidden")
+        decode, undo = decoder.in_dtype(common_dtype(source, None)), self._undo
+        return map_blocks(source, lambda a: undo(decode(a)), decoder.n_visible, threads, out)
 
-    def reconstruct(self, X: ArrayLike) -> Array:
-        """Return what the model makes of raw data (n_samples, n_visible): ``decode(encode(X))``.
+    def reconstruct(self, X: ArrayLike, *, threads: int | None = None, out: NDArray[Any] | None = None) -> Array:
+        """Return what the model makes of raw data (n_samples, n_visible): ``decode(encode(X))``, block by block.
 
         Raises
         ------
-        DataError
+        DataError, ParameterError
             As `encode`.
         """
-        return self.decode(self.encode(X))
+        encoder, decoder = Encoder(self), Decoder(self)
+        source = check_columns("X", self._samples(X), encoder.n_visible, "n_visible")
+        dtype = common_dtype(source, None)
+        encode, decode, undo = encoder.in_dtype(dtype), decoder.in_dtype(dtype), self._undo
+        return map_blocks(source, lambda x: undo(decode(encode(x))), decoder.n_visible, threads, out)
+
+    def _samples(self, X: Any) -> Any:
+        """Return the samples that the model sees of raw data."""
+        return X if self.transform is None else self.transform.view(X)
+
+    def _undo(self, outputs: Array) -> Array:
+        """Return a block of outputs in the units of the raw data, where that can be done."""
+        if self.transform is None or not self.transform.invertible:
+            return outputs
+        return self.transform.invert_block(outputs)
 
     def plot_features(
         self,

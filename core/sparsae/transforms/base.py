@@ -199,6 +199,10 @@ class Transform(ABC):
             result[start : start + len(rows)] = self.invert_rows(rows)
         return result
 
+    def invert_block(self, block: Array) -> Array:
+        """Return a block of samples (k, n_visible) from transformed ones, in its dtype; computed in float64."""
+        return self.invert_rows(block.astype(np.float64, copy=False)).astype(block.dtype, copy=False)
+
     def view(self, X: Any, *, name: str = "X") -> TransformedRows:
         """Return the transformed samples as something with shape, dtype and row slicing; rows are made when read."""
         return TransformedRows(self, self._source(X, name))
