@@ -206,11 +206,12 @@ class Objective:
             return self._evaluate(flat, parameters)
 
     def _evaluate(self, flat: NDArray[np.float64], parameters: Parameters) -> Evaluation:
-        given = self.cost.kernel_parameters(parameters).astype(self.dtype)
+        given, model = self.cost.kernel_parameters(parameters).astype(self.dtype), parameters.astype(self.dtype)
         if self.settings.activation == "batchtopk":
-            threshold = self.engine.batch_threshold(given, self.settings.k or 0).threshold
-            given = given._replace(threshold=np.full(self.n_hidden, threshold, self.dtype))
-        self.check_kernel(given)
+            kept = self.engine.batch_threshold(given, self.settings.k or 0)
+            threshold = np.full(self.n_hidden, kept.threshold, self.dtype)
+            given, model = given._replace(threshold=threshold), model._replace(threshold=threshold)
+        self.check_kernel(model)
         known = self.cost.known_sparsity(parameters)
         sums = self.engine.evaluate(given, self.cost.sparsity if known is None else known)
         self.evaluations += 1
@@ -247,7 +248,8 @@ class Objective:
         Parameters
         ----------
         parameters : Parameters
-            Where to compare, in the objective's dtype.
+            Where to compare, in the objective's dtype: the model's, before a pre-bias is folded in;
+            with the threshold of a batch for batch top-k.
 
         Raises
         ------

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
+from dataclasses import asdict, replace
+from typing import Any
 
 import numpy as np
 
@@ -19,7 +20,14 @@ from sparsae.model import Parameters
 from sparsae.plugins.contract import AnyKernel, Backend, Problem
 from sparsae.plugins.kernel import check_gradient_sums
 from sparsae.plugins.registry import BackendRecord
-from sparsae.reference import Comparison, compare, compare_gradient_sums, evaluate_reference, gradient_sums
+from sparsae.reference import (
+    Comparison,
+    compare,
+    compare_gradient_sums,
+    evaluate_reference,
+    gradient_sums,
+    undecided_rows,
+)
 
 ROWS = 64
 FIRST_BLOCK = 41  # the other block has 23 rows: a kernel that relies on full blocks is found out
@@ -33,7 +41,9 @@ def is_third_party(record: BackendRecord) -> bool:
 def check_kernel(
     backend: Backend, problem: Problem, cost: Cost, parameters: Parameters, x: Array, target: Array
 ) -> None:
-    """Compare an evaluation with `reference.py` on at most 64 rows, cut unevenly in two blocks, in one pass and in two.
+    """Compare an evaluation with the reference on at most 64 rows, cut unevenly in two blocks, in one pass and in two.
+
+    Rows in which rounding decides which units are active are left out.
 
     Parameters
     ----------
@@ -42,7 +52,8 @@ def check_kernel(
         Of the fit; its block size is not used.
     cost : Cost
     parameters : Parameters
-        Where the fit starts, in the problem's dtype.
+        Where the fit starts, in the problem's dtype: the model's, before a pre-bias is folded in;
+        with the threshold of the batch for batch top-k.
     x, target : ndarray (at most 64, n_visible)
         The same object when there is no separate target.
 
@@ -51,8 +62,17 @@ def check_kernel(
     BackendWrongError
         When they disagree by more than rounding explains; names the quantity and the error.
     """
+    settings: dict[str, Any] = asdict(cost) | {"activation": problem.activation, "k": problem.k}
+    settings["bandwidth"] = problem.bandwidth
+    undecided = undecided_rows(parameters, x, dtype=problem.dtype, **settings)
+    if undecided.all():
+        return
+    if undecided.any():
+        x, target = x[~undecided], x[~undecided] if target is x else target[~undecided]
+    given = cost.kernel_parameters(parameters.astype(np.float64)).astype(problem.dtype)
+    known = cost.known_sparsity(parameters)
+    trained = parameters if problem.bandwidth is not None else parameters._replace(threshold=None)
     block_rows = min(FIRST_BLOCK, len(x))
-    settings = {"rho": cost.rho, "beta": cost.beta, "weight_decay": cost.weight_decay}
     reference = evaluate_reference(parameters, x, target=target, output=problem.output, **settings)
     source = DataSource(x, "X")
     for passes in (2, 1):
@@ -66,16 +86,17 @@ def check_kernel(
             workers=1,
         )
         try:
-            sums = engine.evaluate(parameters, cost.sparsity)
+            sums = engine.evaluate(given, cost.sparsity if known is None else known)
         finally:
             engine.close()
         _refuse(backend.name, [compare("rows", sums.rows, float(len(x)), 0.0)], passes)
-        found = cost.evaluate(sums, parameters.flatten())
+        found = cost.evaluate(sums, trained.flatten())
         comparisons = reference.errors(
             problem.dtype,
             block_rows=FIRST_BLOCK,
             gradient=Parameters.from_flat(found.gradient, problem.n_visible, problem.n_hidden),
             rho_hat=found.rho_hat,
+            density=found.density,
             squared_error=found.terms.squared_error,
         )
         _refuse(backend.name, comparisons, passes)
@@ -109,11 +130,12 @@ def check_backprop(
     x, h, o = a1[rows], a2[rows], a3[rows]
     y = x if target is a1 else target[rows]
     with np.errstate(all="ignore"):
-        expected, _ = gradient_sums(x, h, o, W2, sparsity, y, problem.output)
+        expected, _ = gradient_sums(x, h, o, W2, sparsity, y, problem.output, problem.activation)
         if not all(np.isfinite(part.astype(problem.dtype)).all() for part in expected):
             return False
     sums = check_gradient_sums(kernel, call_kernel(backend.name, kernel, "backprop", x, h, o, W2, sparsity, y))
-    comparisons = compare_gradient_sums(sums, x, h, o, W2, sparsity, y, output=problem.output, dtype=problem.dtype)
+    units: dict[str, Any] = {"output": problem.output, "activation": problem.activation}
+    comparisons = compare_gradient_sums(sums, x, h, o, W2, sparsity, y, dtype=problem.dtype, **units)
     _refuse(backend.name, comparisons, None)
     return True
 

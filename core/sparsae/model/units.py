@@ -110,6 +110,7 @@ HIDDEN_UNITS: dict[Activation, HiddenUnit] = {
     "sigmoid": HiddenUnit(lambda z, k, threshold: sigmoid(z), sigmoid_slope),
     "relu": HiddenUnit(lambda z, k, threshold: relu(z), active),
     "topk": HiddenUnit(_topk, active),
+    "batchtopk": HiddenUnit(_jumprelu, active),  # with the threshold of a batch, or after training that of the model
     "jumprelu": HiddenUnit(_jumprelu, active),
 }
 OUTPUT_UNITS: dict[Output, Unit] = {
