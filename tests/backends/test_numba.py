@@ -38,7 +38,7 @@ def add_gram(A, rows, B, columns, panels, C, row_step, column_step):
 @numba.njit
 def add_gram_of_rows(A, rows, x, first, live, C):
     """The product with rows as they are, from arrays."""
-    tiles.add_gram_of_rows((at(A, 0), rows), (at_row(x, first, 0), live, x.strides[0], x.shape[1]), at(C, 0))
+    tiles.add_gram_of_rows((at(A, 0), rows), (at_row(x, first, 0), live, x.strides[0], x.shape[1]), (at(C, 0), x.shape[1]))
 
 
 @numba.njit

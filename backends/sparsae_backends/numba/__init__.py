@@ -29,8 +29,18 @@ when a kernel is made.  docs/performance.md has the figures.
 
 from __future__ import annotations
 
-from sparsae import Backend, hookimpl
-from sparsae_backends.numba.kernel import NumbaKernel, block_rows
+from sparsae import Backend, Problem, hookimpl
+from sparsae_backends.numba import kernel, topk_kernel
+
+
+def make_kernel(problem: Problem) -> kernel.NumbaKernel | topk_kernel.TopKKernel:
+    """Return the kernel for the problem's hidden units."""
+    return (topk_kernel.TopKKernel if problem.activation == "topk" else kernel.NumbaKernel)(problem)
+
+
+def block_rows(problem: Problem) -> int:
+    """Return the number of rows that the kernel for the problem's hidden units is best given at a time."""
+    return topk_kernel.BLOCK_ROWS if problem.activation == "topk" else kernel.block_rows(problem)
 
 
 @hookimpl
@@ -38,9 +48,10 @@ def sparsae_backend() -> Backend:
     """Register the backend."""
     return Backend(
         "numba",
-        NumbaKernel,
+        make_kernel,
         summary="compiled: products with rows in the lanes, everything else fused into them; row workers",
         threading="workers",
+        activations=("sigmoid", "topk"),
         outputs=("sigmoid", "linear"),
         block_rows=block_rows,
         requires=("numba",),

@@ -42,16 +42,31 @@ def signature_of(name: str, dtype: np.dtype[Any]) -> tuple[Any, ...]:
     number = types.float64 if dtype == np.float64 else types.float32
     flat, totals, integer, truth = number[::1], types.float64[::1], types.intp, types.boolean
     matrix = types.Array(number, 2, "A", readonly=True)
-    sizes = types.Tuple((integer, integer, truth))
-    weights = types.UniTuple(flat, 5)
-    hidden = types.Tuple((flat, totals)) if dtype != np.float64 else types.UniTuple(flat, 2)
-    sums = types.Tuple((totals, types.UniTuple(integer, 13)))
+    rows, scratch_rows = types.Array(number, 2, "C", readonly=True), number[:, ::1]
+    units, bits = types.int32[::1], (types.int64 if dtype == np.float64 else types.int32)[::1]
+    sizes = _tuple(integer, integer, truth)
+    hidden, lists = _tuple(flat, totals), _tuple(units, flat, units, totals)
+    sums = _tuple(totals, _tuple(*[integer] * 13))
     return {
         "to_panels": (matrix, flat),
-        "encode": (sizes, flat, integer, weights, hidden),
-        "accumulate": (sizes, types.Tuple((flat, flat, integer)), weights, hidden, flat, truth, flat, sums),
-        "backprop": (sizes, types.UniTuple(matrix, 4), flat, flat, integer, flat, sums),
-    }[name]
+        "encode": (sizes, flat, integer, _tuple(*[flat] * 5), hidden),
+        "accumulate": (sizes, _tuple(flat, flat, integer), _tuple(*[flat] * 5), hidden, flat, truth, flat, sums),
+        "backprop": (sizes, _tuple(*[matrix] * 4), flat, flat, integer, flat, sums),
+        "transpose": (rows, scratch_rows),
+        "encode_topk": (
+            _tuple(*[integer] * 4), rows, _tuple(flat, flat), lists, _tuple(flat, bits, bits, flat, *[bits] * 5),
+            _tuple(units, bits),
+        ),
+        "accumulate_topk": (
+            sizes, _tuple(rows, rows), _tuple(flat, flat), lists, flat, _tuple(scratch_rows, *[flat] * 5),
+            _tuple(types.intp[::1], units, flat, flat), sums,
+        ),
+    }[name]  # fmt: skip
+
+
+def _tuple(*parts: Any) -> Any:
+    """Return numba's type of a tuple; equal parts have one of their own."""
+    return types.BaseTuple.from_types(parts)
 
 
 def compile_for(functions: tuple[Any, ...], dtype: np.dtype[Any]) -> float:

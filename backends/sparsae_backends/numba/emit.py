@@ -62,6 +62,14 @@ class Emit:
         """Store a vector at an address that need not be aligned."""
         self.builder.store(vector, self.builder.bitcast(pointer, vector.type.as_pointer()), align=self.bits // 8)
 
+    def prefetch(self, pointer: Any, level: int = 3) -> None:
+        """Ask for the cache line at an address; 3 is the first level of cache, 2 the second."""
+        byte, word = ir.IntType(8).as_pointer(), ir.IntType(32)
+        kind = ir.FunctionType(ir.VoidType(), [byte, word, word, word])
+        function = cgutils.get_or_insert_function(self.builder.module, kind, "llvm.prefetch.p0i8")
+        place = self.builder.bitcast(pointer, byte)
+        self.builder.call(function, [place, word(0), word(level), word(1)])  # to be read; data
+
     def splat(self, number: Any) -> Any:
         """Return a vector of one number."""
         undefined = ir.Constant(self.vector, ir.Undefined)

@@ -25,7 +25,7 @@ def to_panel(x: Any, first: int, out: Any) -> None:
         k0 = n // side * side
         for k in range(0, k0, side):
             for lane in range(0, width, side):
-                turn((at_row(x, first + lane, k), x.strides[0]), at(out, k * width + lane))
+                turn((at_row(x, first + lane, k), x.strides[0]), (at(out, k * width + lane), width))
     for k in range(k0, n):
         for lane in range(live):
             out[k * width + lane] = x[first + lane, k]

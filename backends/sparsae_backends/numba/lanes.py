@@ -24,24 +24,25 @@ SHAPE_OF_FLOAT = {32: (23, 126.0, 1.5 * 2.0**23), 64: (52, 1022.0, 1.5 * 2.0**52
 
 @intrinsic
 def turn(typing: Any, x: Any, out: Any) -> Any:
-    """Put a square of a matrix, as many rows and columns as a register has lanes, in the lanes of a panel.
+    """Transpose a square of a matrix, as many rows and columns as a register has lanes.
 
-    `x` is the address of its first element and the bytes from row to row, `out` an address.
+    `x` is the address of its first element and the bytes from row to row, `out` likewise with elements from row to row;
+    in a panel those of a column are its rows.
     """
     signature = types.void(x, out)
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        operands = [*fields(builder, args[0], 2), args[1]]
-        call_shared(builder, "turn", bits_of(signature.args[1]), operands, _turn)
+        operands = [*fields(builder, args[0], 2), *fields(builder, args[1], 2)]
+        call_shared(builder, "turn", bits_of(signature.args[1].types[0]), operands, _turn)
         return context.get_dummy_value()
 
     return signature, codegen
 
 
-def _turn(emit: Emit, x: Any, row_bytes: Any, out: Any) -> None:
+def _turn(emit: Emit, x: Any, row_bytes: Any, out: Any, row_step: Any) -> None:
     rows = [emit.load(emit.row(x, INDEX(i), row_bytes)) for i in range(emit.lanes)]
     for i, turned in enumerate(emit.transposed(rows)):
-        emit.store(turned, emit.step(out, i * emit.panel))
+        emit.store(turned, emit.step(out, emit.builder.mul(row_step, INDEX(i))))
 
 
 @intrinsic

@@ -122,7 +122,9 @@ def backprop(sizes: Any, given: Any, W2_back: Any, s: Any, rows: Any, scratch: A
             multiply((at(W2_back, 0), at(s, 0)), (at(d, panel * wide), n), (at(back, 0), p))
             hidden_error(back, here)
         if as_they_are:
-            add_gram_of_rows((at(delta2, 0), p), (at_row(a1, start, 0), stop - start, a1.strides[0], n), at(out, at_W1))
+            add_gram_of_rows(
+                (at(delta2, 0), p), (at_row(a1, start, 0), stop - start, a1.strides[0], n), (at(out, at_W1), n)
+            )
         else:
             for panel in range(panels):
                 to_panel(a1[start:stop], panel * width, x[panel * wide :])

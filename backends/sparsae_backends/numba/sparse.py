@@ -1,0 +1,244 @@
+"""Vector code for sparse activations: which rows of a panel reach a bound, and sums of few rows of a matrix.
+
+Imported by the constructor of the top-k kernel, since it imports numba.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+from sparsae_backends.numba.emit import INDEX, VECTORS, Emit, bits_of, call_shared, fields
+from sparsae_backends.numba.target import TARGET
+
+BROAD = 8  # registers of a strip of columns: as many sums, and the factor
+LINE = 64  # bytes of a cache line
+
+
+class Bits:
+    """Instructions on the bits of a panel's columns, read as signed integers: `VECTORS` registers each."""
+
+    def __init__(self, builder: Any, bits: int) -> None:
+        self.builder, self.bits = builder, bits
+        self.lanes = TARGET.register_bytes * 8 // bits
+        self.vector = ir.VectorType(ir.IntType(bits), self.lanes)
+
+    def splat(self, number: int) -> Any:
+        """Return a register of one number."""
+        return ir.Constant(self.vector, [number] * self.lanes)
+
+    def load(self, first: Any, column: Any = 0) -> list[Any]:
+        """Load a column, from the address of the first."""
+        start = INDEX(column) if isinstance(column, int) else column
+        start = self.builder.mul(start, INDEX(VECTORS * self.lanes))
+        return [self.builder.load(self._place(first, start, v), align=self.bits // 8) for v in range(VECTORS)]
+
+    def store(self, column: list[Any], first: Any) -> None:
+        """Store the registers of a column at an address."""
+        for v, register in enumerate(column):
+            self.builder.store(register, self._place(first, INDEX(0), v), align=self.bits // 8)
+
+    def mask(self, truths: list[Any]) -> Any:
+        """Return an integer with a bit for each row, from registers of truth values."""
+        found = INDEX(0)
+        for v, truth in enumerate(truths):
+            one = self.builder.zext(self.builder.bitcast(truth, ir.IntType(self.lanes)), INDEX)
+            found = self.builder.or_(found, self.builder.shl(one, INDEX(v * self.lanes)))
+        return found
+
+    def fold(self, first: Any, columns: Any, start: list[Any], step: Callable[[Any, Any], Any]) -> list[Any]:
+        """Return registers that are `start`, then step(result, column) for each column."""
+        places = [cgutils.alloca_once_value(self.builder, one) for one in start]
+        with cgutils.for_range(self.builder, columns) as loop:
+            for place, one in zip(places, self.load(first, loop.index), strict=True):
+                self.builder.store(step(self.builder.load(place), one), place)
+        return [self.builder.load(place) for place in places]
+
+    def _place(self, first: Any, start: Any, v: int) -> Any:
+        there = self.builder.gep(first, [self.builder.add(start, INDEX(v * self.lanes))])
+        return self.builder.bitcast(there, self.vector.as_pointer())
+
+
+def _bits(builder: Any, pointer: Any) -> Bits:
+    return Bits(builder, int(pointer.dtype.bitwidth))
+
+
+@intrinsic
+def reaching(typing: Any, column: Any, bounds: Any) -> Any:
+    """Bits of the rows whose number in a column of a panel is at least that of `bounds`; both are addresses."""
+    signature = types.int64(column, bounds)
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        emit = _bits(builder, signature.args[0])
+        pairs = zip(*(emit.load(one) for one in args), strict=True)
+        return emit.mask([builder.icmp_signed(">=", *pair) for pair in pairs])
+
+    return signature, codegen
+
+
+@intrinsic
+def count_reaching(typing: Any, columns: Any, bounds: Any, counts: Any) -> Any:
+    """Set counts to the number of columns (address, how many) in which a row's number is at least that of `bounds`."""
+    signature = types.void(columns, bounds, counts)
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        emit = _bits(builder, signature.args[1])
+        first, many = fields(builder, args[0], 2)
+        least = iter(emit.load(args[1]) * 2)
+
+        def step(count: Any, column: Any) -> Any:
+            return builder.sub(count, builder.sext(builder.icmp_signed(">=", column, next(least)), emit.vector))
+
+        emit.store(emit.fold(first, many, [emit.splat(0)] * VECTORS, step), args[2])
+        return context.get_dummy_value()
+
+    return signature, codegen
+
+
+@intrinsic
+def raise_maxima(typing: Any, columns: Any, maxima: Any) -> Any:
+    """Raise maxima (address) to the largest number of each row in the columns (address, how many)."""
+    signature = types.void(columns, maxima)
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        emit = _bits(builder, signature.args[1])
+        first, many = fields(builder, args[0], 2)
+
+        def step(largest: Any, column: Any) -> Any:
+            return builder.select(builder.icmp_signed(">", column, largest), column, largest)
+
+        emit.store(emit.fold(first, many, emit.load(args[1]), step), args[1])
+        return context.get_dummy_value()
+
+    return signature, codegen
+
+
+@intrinsic
+def mark_negative_nan(typing: Any, columns: Any, minus_infinity: Any, marks: Any) -> Any:
+    """Set marks (address) to -1 for rows in which a column (address, how many) is NaN with a sign.
+
+    Its bits lie between those of -infinity, which are given, and 0.
+    """
+    signature = types.void(columns, types.intp, marks)
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        emit = _bits(builder, signature.args[2])
+        first, many = fields(builder, args[0], 2)
+        element = emit.vector.element
+        limit = args[1] if element == INDEX else builder.trunc(args[1], element)
+        undefined = ir.Constant(emit.vector, ir.Undefined)
+        lowest = builder.insert_element(undefined, limit, ir.IntType(32)(0))
+        lowest = builder.shuffle_vector(
+            lowest, undefined, ir.Constant(ir.VectorType(ir.IntType(32), emit.lanes), None)
+        )
+
+        def step(marked: Any, column: Any) -> Any:
+            between = builder.icmp_unsigned(">", column, lowest)
+            return builder.or_(marked, builder.sext(between, emit.vector))
+
+        emit.store(emit.fold(first, many, emit.load(args[2]), step), args[2])
+        return context.get_dummy_value()
+
+    return signature, codegen
+
+
+@intrinsic
+def lowest_bit(typing: Any, bits: Any) -> Any:
+    """Index of the lowest bit that is set; there must be one."""
+    signature = types.int64(types.int64)
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.cttz(args[0], ir.IntType(1)(1))
+
+    return signature, codegen
+
+
+@intrinsic
+def sum_of_rows(typing: Any, start: Any, terms: Any, matrix: Any, out: Any, registers: Any) -> Any:
+    """Out = start + sum_i factor_i Y[row_i], for at most `BROAD` registers of columns.
+
+    terms is (factors, row numbers, how many), matrix (Y, elements from row to row); start and out are addresses.
+    """
+    signature = types.void(start, terms, matrix, out, registers)
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        start, terms, matrix, out, registers = args
+        operands = [start, *fields(builder, terms, 3), *fields(builder, matrix, 2), out, registers]
+        call_shared(builder, "sum_of_rows", bits_of(signature.args[0]), operands, _sum_of_rows)
+        return context.get_dummy_value()
+
+    return signature, codegen
+
+
+def _sum_of_rows(emit: Emit, *operands: Any) -> None:
+    builder = emit.builder
+    start, factors, numbers, count, Y, row_step, out, registers = operands
+
+    def tile(broad: int) -> None:
+        steps = range(0, broad * emit.lanes, emit.lanes)
+        sums = emit.accumulators(1, broad)[0]
+        for one, step in zip(sums, steps, strict=True):
+            builder.store(emit.load(emit.step(start, step)), one)
+        with cgutils.for_range(builder, count) as loop:
+            factor = emit.splat(builder.load(emit.step(factors, loop.index)))
+            number = builder.zext(builder.load(builder.gep(numbers, [loop.index])), INDEX)
+            row = emit.step(Y, builder.mul(number, row_step))
+            for one, step in zip(sums, steps, strict=True):
+                emit.add_product(one, factor, emit.load(emit.step(row, step)))
+        for one, step in zip(sums, steps, strict=True):
+            emit.store(builder.load(one), emit.step(out, step))
+
+    emit.each_case(registers, range(1, BROAD + 1), tile)
+
+
+@intrinsic
+def put_turned(typing: Any, square: Any, out: Any, add: Any) -> Any:
+    """Transpose a square of as many rows and columns as a register has lanes; store it, or add it to what is there.
+
+    square and out are (address, elements from row to row); the numbers of out may be doubles.
+    """
+    signature = types.void(square, out, types.boolean)
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        bits, out_bits = (bits_of(one.types[0]) for one in signature.args[:2])
+        operands = [*fields(builder, args[0], 2), *fields(builder, args[1], 2), args[2]]
+        call_shared(builder, f"put_turned.to_f{out_bits}", bits, operands, _put_turned)
+        return context.get_dummy_value()
+
+    return signature, codegen
+
+
+def _put_turned(emit: Emit, square: Any, row_step: Any, out: Any, out_step: Any, add: Any) -> None:
+    builder = emit.builder
+    vector = ir.VectorType(out.type.pointee, emit.lanes)
+    rows = [emit.load(emit.step(square, builder.mul(row_step, INDEX(i)))) for i in range(emit.lanes)]
+    for i, turned in enumerate(emit.transposed(rows)):
+        place = builder.bitcast(emit.step(out, builder.mul(out_step, INDEX(i))), vector.as_pointer())
+        align = 8 if out.type.pointee == ir.DoubleType() else 4
+        converted = turned if vector == emit.vector else builder.fpext(turned, vector)
+        with builder.if_else(add) as (adding, storing):
+            with adding:
+                builder.store(builder.fadd(builder.load(place, align=align), converted), place, align=align)
+            with storing:
+                builder.store(converted, place, align=align)
+
+
+@intrinsic
+def fetch_bytes(typing: Any, place: Any, size: Any) -> Any:
+    """Ask for the cache lines of so many bytes from an address on, for the second level of cache."""
+    signature = types.void(place, types.intp)
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        emit = Emit(builder, bits_of(signature.args[0]))
+        first = builder.bitcast(args[0], ir.IntType(8).as_pointer())
+        lines = builder.udiv(builder.add(args[1], INDEX(LINE - 1)), INDEX(LINE))
+        with cgutils.for_range(builder, lines) as loop:
+            emit.prefetch(builder.gep(first, [builder.mul(loop.index, INDEX(LINE))]), 2)
+        return context.get_dummy_value()
+
+    return signature, codegen
