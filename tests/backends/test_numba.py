@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 import tomllib
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ pytest.importorskip("numba")
 import numba
 
 from sparsae_backends.numba import compilation, emit, helpers, passes, tiles
-from sparsae_backends.numba.kernel import NumbaKernel, block_rows, packing
+from sparsae_backends.numba.kernel import NumbaKernel, block_rows
 
 DTYPES = [np.dtype(np.float64), np.dtype(np.float32)]
 at, at_row = emit.at, emit.at_row
@@ -38,7 +39,9 @@ def add_gram(A, rows, B, columns, panels, C, row_step, column_step):
 @numba.njit
 def add_gram_of_rows(A, rows, x, first, live, C):
     """The product with rows as they are, from arrays."""
-    tiles.add_gram_of_rows((at(A, 0), rows), (at_row(x, first, 0), live, x.strides[0], x.shape[1]), (at(C, 0), x.shape[1]))
+    tiles.add_gram_of_rows(
+        (at(A, 0), rows), (at_row(x, first, 0), live, x.strides[0], x.shape[1]), (at(C, 0), x.shape[1])
+    )
 
 
 @numba.njit
@@ -62,12 +65,8 @@ def panels(a):
     return np.ascontiguousarray(whole.reshape(-1, width, n).transpose(0, 2, 1)).ravel()
 
 
-@pytest.mark.parametrize("m", [1, 7, 47, 48, 49, 200])
-@pytest.mark.parametrize("n", [1, 5, 16, 37])
-@pytest.mark.parametrize("layout", ["C", "F", "strided", "backwards", "read-only"])
-def test_rows_of_any_layout_go_to_the_lanes(dtype, m, n, layout):
-    """Panels hold every number in its place, and 0 in the lanes that have no row."""
-    a = np.random.default_rng(0).random((m, n)).astype(dtype)
+def laid_out(a, layout):
+    """The same matrix in memory of another order."""
     given = {
         "C": a,
         "F": np.asfortranarray(a),
@@ -76,6 +75,16 @@ def test_rows_of_any_layout_go_to_the_lanes(dtype, m, n, layout):
         "read-only": a.copy(),
     }[layout]
     given.flags.writeable = layout != "read-only"
+    return given
+
+
+@pytest.mark.parametrize("m", [1, 7, 47, 48, 49, 200])
+@pytest.mark.parametrize("n", [1, 5, 16, 37])
+@pytest.mark.parametrize("layout", ["C", "F", "strided", "backwards", "read-only"])
+def test_rows_of_any_layout_go_to_the_lanes(dtype, m, n, layout):
+    """Panels hold every number in its place, and 0 in the lanes that have no row."""
+    a = np.random.default_rng(0).random((m, n)).astype(dtype)
+    given = laid_out(a, layout)
     expected = panels(a)
     out = np.full_like(expected, np.nan)
     compilation.compile_for((passes.to_panels,), dtype)
@@ -90,9 +99,27 @@ def test_products_of_any_height(dtype, rows, depth):
     rng, width = np.random.default_rng(1), emit.width(dtype)
     A, bias = rng.random((rows, depth)).astype(dtype), rng.random(rows).astype(dtype)
     B, C = rng.random((depth, width)).astype(dtype), np.full(rows * width, np.nan, dtype)
-    packed = A.ravel()[packing(rows, depth, tiles.TALL)]
+    packed = np.empty(A.size + 64, dtype)
+    compilation.compile_for((passes.pack,), dtype)
+    passes.pack(A, dtype.type(1), packed)
     multiply(packed, bias, B.ravel(), depth, C, rows)
     np.testing.assert_allclose(C.reshape(rows, width), A @ B + bias[:, None], rtol=8 * depth * np.finfo(dtype).eps)
+
+
+@pytest.mark.parametrize("rows", [1, 2, 9, 16, 17, 40])
+@pytest.mark.parametrize("columns", [1, 5, 16, 37])
+@pytest.mark.parametrize("layout", ["C", "F", "strided", "backwards", "read-only"])
+def test_weights_of_any_layout_are_packed(dtype, rows, columns, layout):
+    """Tile by tile, column by column, scaled, and nothing is written beyond a register behind them."""
+    a = np.random.default_rng(7).random((rows, columns)).astype(dtype)
+    tiles_ = -(-rows // tiles.TALL)
+    edges = [tile * rows // tiles_ for tile in range(tiles_ + 1)]
+    expected = np.concatenate([a[i:j].T.ravel() for i, j in pairwise(edges)]) * dtype.type(-3)
+    out = np.full(a.size + 80, np.nan, dtype)
+    compilation.compile_for((passes.pack,), dtype)
+    passes.pack(laid_out(a, layout), dtype.type(-3), out[: a.size + 64])
+    np.testing.assert_array_equal(out[: a.size], expected)
+    assert np.isnan(out[a.size + 64 :]).all()
 
 
 @pytest.mark.parametrize("rows", [1, 2, 3, 4, 5, 6, 7, 11])
@@ -218,7 +245,7 @@ def test_compiled_code_is_remembered_and_a_read_only_home_is_no_obstacle(tmp_pat
 
 def test_nothing_is_compiled_after_the_constructor(dtype):
     """A fit calls what the constructor compiled, whatever the strides of the data; `backprop` compiles its own pass."""
-    names = ("to_panels", "encode", "accumulate", "backprop")
+    names = ("to_panels", "pack", "encode", "accumulate", "backprop")
     rng = np.random.default_rng(6)
     for x in (rng.random((30, 5)), np.asfortranarray(rng.random((30, 5)))):
         with Objective(x.astype(dtype), 3, backend="numba") as objective:

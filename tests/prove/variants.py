@@ -39,7 +39,9 @@ def problem(size: tuple[int, int, int]):
     rng = np.random.default_rng(0)
     shapes = ((m, n), (p, n), (p,), (n, p), (n,))
     scales = (1, n**-0.5, 0.1, n**-0.5, 0.1)
-    return [(rng.standard_normal(shape) * scale).astype(np.float32) for shape, scale in zip(shapes, scales, strict=True)]
+    return [
+        (rng.standard_normal(shape) * scale).astype(np.float32) for shape, scale in zip(shapes, scales, strict=True)
+    ]
 
 
 def torch_call(kind: str, case: str, size: tuple[int, int, int], threads: int) -> Callable[[], float]:

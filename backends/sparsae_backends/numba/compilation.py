@@ -49,6 +49,7 @@ def signature_of(name: str, dtype: np.dtype[Any]) -> tuple[Any, ...]:
     sums = _tuple(totals, _tuple(*[integer] * 13))
     return {
         "to_panels": (matrix, flat),
+        "pack": (matrix, number, flat),
         "encode": (sizes, flat, integer, _tuple(*[flat] * 5), hidden),
         "accumulate": (sizes, _tuple(flat, flat, integer), _tuple(*[flat] * 5), hidden, flat, truth, flat, sums),
         "backprop": (sizes, _tuple(*[matrix] * 4), flat, flat, integer, flat, sums),

@@ -199,3 +199,16 @@ def at_row(typing: Any, matrix: Any, row: Any, column: Any) -> Any:
         return emit.step(emit.row(made.data, args[1], builder.extract_value(made.strides, 0)), args[2])
 
     return signature, codegen
+
+
+@intrinsic
+def at_column(typing: Any, matrix: Any, row: Any, column: Any) -> Any:
+    """Address of an element of a matrix whose rows follow each other: one that is transposed."""
+    signature = types.CPointer(matrix.dtype)(matrix, types.intp, types.intp)
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        made = context.make_array(signature.args[0])(context, builder, args[0])
+        emit = Emit(builder, signature.args[0].dtype.bitwidth)
+        return emit.step(emit.row(made.data, args[2], builder.extract_value(made.strides, 1)), args[1])
+
+    return signature, codegen

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
 from typing import NamedTuple, final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sparsae import Array, Kernel, Parameters, Problem, Sums
-from sparsae_backends._memory import LOG2E, aligned
+from sparsae_backends._memory import ALIGNMENT, LOG2E, aligned
 
 CACHE_BYTES = 256 * 1024  # of one scratch array (m, n)
 
@@ -56,17 +55,16 @@ class NumbaKernel(Kernel[PanelBlock, PackedWeights, PanelHidden]):
 
     def __init__(self, problem: Problem) -> None:
         super().__init__(problem)
-        from sparsae_backends.numba import emit, passes, tiles  # imports numba
+        from sparsae_backends.numba import emit, passes  # imports numba
         from sparsae_backends.numba.compilation import compile_for, describe
 
         n, p, dtype = problem.n_visible, problem.n_hidden, problem.dtype
         self.passes, self.compile_for = passes, compile_for
-        self.compile_seconds = compile_for((passes.to_panels, passes.encode, passes.accumulate), dtype)
+        self.compile_seconds = compile_for((passes.to_panels, passes.pack, passes.encode, passes.accumulate), dtype)
         self.notes = (describe(self.compile_seconds),)
         self.width = emit.width(dtype)
         self.sizes = n, p, problem.output == "sigmoid"
         self.layout = tuple(Sums(n, p).layout)
-        self.packing = tuple(packing(i, k, tiles.TALL) for i, k in ((p, n), (n, p), (p, n)))
         self.zeros = np.zeros(p, dtype)
         self.s = np.empty(p, dtype)
         rows = -(-problem.block_rows // self.width) * self.width
@@ -89,15 +87,15 @@ class NumbaKernel(Kernel[PanelBlock, PackedWeights, PanelHidden]):
     def begin(self, parameters: Parameters) -> PackedWeights:
         """Pack W1, b1, W2, b2 and W2' in the order of the products, scales of the exponents folded in."""
         W1, b1, W2, b2 = parameters
-        n, p, sigmoid = self.sizes
-        first, second, back = self.packing
+        sigmoid = self.sizes[2]
         out = -LOG2E if sigmoid else 1.0
-        flat2 = W2.ravel()
-        parts = (W1.ravel()[first] * -LOG2E, b1 * -LOG2E, flat2[second] * out, b2 * out, W2.T.ravel()[back])
-        packed = np.concatenate(parts, dtype=self.problem.dtype)
-        ends = [0, p * n, p * n + p, 2 * p * n + p, 2 * p * n + p + n, packed.size]
-        W1, b1, W2, b2, W2_back = (packed[i:j] for i, j in pairwise(ends))
-        return W1, b1, W2, b2, W2_back
+        return self._pack(W1, -LOG2E), b1 * -LOG2E, self._pack(W2, out), b2 * out, self._pack(W2.T)
+
+    def _pack(self, matrix: Array, scale: float = 1.0) -> Array:
+        """Copy a matrix to the order of the products."""
+        packed = aligned((matrix.size + ALIGNMENT,), self.problem.dtype)
+        self.passes.pack(matrix, self.problem.dtype.type(scale), packed)
+        return packed
 
     def encode(self, weights: PackedWeights, block: PanelBlock) -> tuple[PanelHidden, NDArray[np.float64]]:
         """Hidden activations, in the block's own room where it is kept."""
@@ -134,7 +132,7 @@ class NumbaKernel(Kernel[PanelBlock, PackedWeights, PanelHidden]):
         sums = Sums(n, p)
         self.s[:] = sparsity
         self.passes.backprop(
-            self.sizes, (a1, a2, a3, target), W2.T.ravel()[self.packing[2]], self.s, rows, self.backprop_scratch,
+            self.sizes, (a1, a2, a3, target), self._pack(W2.T), self.s, rows, self.backprop_scratch,
             (sums.vector, self.layout),
         )  # fmt: skip
         return Parameters(sums.W1, sums.b1, sums.W2, sums.b2)
@@ -143,14 +141,6 @@ class NumbaKernel(Kernel[PanelBlock, PackedWeights, PanelHidden]):
         """Fill in the hidden activations and their sums."""
         self.passes.encode(self.sizes, block.x, block.m, weights, (hidden.a2, hidden.total))
         return hidden
-
-
-def packing(rows: int, columns: int, tall: int) -> NDArray[np.intp]:
-    """Order in which a product reads the elements of its (rows, columns) matrix: tile by tile, column by column."""
-    tiles = -(-rows // tall)
-    order = np.arange(rows * columns).reshape(rows, columns)
-    edges = [tile * rows // tiles for tile in range(tiles + 1)]
-    return np.concatenate([order[i:j].T.ravel() for i, j in pairwise(edges)])
 
 
 def block_rows(problem: Problem) -> int:

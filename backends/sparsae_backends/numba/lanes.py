@@ -10,6 +10,9 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from sparsae_backends.numba.emit import INDEX, Emit, bits_of, call_shared, fields
+from sparsae_backends.numba.target import TARGET
+
+TALL = TARGET.product_columns
 
 # 2^f on [-1/2, 1/2], minimax for the relative error (Remez): 1.9e-9 and 3.1e-18.
 EXP2 = {
@@ -43,6 +46,53 @@ def _turn(emit: Emit, x: Any, row_bytes: Any, out: Any, row_step: Any) -> None:
     rows = [emit.load(emit.row(x, INDEX(i), row_bytes)) for i in range(emit.lanes)]
     for i, turned in enumerate(emit.transposed(rows)):
         emit.store(turned, emit.step(out, emit.builder.mul(row_step, INDEX(i))))
+
+
+@intrinsic
+def pack_square(typing: Any, x: Any, height: Any, scale: Any, out: Any) -> Any:
+    """Write as many columns as a register has lanes, of `height` rows each, one after the other, scaled.
+
+    `x` is the address of the first and the bytes from row to row; `height` is at most the height of a tile.
+    Columns are stored as whole registers, which the next one overwrites in part: there must be room behind the last.
+    """
+    signature = types.void(x, height, scale, out)
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        operands = [*fields(builder, args[0], 2), *args[1:]]
+        call_shared(builder, "pack_square", bits_of(signature.args[3]), operands, _pack_square)
+        return context.get_dummy_value()
+
+    return signature, codegen
+
+
+def _pack_square(emit: Emit, x: Any, row_bytes: Any, height: Any, scale: Any, out: Any) -> None:
+    builder = emit.builder
+    factor, last = emit.splat(scale), builder.sub(height, INDEX(1))
+    rows = []
+    for i in range(TALL):
+        number = builder.select(builder.icmp_signed("<", INDEX(i), last), INDEX(i), last)
+        rows.append(builder.fmul(emit.load(emit.row(x, number, row_bytes)), factor))
+    rows += [emit.zeros] * (-TALL % emit.lanes)
+    parts = [emit.transposed(rows[i : i + emit.lanes]) for i in range(0, TALL, emit.lanes)]
+    for i, registers in enumerate(zip(*parts, strict=True)):
+        place = emit.step(out, builder.mul(height, INDEX(i)))
+        for part, register in enumerate(registers):
+            emit.store(register, emit.step(place, part * emit.lanes))
+
+
+@intrinsic
+def copy_column(typing: Any, x: Any, scale: Any, out: Any) -> Any:
+    """Copy the height of a tile, rounded up to whole registers, from one address to another, scaled."""
+    signature = types.void(x, scale, out)
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        emit = Emit(builder, bits_of(signature.args[0]))
+        factor = emit.splat(args[1])
+        for i in range(0, TALL, emit.lanes):
+            emit.store(builder.fmul(emit.load(emit.step(args[0], i)), factor), emit.step(args[2], i))
+        return context.get_dummy_value()
+
+    return signature, codegen
 
 
 @intrinsic

@@ -1,6 +1,6 @@
 """The compiled passes; `__init__.py` has the picture of panels and tiles.
 
-Four functions are called from Python and compiled for one dtype each, when they are first needed: `to_panels`,
+Five functions are called from Python and compiled for one dtype each, when they are first needed: `to_panels`, `pack`,
 `encode`, `accumulate`, `backprop`.  `helpers.py` holds what they are made of.
 Arrays are flat and contiguous unless said otherwise; n and p are the numbers of inputs and of hidden units.
 
@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import Any
 
 from sparsae_backends.numba.compilation import entry_point
-from sparsae_backends.numba.emit import PANEL_BYTES, VECTORS, at, at_row
+from sparsae_backends.numba.emit import PANEL_BYTES, VECTORS, at, at_column, at_row
 from sparsae_backends.numba.helpers import (
     clear_lanes,
     error_to_panel,
@@ -21,8 +21,8 @@ from sparsae_backends.numba.helpers import (
     squares_alive,
     to_panel,
 )
-from sparsae_backends.numba.lanes import fetch, power_of_two
-from sparsae_backends.numba.tiles import add_gram, add_gram_of_rows, add_sums, multiply
+from sparsae_backends.numba.lanes import copy_column, fetch, pack_square, power_of_two
+from sparsae_backends.numba.tiles import TALL, add_gram, add_gram_of_rows, add_sums, multiply
 
 
 @entry_point
@@ -32,6 +32,35 @@ def to_panels(x: Any, out: Any) -> None:
     width = PANEL_BYTES // out.itemsize
     for panel in range((m + width - 1) // width):
         to_panel(x, panel * width, out[panel * width * n :])
+
+
+@entry_point
+def pack(matrix: Any, scale: Any, out: Any) -> None:
+    """Copy a matrix to the order in which a product reads it, scaled: tile by tile, column by column.
+
+    `out` has room for 64 numbers more.
+    """
+    rows, columns = matrix.shape
+    lanes = PANEL_BYTES // VECTORS // out.itemsize
+    whole = (TALL + lanes - 1) // lanes * lanes
+    by_rows = matrix.strides[1] == matrix.itemsize
+    by_columns = matrix.strides[0] == matrix.itemsize and matrix.strides[1] >= rows * matrix.itemsize
+    tiles = (rows + TALL - 1) // TALL
+    for tile in range(tiles):
+        start, stop = tile * rows // tiles, (tile + 1) * rows // tiles
+        height, place, first = stop - start, start * columns, 0
+        if by_rows:
+            first = columns // lanes * lanes
+            for column in range(0, first, lanes):
+                here = at_row(matrix, start, column), matrix.strides[0]
+                pack_square(here, height, scale, at(out, place + column * height))
+        elif by_columns and rows >= whole:
+            first = columns - 1  # a register of the last column would reach beyond the matrix
+            for column in range(first):
+                copy_column(at_column(matrix, start, column), scale, at(out, place + column * height))
+        for column in range(first, columns):
+            for row in range(start, stop):
+                out[place + column * height + row - start] = matrix[row, column] * scale
 
 
 @entry_point

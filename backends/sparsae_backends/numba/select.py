@@ -27,7 +27,7 @@ def bounds_of(maxima: Any, groups: int, k: int, low: Any, high: Any, middle: Any
     low[:] = 1
     high[:] = 1
     raise_maxima((maxima, groups), at(high, 0))
-    for step in range(STEPS if groups > k else 0):
+    for _ in range(STEPS if groups > k else 0):
         for lane in range(width):
             middle[lane] = low[lane] + ((high[lane] - low[lane] + 1) >> 1)
         count_reaching((maxima, groups), at(middle, 0), at(count, 0))

@@ -133,9 +133,7 @@ def mark_negative_nan(typing: Any, columns: Any, minus_infinity: Any, marks: Any
         limit = args[1] if element == INDEX else builder.trunc(args[1], element)
         undefined = ir.Constant(emit.vector, ir.Undefined)
         lowest = builder.insert_element(undefined, limit, ir.IntType(32)(0))
-        lowest = builder.shuffle_vector(
-            lowest, undefined, ir.Constant(ir.VectorType(ir.IntType(32), emit.lanes), None)
-        )
+        lowest = builder.shuffle_vector(lowest, undefined, ir.Constant(ir.VectorType(ir.IntType(32), emit.lanes), None))
 
         def step(marked: Any, column: Any) -> Any:
             between = builder.icmp_unsigned(">", column, lowest)

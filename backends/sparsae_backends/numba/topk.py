@@ -79,7 +79,7 @@ def encode_topk(sizes: Any, x: Any, weights: Any, hidden: Any, scratch: Any, lis
 
 @entry_point
 def transpose(matrix: Any, out: Any) -> None:
-    """out = matrix', for matrices in C order; columns that `out` has more become 0."""
+    """Write the transposed matrix, both in C order, to `out`; columns that it has more become 0."""
     rows, columns = matrix.shape
     side = PANEL_BYTES // VECTORS // out.itemsize
     whole = rows // side * side
@@ -97,7 +97,7 @@ def transpose(matrix: Any, out: Any) -> None:
 
 @helper
 def decode_row(terms: Any, W2_back: Any, b2: Any, d: Any) -> None:
-    """d = b2 + sum of a2 W2'[unit], padded; terms are (units, values)."""
+    """Write b2 + sum of a2 W2'[unit], padded, to `d`; terms are (units, values)."""
     units, values = terms
     lanes = PANEL_BYTES // VECTORS // d.itemsize
     wide = len(d)

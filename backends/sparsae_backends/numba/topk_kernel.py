@@ -8,8 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sparsae import Array, Kernel, Parameters, Problem, Sums
-from sparsae_backends._memory import aligned
-from sparsae_backends.numba.packing import pack_tiles
+from sparsae_backends._memory import ALIGNMENT, aligned
 
 BLOCK_ROWS = 1056  # whole panels of 24 and 48 rows; 2,048 and 4,096 rows make 2 and 4 blocks of about equal length
 GROUPS_OF_K = 4  # groups of units for each of the k, at least: 37 candidates for k = 32 of 4,096 normal numbers
@@ -49,13 +48,14 @@ class TopKKernel(Kernel[tuple[Array, Array], SparseWeights, SparseHidden]):
 
     def __init__(self, problem: Problem) -> None:
         super().__init__(problem)
-        from sparsae_backends.numba import emit, tiles, topk  # imports numba
+        from sparsae_backends.numba import emit, passes, tiles, topk  # imports numba
         from sparsae_backends.numba.compilation import compile_for, describe
 
         n, p, dtype, k = problem.n_visible, problem.n_hidden, problem.dtype, problem.k
         assert k is not None
-        self.passes = topk
-        self.notes = (describe(compile_for((topk.transpose, topk.encode_topk, topk.accumulate_topk), dtype)),)
+        self.passes, self.pack = topk, passes.pack
+        needed = passes.pack, topk.transpose, topk.encode_topk, topk.accumulate_topk
+        self.notes = (describe(compile_for(needed, dtype)),)
         self.n, self.p, self.k, self.tall = n, p, k, tiles.TALL
         self.layout = tuple(Sums(n, p).layout)
         self.wide = -(-n // emit.lanes(dtype)) * emit.lanes(dtype)
@@ -89,7 +89,9 @@ class TopKKernel(Kernel[tuple[Array, Array], SparseWeights, SparseHidden]):
 
     def _new_hidden(self, rows: int) -> SparseHidden:
         dtype, pairs = self.problem.dtype, rows * self.k
-        return SparseHidden(np.zeros(pairs, np.int32), np.zeros(pairs, dtype), np.zeros(rows, np.int32), np.zeros(self.p))
+        return SparseHidden(
+            np.zeros(pairs, np.int32), np.zeros(pairs, dtype), np.zeros(rows, np.int32), np.zeros(self.p)
+        )
 
     def prepare(self, x: Array, target: Array, keep: bool) -> tuple[Array, Array]:
         """Use rows in C order as they are; others are copied, to scratch where they are not kept."""
@@ -113,7 +115,9 @@ class TopKKernel(Kernel[tuple[Array, Array], SparseWeights, SparseHidden]):
         self.passes.transpose(np.ascontiguousarray(W2), W2_back)
         padded = np.zeros(self.wide, self.problem.dtype)
         padded[: self.n] = b2
-        return SparseWeights(pack_tiles(W1, self.tall), np.ascontiguousarray(b1), W2_back.ravel(), padded)
+        packed = aligned((W1.size + ALIGNMENT,), self.problem.dtype)
+        self.pack(W1, self.problem.dtype.type(1), packed)
+        return SparseWeights(packed, np.ascontiguousarray(b1), W2_back.ravel(), padded)
 
     def encode(self, weights: SparseWeights, block: tuple[Array, Array]) -> tuple[SparseHidden, NDArray[np.float64]]:
         """Lists of the active units, and the activations summed over the rows."""
