@@ -196,18 +196,22 @@ class Cost:
             Mean activations for the sparsity term of sigmoid units; those of the rows when left out.
         """
         weights = theta[: 2 * sums.W1.size]
-        mean = sums.hidden / sums.rows  # (p,)
-        if self.activation == "sigmoid":
-            sparsity = self.penalty(mean if rho_hat is None else rho_hat)
-        elif self.activation == "relu":
-            sparsity = self.l1 * float(mean @ self._l1_weights(_parameters(sums, theta).W2))
-        else:
-            sparsity = self.l0 * float(sums.fired.sum() / sums.rows)  # l0 is 0 unless units are jumprelu
         return Terms(
             squared_error=sums.squared_error / (2 * sums.rows),
             weight_decay=self.weight_decay / 2 * float(weights @ weights),
-            sparsity=sparsity,
+            sparsity=self.sparsity_term(sums, _parameters(sums, theta), rho_hat),
         )
+
+    def sparsity_term(
+        self, sums: GradientSums, parameters: Parameters, rho_hat: NDArray[np.float64] | None = None
+    ) -> float:
+        """Return the third term of the cost; `sums` and `rho_hat` as in `terms`."""
+        mean = sums.hidden / sums.rows  # (p,)
+        if self.activation == "sigmoid":
+            return self.penalty(mean if rho_hat is None else rho_hat)
+        if self.activation == "relu":
+            return self.l1 * float(mean @ self._l1_weights(parameters.W2))
+        return self.l0 * float(sums.fired.sum() / sums.rows)  # l0 is 0 unless units are jumprelu
 
     def evaluate(
         self, sums: GradientSums, theta: NDArray[np.float64], rho_hat: NDArray[np.float64] | None = None

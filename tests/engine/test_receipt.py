@@ -22,7 +22,7 @@ def test_fewer_workers_than_threads_are_said():
 def test_a_mini_batch_fit_says_how_its_batches_ran():
     """Batches and evaluations of all rows may have different numbers of workers: both are said."""
     with pytest.warns(sparsae.ConvergenceWarning):
-        receipt = sparsae.train(X, 3, method="adam", max_iter=1, threads=2, block_rows=100, backend="dot").receipt
+        receipt = sparsae.train(X, 3, method="adam", max_iter=1, threads=2, block_rows=150, backend="dot").receipt
     assert (receipt.threads_granted, receipt.workers) == (2, 2)
     assert any(note == "Mini-batches of 128 rows ran in 1 block on 1 row worker." for note in receipt.notes), (
         receipt.notes

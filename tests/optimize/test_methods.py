@@ -16,6 +16,7 @@ from sparsae.errors import OptimizationError
 from sparsae.optimize import LBFGS, SGD, Adam, ScipyMethod, describe, get_method, method_names
 from sparsae.optimize.base import Method
 from sparsae.optimize.scipy_ import DENSE, LIMITED
+from sparsae.optimize.update import BatchGradient
 
 Vector = NDArray[np.float64]
 
@@ -155,7 +156,7 @@ def test_adam_is_the_published_algorithm() -> None:
     theta, m, v = [0.5, -0.5], [0.0, 0.0], [0.0, 0.0]
     for t in range(1, 11):
         g = rng.normal(size=2)
-        state = adam.update(state, g)
+        state, _ = adam.update(state, BatchGradient((g,)))
         for i in range(2):
             m[i] = 0.9 * m[i] + 0.1 * g[i]
             v[i] = 0.999 * v[i] + 0.001 * g[i] ** 2
@@ -168,16 +169,16 @@ def test_sgd_is_steepest_descent_with_momentum() -> None:
     sgd = SGD(learning_rate=0.1, momentum=0.5)
     state = sgd.start(np.array([1.0]))
     for g in (1.0, 2.0, 3.0):
-        state = sgd.update(state, np.array([g]))
+        state, _ = sgd.update(state, BatchGradient((np.array([g]),)))
     np.testing.assert_allclose(state.theta, 1 - 0.1 * (1.0 + 2.5 + 4.25))
 
 
 @pytest.mark.parametrize("method", [Adam(beta2=0.9), SGD()])
 def test_moments_of_a_unit_that_died_are_never_denormal(method: Any) -> None:
     """After a last gradient, thousands of zero gradients: the moments all but vanish, and none is ever denormal."""
-    state = method.update(method.start(np.ones(4)), np.array([1.0, 1e-5, 1e-100, 1e-200]))
+    state, _ = method.update(method.start(np.ones(4)), BatchGradient((np.array([1.0, 1e-5, 1e-100, 1e-200]),)))
     for _ in range(9000):
-        state = method.update(state, np.zeros(4))
+        state, _ = method.update(state, BatchGradient((np.zeros(4),)))
         for moment in (state.first, state.second):
             assert not ((moment != 0) & (abs(moment) < np.finfo(float).tiny)).any()
     assert (abs(state.first) < 1e-45).all()
@@ -186,13 +187,13 @@ def test_moments_of_a_unit_that_died_are_never_denormal(method: Any) -> None:
 
 @pytest.mark.parametrize("method", [Adam(), SGD()])
 def test_updates_need_no_memory_of_the_size_of_the_parameters(method: Any) -> None:
-    """They go through the parameters in chunks and change them in place: at 10^6 parameters less than 1 MB."""
-    size = 10**6
+    """They go through the parameters in chunks, in place: at 4 10^6 parameters, 32 MB, less than 2 MB."""
+    size = 4 * 10**6
     state, gradient = method.start(np.ones(size)), np.ones(size)
     tracemalloc.start()
     try:
-        after = method.update(state, gradient)
-        assert tracemalloc.get_traced_memory()[1] < 10**6
+        after, _ = method.update(state, BatchGradient((gradient,)))
+        assert tracemalloc.get_traced_memory()[1] < 2 * 10**6
     finally:
         tracemalloc.stop()
     assert after.theta is state.theta
@@ -201,17 +202,39 @@ def test_updates_need_no_memory_of_the_size_of_the_parameters(method: Any) -> No
     assert (gradient == 1).all()
 
 
+def backwards(task: Any, count: int) -> None:
+    """Call it for the last number first."""
+    for number in reversed(range(count)):
+        task(number)
+
+
+def test_the_gradient_of_a_mini_batch_in_parts() -> None:
+    """The sum of the parts, divided, and weight decay for the weights alone; the report says what was seen."""
+    rng = np.random.default_rng(0)
+    first, second, theta = rng.normal(size=(3, 50_000))
+    gradient = BatchGradient((first, second), 0.25, 0.1, 30_000)
+    whole = (first + second) / 4
+    whole[:30_000] += 0.1 * theta[:30_000]
+    np.testing.assert_allclose(gradient.vector(theta), whole, rtol=1e-13, atol=1e-15)
+    sgd = SGD(learning_rate=0.5, momentum=0.0)
+    after, report = sgd.update(sgd.start(theta.copy()), gradient, measure=True)
+    np.testing.assert_allclose(after.theta, theta - 0.5 * whole, rtol=1e-12)
+    assert report.weight_squares == pytest.approx(np.square(theta[:30_000]).sum(), rel=1e-12)
+    assert report.gradient_max == pytest.approx(abs(whole).max(), rel=1e-12)
+
+
 @pytest.mark.parametrize("method", [Adam(), SGD()])
 def test_chunks_change_no_bit(method: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Chunks of 7 and of all parameters give the same bits."""
+    """Chunks of 7 and of all parameters give the same bits, in any order."""
     rng = np.random.default_rng(0)
     gradients = rng.normal(size=(5, 100))
     states = []
+    monkeypatch.setattr("sparsae.optimize.update.ALONE", 0)
     for chunk in (7, 1000):
-        monkeypatch.setattr("sparsae.optimize.stochastic._CHUNK", chunk)
+        monkeypatch.setattr("sparsae.optimize.update.chunk_size", lambda size, dtype, chunk=chunk: chunk)
         state = method.start(np.ones(100))
         for gradient in gradients:
-            state = method.update(state, gradient)
+            state, _ = method.update(state, BatchGradient((gradient,), 0.5, 0.1, 60), backwards)
         states.append(state.theta.tobytes())
     assert states[0] == states[1]
 
@@ -222,7 +245,7 @@ def test_a_float32_state_stays_float32_and_close(method: Any) -> None:
     rng = np.random.default_rng(0)
     single, double = method.start(np.ones(50, np.float32)), method.start(np.ones(50))
     for gradient in rng.normal(size=(20, 50)):
-        single, double = method.update(single, gradient), method.update(double, gradient)
+        single, double = (method.update(state, BatchGradient((gradient,)))[0] for state in (single, double))
     assert single.theta.dtype == single.first.dtype == np.float32
     np.testing.assert_allclose(single.theta, double.theta, rtol=1e-4, atol=1e-5)
 

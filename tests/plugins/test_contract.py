@@ -220,7 +220,7 @@ def test_the_layout_of_sums_says_where_each_view_starts():
     assert (sums.vector[sums.layout.rows], sums.vector[sums.layout.squared_error]) == (sums.rows, sums.squared_error)
     assert sums.layout.size == len(sums.vector)
     assert len(sums.head) == sums.layout.W1_sparsity == sums.layout.head_size
-    with pytest.raises(ParameterError, match=r"Sums\(3, 2\) needs a float64 vector"):
+    with pytest.raises(ParameterError, match=r"Sums\(3, 2\) needs a vector \(35,\) of float64 or float32"):
         Sums(3, 2, np.zeros(4))
 
 

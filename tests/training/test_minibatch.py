@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from itertools import chain
 from typing import Any
 
@@ -12,11 +13,12 @@ from numpy.typing import NDArray
 
 import sparsae
 from sparsae import DataError, Objective, train
+from sparsae.engine.batch_engine import choose_batch_blocks
 from sparsae.optimize import SGD, Adam
 from sparsae.optimize.epochs import Epochs
 from sparsae.training.checkpoint import load
 from sparsae.training.curve import FitCounts, MeteredObjective
-from sparsae.training.minibatch import MiniBatches, choose_batch_blocks
+from sparsae.training.minibatch import MiniBatches
 
 Array = NDArray[Any]
 QUIET = "ignore::sparsae.ConvergenceWarning"
@@ -44,11 +46,13 @@ def test_a_mini_batch_of_all_rows_has_the_full_gradient(backend: str, data: Arra
         full = objective.evaluate(theta)
         batches = MiniBatches(objective, 1000)
         batch = batches.gradient(theta, np.arange(len(data)), np.full(4, 0.5), 0.0)
-        cost = batches.cost(theta, np.arange(len(data)))
-    np.testing.assert_allclose(batch.gradient, full.gradient, rtol=1e-9, atol=1e-12)
-    np.testing.assert_allclose(batch.terms, full.terms, rtol=1e-12)
+        gradient = batch.gradient.vector(theta)
+        again = batches.evaluate(theta, np.arange(len(data)))
+    np.testing.assert_allclose(gradient, full.gradient, rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose((batch.squared_error, batch.sparsity), (full.terms[0], full.terms[2]), rtol=1e-12)
     np.testing.assert_allclose(batch.rho_hat, full.rho_hat, rtol=1e-12)
-    assert cost == pytest.approx(full.cost, rel=1e-12)
+    np.testing.assert_allclose(again.terms, full.terms, rtol=1e-12)
+    assert again.squared_error_sum == pytest.approx(full.squared_error_sum, rel=1e-12)
 
 
 def test_the_running_mean_enters_as_documented(data: Array) -> None:
@@ -58,6 +62,7 @@ def test_the_running_mean_enters_as_documented(data: Array) -> None:
     with objective:
         batches = MiniBatches(objective, 64)
         batch = batches.gradient(theta, rows, before, 0.75)
+        gradient = batch.gradient.vector(theta)
     mean = sparsae.encode(sparsae.Parameters.from_flat(theta, 9, 4), data[rows]).mean(axis=0)
     running = 0.75 * before + 0.25 * mean
     np.testing.assert_allclose(batch.rho_hat, running, rtol=1e-12)
@@ -73,7 +78,7 @@ def test_the_running_mean_enters_as_documented(data: Array) -> None:
         e = np.zeros_like(theta)
         e[i] = 1e-4
         slope = (surrogate(theta + e) - surrogate(theta - e)) / 2e-4
-        assert batch.gradient[i] == pytest.approx(slope, rel=1e-6, abs=1e-9)
+        assert gradient[i] == pytest.approx(slope, rel=1e-6, abs=1e-9)
 
 
 def test_every_row_is_used_once_in_an_epoch(data: Array) -> None:
@@ -85,7 +90,7 @@ def test_every_row_is_used_once_in_an_epoch(data: Array) -> None:
         used: list[list[int]] = []
         sizes = []
         for _ in range(6):
-            rows = epochs._rows(state)
+            rows = epochs._batch(state.iteration, state.position)
             sizes.append(len(rows))
             used.append(rows.tolist())
             state = epochs.step(state)
@@ -148,8 +153,6 @@ def test_held_out_changes_do_not_reach_the_training(data: Array) -> None:
         for objective in (first, second):
             epochs = bind(method, objective, 0)
             state = epochs.init(sparsae.Parameters.random(9, 4).flatten())
-            arrays = epochs.pack(state) | {"rho_hat": np.full(4, 0.5)}  # it starts from all rows
-            state = epochs.unpack(arrays)
             for _ in range(3):
                 state = epochs.step(state)
             states.append(state.theta.tobytes())
@@ -180,33 +183,37 @@ def test_target_rows_go_with_input_rows(data: Array) -> None:
     rows = np.arange(10, 30)
     with objective, Objective(data[rows], 4, target=1 - data[rows]) as part:
         batch = MiniBatches(objective, 64).gradient(theta, rows, np.full(4, 0.5), 0.0)
-        np.testing.assert_allclose(batch.gradient, part.evaluate(theta).gradient, rtol=1e-9, atol=1e-12)
+        np.testing.assert_allclose(batch.gradient.vector(theta), part.evaluate(theta).gradient, rtol=1e-9, atol=1e-12)
 
 
 @pytest.mark.filterwarnings(QUIET)
 def test_threads_change_no_bit_of_mini_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     """Batches of several blocks on one and on two row workers; the receipt says how many ran."""
-    monkeypatch.setattr("sparsae.training.minibatch.LEAST_PRODUCTS", 1)
+    monkeypatch.setattr("sparsae.engine.batch_engine.LEAST_PRODUCTS", 1)
     wide = np.random.default_rng(0).uniform(0.1, 0.9, (700, 9))
     results = [train(wide, 4, method=Adam(batch_rows=300), max_iter=3, threads=threads) for threads in (1, 2)]
     one, two = (result.parameters.flatten().tobytes() for result in results)
     assert one == two
-    assert "Mini-batches of 300 rows ran in 4 blocks on 1 row worker." in results[0].receipt.notes
+    assert "Mini-batches of 300 rows ran in 2 blocks on 1 row worker." in results[0].receipt.notes
     if results[1].receipt.workers == 2:
-        assert "Mini-batches of 300 rows ran in 4 blocks on 2 row workers." in results[1].receipt.notes
+        assert "Mini-batches of 300 rows ran in 2 blocks on 2 row workers." in results[1].receipt.notes
 
 
 def test_blocks_of_a_mini_batch_depend_on_sizes_alone() -> None:
-    """Small problems have one block, large ones four; backends without row workers one."""
+    """Small problems have one block, large ones two, four, eight; backends without row workers one."""
     workers, blas = (Objective(np.full((4, 9), 0.5), 2, backend=name).backend for name in ("fused", "numpy"))
 
     def blocks(backend: Any, rows: int, n_visible: int, n_hidden: int) -> int:
         problem = sparsae.Problem(n_visible=n_visible, n_hidden=n_hidden, dtype=np.dtype(np.float32), output="sigmoid")
+        if backend.block_rows is not None:
+            problem = replace(problem, block_rows=backend.block_rows(problem))
         return -(-rows // choose_batch_blocks(rows, backend, problem))
 
     assert blocks(workers, 128, 64, 25) == 1
-    assert blocks(workers, 256, 768, 4096) == 4
+    assert blocks(workers, 256, 768, 4096) == 2
     assert blocks(workers, 1, 768, 4096) == 1
+    assert blocks(workers, 1024, 768, 4096) == 4
+    assert blocks(workers, 4096, 768, 4096) == 8  # of 512 rows, the problem's block
     assert blocks(workers, 4096, 64, 25) == 4
     assert blocks(blas, 4096, 768, 4096) == 1
 
@@ -214,7 +221,7 @@ def test_blocks_of_a_mini_batch_depend_on_sizes_alone() -> None:
 @pytest.mark.filterwarnings(QUIET)
 def test_workers_of_mini_batches_end_with_the_fit(monkeypatch: pytest.MonkeyPatch) -> None:
     """Also when an observer interrupts it."""
-    monkeypatch.setattr("sparsae.training.minibatch.LEAST_PRODUCTS", 1)
+    monkeypatch.setattr("sparsae.engine.batch_engine.LEAST_PRODUCTS", 1)
     wide = np.random.default_rng(0).uniform(0.1, 0.9, (700, 9))
 
     def interrupted(progress: Any) -> None:

@@ -1,4 +1,4 @@
-"""Prepared blocks of rows: kept for a fit, read and prepared in each evaluation, or those of one mini-batch."""
+"""Prepared blocks of all rows: kept for a fit, or read and prepared in each evaluation."""
 
 from __future__ import annotations
 
@@ -56,32 +56,4 @@ class KeptBlocks:
 
     def block(self, kernel: AnyKernel, index: int) -> Any:
         """Return a block."""
-        return self._blocks[index]
-
-
-@final
-class BatchBlocks:
-    """Blocks of a mini-batch that is in memory; each is prepared once.
-
-    Parameters
-    ----------
-    x, target : ndarray (rows, n_visible)
-        In the problem's dtype; the same object when there is no separate target.
-    block_rows : int
-        The batch is cut by its number of rows and this number alone.
-    """
-
-    def __init__(self, x: Array, target: Array, block_rows: int) -> None:
-        self.partition = Partition(len(x), min(block_rows, len(x)))
-        self.hidden: list[Any] = [None] * self.partition.n_blocks
-        self._x, self._target = x, target
-        self._blocks: list[Any] = [None] * self.partition.n_blocks
-
-    def block(self, kernel: AnyKernel, index: int) -> Any:
-        """Return a block, prepared at its first use; the only block of a batch may be scratch of its kernel."""
-        if self._blocks[index] is None:
-            where = self.partition.rows(index)
-            x = self._x[where]
-            target = x if self._target is self._x else self._target[where]
-            self._blocks[index] = kernel.prepare(x, target, self.partition.n_blocks > 1)
         return self._blocks[index]

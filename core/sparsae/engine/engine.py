@@ -2,39 +2,34 @@
 
 Two passes (data in memory): encode every block and keep its activations; their mean gives the sparsity vector;
 then accumulate.  One pass (files, clusters): accumulate with the q-sums, and apply the sparsity vector afterwards,
-since delta2 is affine in it.  The same fold serves all data, a file larger than memory, and a mini-batch.
+since delta2 is affine in it.  The same fold serves all data and a file larger than memory; mini-batches have an
+engine of their own, `batch_engine.py`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sparsae._text import plural
 from sparsae._types import Array
 from sparsae.engine.batch_threshold import BatchThreshold, Largest
-from sparsae.engine.blocks import BatchBlocks, KeptBlocks, StreamedBlocks
-from sparsae.engine.fold import Blocks, for_each_block, sum_blocks
+from sparsae.engine.blocks import KeptBlocks, StreamedBlocks
+from sparsae.engine.fold import Blocks, Sparsity, cast_sparsity, for_each_block, sum_blocks
 from sparsae.engine.kernel_calls import call_kernel, make_kernel
 from sparsae.engine.partition import Partition, TreeSum, tree_sum
 from sparsae.engine.sources import DataSource
 from sparsae.engine.storage import Storage
 from sparsae.engine.workers import WorkerPool
-from sparsae.errors import ParameterError
 from sparsae.model import Parameters
 from sparsae.plugins.contract import AnyKernel, Backend, Problem
 from sparsae.plugins.sums import Sums
 
-Sparsity = NDArray[np.float64] | Callable[[NDArray[np.float64]], NDArray[np.float64]]
-"""The sparsity vector s (p,) where it is known before the data is read, else a function that gives it."""
-
 
 @final
 class Engine:
-    """Evaluates the sums of one backend over all rows, or over some of them.
+    """Evaluates the sums of one backend over all rows.
 
     Parameters
     ----------
@@ -116,26 +111,6 @@ class Engine:
             self._check_data_again()
         return sums
 
-    def evaluate_rows(self, parameters: Parameters, sparsity: Sparsity, rows: NDArray[np.intp]) -> Sums:
-        """Return the sums over a mini-batch, as `evaluate` does; the kernels are used again.
-
-        In one pass where the sparsity vector is known, else in two.
-
-        Parameters
-        ----------
-        parameters : Parameters
-            In the problem's dtype.
-        sparsity : ndarray (p,) or callable
-            The sparsity vector, or what gives it for the activations summed over these rows (p,).
-        rows : ndarray (k,) of int
-            Row numbers in ascending order.
-        """
-        dtype = self.problem.dtype
-        x = self._x.take(rows, dtype)
-        target = x if self._target is self._x else self._target.take(rows, dtype)
-        passes = 2 if callable(sparsity) else 1
-        return self._evaluate(BatchBlocks(x, target, self.problem.block_rows), parameters, sparsity, passes)
-
     def batch_threshold(self, parameters: Parameters, k: int, rows: NDArray[np.intp] | None = None) -> BatchThreshold:
         """Return what batch top-k keeps of some rows, or of all: the k largest pre-activations a row on average.
 
@@ -172,7 +147,7 @@ class Engine:
         partition, name, pool = blocks.partition, self._name, self._pool
         weights = call_kernel(name, self.kernels[0], "begin", parameters)
         hidden = blocks.hidden
-        s: Array | None = None if callable(sparsity) else self._cast(sparsity)
+        s: Array | None = None if callable(sparsity) else cast_sparsity(sparsity, self.problem.dtype)
         if passes == 2:
             totals = np.zeros((partition.n_segments, self.problem.n_hidden))
 
@@ -182,7 +157,7 @@ class Engine:
 
             for_each_block(pool, partition, name, encode)
             if callable(sparsity):
-                s = self._cast(sparsity(tree_sum(totals)))
+                s = cast_sparsity(sparsity(tree_sum(totals)), self.problem.dtype)
 
         def accumulate(kernel: AnyKernel, index: int, sums: Sums) -> None:
             kernel.accumulate(weights, blocks.block(kernel, index), hidden[index], s, sums)
@@ -203,20 +178,6 @@ class Engine:
             n, p = self.problem.n_visible, self.problem.n_hidden
             self._trees[key] = TreeSum(n, p, n_segments, with_sparsity=with_sparsity)
         return self._trees[key]
-
-    def _cast(self, sparsity: NDArray[np.float64]) -> Array:
-        """Return the sparsity vector in the problem's dtype; one that is infinite in it is the setting's fault."""
-        with np.errstate(over="ignore"):
-            cast: Array = sparsity.astype(self.problem.dtype)
-        if np.isfinite(cast).all():
-            return cast
-        bad = int(np.count_nonzero(np.isfinite(sparsity) & ~np.isfinite(cast)))
-        if bad:
-            raise ParameterError(
-                f"The sparsity vector is too large for {self.problem.dtype} in {plural(bad, 'hidden unit')}: "
-                f"up to {np.abs(sparsity).max():.3g}. Use a smaller beta or l1, or dtype=numpy.float64."
-            )
-        return cast
 
     def _check_data_again(self) -> None:
         """Raise `DataError` if values that are not finite came from the data, which was finite before."""

@@ -5,14 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Protocol
 
+import numpy as np
+from numpy.typing import NDArray
+
+from sparsae._text import plural
+from sparsae._types import Array
 from sparsae.engine.partition import Partition, TreeSum
 from sparsae.engine.workers import SegmentRun, WorkerPool
+from sparsae.errors import ParameterError
 from sparsae.plugins.contract import AnyKernel
 from sparsae.plugins.sums import Sums
 
 
 class Blocks(Protocol):
-    """Prepared blocks of some rows: those of all data, of a file, or of a mini-batch."""
+    """Prepared blocks of all rows, kept or read each time."""
 
     @property
     def partition(self) -> Partition:
@@ -27,6 +33,31 @@ class Blocks(Protocol):
     def block(self, kernel: AnyKernel, index: int) -> Any:
         """Return a block as `kernel`, or another instance of its backend, prepared it."""
         ...
+
+
+Sparsity = NDArray[np.float64] | Callable[[NDArray[np.float64]], NDArray[np.float64]]
+"""The sparsity vector s (p,) where it is known before the data is read, else a function that gives it."""
+
+
+def cast_sparsity(sparsity: NDArray[np.float64], dtype: np.dtype[Any]) -> Array:
+    """Return the sparsity vector in the problem's dtype; one that is infinite in it is the setting's fault.
+
+    Raises
+    ------
+    ParameterError
+        When that is so.
+    """
+    with np.errstate(over="ignore"):
+        cast: Array = sparsity.astype(dtype)
+    if np.isfinite(cast).all():
+        return cast
+    bad = int(np.count_nonzero(np.isfinite(sparsity) & ~np.isfinite(cast)))
+    if bad:
+        raise ParameterError(
+            f"The sparsity vector is too large for {dtype} in {plural(bad, 'hidden unit')}: "
+            f"up to {np.abs(sparsity).max():.3g}. Use a smaller beta or l1, or dtype=numpy.float64."
+        )
+    return cast
 
 
 def describe_rows(backend: str, partition: Partition) -> Callable[[int], str]:

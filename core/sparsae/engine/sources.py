@@ -87,6 +87,11 @@ class DataSource:
         self._scratch = threading.local()
         self._summary: DataSummary | None = None
 
+    @property
+    def may_wait(self) -> bool:
+        """Whether reading rows may wait for a disk or a decoder: whether it is anything but an array in memory."""
+        return self._map is not None or not isinstance(self._data, np.ndarray)
+
     def load(self) -> None:
         """Have all rows in memory from now on; an array, and a memory map, are used as they are."""
         if not isinstance(self._data, np.ndarray):
@@ -156,14 +161,18 @@ class DataSource:
         part: NDArray[Any] = buffer[: shape[0]]
         return part
 
+    def prepare_taking(self) -> None:
+        """Copy the rows of a file that can only be read in order to a temporary file, once."""
+        if self._file is not None and self._file.in_order:
+            self._data = self._file = spill(self._file)
+
     def take(self, which: NDArray[np.intp], dtype: np.dtype[Any]) -> Array:
         """Return those rows, given in ascending order, in that dtype: a copy.
 
-        Rows of a file that can only be read in order are copied to a temporary file first, once.
+        Threads may call it at the same time once `prepare_taking` was called.
         """
         self.check_file()
-        if self._file is not None and self._file.in_order:
-            self._data = self._file = spill(self._file)
+        self.prepare_taking()
         try:
             with np.errstate(over="ignore"):
                 return np.asarray(self._data[which], dtype=dtype, order="C")
@@ -206,6 +215,13 @@ class DataSource:
             return
         values.add(self.rows(where, self.dtype), where.start)
         values.finish()
+
+    def check_taken(self, rows: Array, *, unit_range: bool) -> None:
+        """Check rows that `take` returned; where a value cannot be used, all values are checked, to say how many."""
+        low, high = float(rows.min()), float(rows.max())
+        values = ValueCheck(self.name, self.dtype, rows.dtype, unit_range=unit_range)
+        if not (np.isfinite(low) and np.isfinite(high) and values.in_range(low, high)):
+            self.check(dtype=rows.dtype, unit_range=unit_range)
 
     def summary(self) -> DataSummary:
         """Read the data through once, the first time, for its digest and its variance."""

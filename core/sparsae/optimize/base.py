@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from sparsae.cost import Evaluation, Terms
 from sparsae.errors import OptimizationError
+from sparsae.optimize.update import BatchGradient
 
 Vector = NDArray[np.float64]
 Function = Callable[[Vector], Evaluation]
@@ -46,8 +47,8 @@ class OptimizerState(Protocol):
         """The terms of that cost."""
 
     @property
-    def gradient(self) -> Vector:
-        """Gradient (size,)."""
+    def gradient_max(self) -> float:
+        """Largest absolute component of the gradient."""
 
     @property
     def iteration(self) -> int:
@@ -91,6 +92,11 @@ class PointState:
         """Gradient at `theta` (size,)."""
         return self.evaluation.gradient
 
+    @property
+    def gradient_max(self) -> float:
+        """Largest absolute component of the gradient."""
+        return float(np.abs(self.evaluation.gradient).max())
+
 
 Callback = Callable[[OptimizerState], bool]
 """Called with the state at the start and after each iteration; True ends the run."""
@@ -104,8 +110,14 @@ class RowFunctions(Protocol):
     def gradient(self, theta: Vector, rows: NDArray[np.intp], rho_hat: Vector, rho_decay: float) -> MiniBatchEvaluation:
         """Cost and gradient, the sparsity vector being that of a running mean activation."""
 
-    def cost(self, theta: Vector, rows: NDArray[np.intp]) -> float:
-        """Cost, with the mean activation of these rows."""
+    def evaluate(self, theta: Vector, rows: NDArray[np.intp]) -> Evaluation:
+        """Cost, with the mean activation of these rows, any number of them; its gradient is left out."""
+
+    def read_ahead(self, rows: NDArray[np.intp]) -> None:
+        """Begin to read rows that `gradient` is asked for next."""
+
+    def spread(self, task: Callable[[int], None], count: int) -> None:
+        """Call ``task(i)`` for i below `count`, in any order, on all threads."""
 
 
 class ObjectiveFunctions(Protocol):
@@ -128,15 +140,19 @@ class MiniBatchEvaluation(NamedTuple):
 
     Attributes
     ----------
-    gradient : ndarray (size,)
-    terms : ndarray (3,)
-        Squared error, weight decay, sparsity (of the running mean activation).
+    gradient : BatchGradient
+        Valid until the next evaluation.
+    squared_error : float
+        The first term of the cost.
+    sparsity : float
+        Its third term, for sigmoid units that of the running mean activation.
     rho_hat : ndarray (n_hidden,)
         The running mean activation, this mini-batch included.
     """
 
-    gradient: Vector
-    terms: Vector
+    gradient: BatchGradient
+    squared_error: float
+    sparsity: float
     rho_hat: Vector
 
 
@@ -163,7 +179,14 @@ class BoundMethod(ABC):
 
     @abstractmethod
     def result(self, state: Any) -> tuple[Vector, Evaluation]:
-        """Return the parameters to keep when the run ends in that state, and the evaluation of all rows there."""
+        """Return the parameters to keep when the run ends in that state, and the evaluation of all rows there.
+
+        Mini-batch methods leave the gradient out.
+        """
+
+    def comparable_cost(self, theta: Vector, evaluation: Evaluation) -> float:
+        """Return the cost at the parameters kept, over the rows that the first entry of the learning curve is of."""
+        return evaluation.cost
 
     @abstractmethod
     def pack(self, state: Any) -> dict[str, NDArray[Any]]:
@@ -253,9 +276,8 @@ class BoundSteps(BoundMethod):
     def run(self, start: Vector | OptimizerState, callback: Callback) -> OptimizerState:
         """Step until `callback` returns True or a step ends with an outcome."""
         method, function = self._method, self._function
-        return run_steps(
-            lambda theta: method.init(function, theta), lambda state: method.step(function, state), start, callback
-        )
+        state = method.init(function, start) if isinstance(start, np.ndarray) else start
+        return run_steps(lambda state: method.step(function, state), state, callback)
 
     def result(self, state: Any) -> tuple[Vector, Evaluation]:
         """Return the last parameters and their evaluation, which the state carries."""
@@ -270,14 +292,12 @@ class BoundSteps(BoundMethod):
         return self._method.unpack(arrays)
 
 
-def run_steps(
-    init: Callable[[Vector], Any], step: Callable[[Any], Any], start: Vector | OptimizerState, callback: Callback
-) -> OptimizerState:
-    """Step from parameters or from a state until `callback` returns True or a step ends with an outcome."""
-    state: OptimizerState = init(start) if isinstance(start, np.ndarray) else start
+def run_steps(step: Callable[[Any], Any], state: Any, callback: Callback) -> OptimizerState:
+    """Step from a state until `callback` returns True or a step ends with an outcome."""
     while not callback(state) and not state.outcome:
         state = step(state)
-    return state
+    last: OptimizerState = state
+    return last
 
 
 def pack_evaluation(evaluation: Evaluation) -> dict[str, NDArray[Any]]:
@@ -307,13 +327,21 @@ def evaluate_start(function: Function, theta: Vector) -> Evaluation:
         When cost or gradient is not finite there.
     """
     start = function(theta)
-    if not is_finite(start.cost, start.gradient):
-        raise OptimizationError(
-            f"The cost at the starting point is {start.cost} and its gradient has "
-            f"{np.count_nonzero(~np.isfinite(start.gradient))} components that are not finite; "
-            f"start from smaller weights or check the scale of the data."
-        )
+    check_start(start.cost, start.gradient)
     return start
+
+
+def check_start(cost: float, gradient: Vector | None = None) -> None:
+    """Raise `OptimizationError` when the cost at the starting point, or its gradient, is not finite."""
+    if np.isfinite(cost) and (gradient is None or is_finite(cost, gradient)):
+        return
+    components = ""
+    if gradient is not None:
+        components = f" and its gradient has {np.count_nonzero(~np.isfinite(gradient))} components that are not finite"
+    raise OptimizationError(
+        f"The cost at the starting point is {cost}{components}; "
+        f"start from smaller weights or check the scale of the data."
+    )
 
 
 def is_finite(cost: float, gradient: Vector) -> bool:

@@ -2,7 +2,8 @@
 
 The sparsity vector needs the mean activation of all rows, and a mini-batch has few of them.
 So a running mean r is kept, r <- rho_decay r + (1 - rho_decay) (mean over the mini-batch), and the sparsity vector is
-that of r; docs/training.md says how far the resulting gradient is from the full one.
+that of r; docs/training.md says how far the resulting gradient is from the full one.  It starts with the mean over the
+first mini-batch, whose cost at the start is the first entry of the learning curve.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from sparsae.optimize.base import (
     OptimizerState,
     Outcome,
     Vector,
-    evaluate_start,
+    check_start,
     is_finite,
     run_steps,
 )
@@ -43,8 +44,6 @@ class EpochState:
     Attributes
     ----------
     moments : Moments
-    gradient : ndarray (size,)
-        Of the last mini-batch.
     rho_hat : ndarray (n_hidden,)
         Running mean activation.
     iteration : int
@@ -55,7 +54,10 @@ class EpochState:
         Terms of the cost in the last finished epoch: means over its mini-batches, each at the parameters of its time.
     term_sums : ndarray (3,)
         Sums over the rows of the present epoch that are done.
+    gradient_max : float
+        Largest absolute component of the gradient of the last mini-batch of the last finished epoch; NaN before.
     best_theta : ndarray (size,)
+        Changed in place.
     best_cost : float
         Least held-out cost (cost of an epoch where nothing is held out), and the parameters there.
     best_epoch : int
@@ -63,12 +65,12 @@ class EpochState:
     """
 
     moments: Moments
-    gradient: Vector
     rho_hat: Vector
     iteration: int
     position: int
     epoch_terms: Vector
     term_sums: Vector
+    gradient_max: float
     best_theta: Vector
     best_cost: float
     best_epoch: int
@@ -123,75 +125,99 @@ class Epochs(BoundMethod):
 
     def run(self, start: Vector | OptimizerState, callback: Callback) -> OptimizerState:
         """Step until `callback` returns True or a step ends with an outcome."""
-        return run_steps(self.init, self.step, start, callback)
+        state = self.init(start) if isinstance(start, np.ndarray) else start
+        del start  # a copy of all parameters
+        return run_steps(self.step, state, callback)
 
     def init(self, theta: Vector) -> EpochState:
-        """Return the state at the starting point; one full evaluation gives cost and mean activation."""
-        start = evaluate_start(self._objective.evaluate, theta)
-        best = self._batches.cost(theta, self.held_out) if len(self.held_out) else start.cost
+        """Return the state at the starting point; the first mini-batch, or all rows, give cost and mean activation.
+
+        Raises
+        ------
+        OptimizationError
+            When the cost is not finite there.
+        """
+        start = self._batches.evaluate(theta, self._start_rows())
+        check_start(start.cost)
+        best = self._batches.evaluate(theta, self.held_out).cost if len(self.held_out) else start.cost
+        moments = self.method.start(theta.astype(self.method.dtype_for(theta.size, self._objective.dtype)))
         return EpochState(
-            moments=self.method.start(theta.astype(self.method.dtype_for(theta.size, self._objective.dtype))),
-            gradient=start.gradient,
+            moments=moments,
             rho_hat=start.rho_hat,
             iteration=0,
             position=0,
             epoch_terms=np.array(start.terms),
             term_sums=np.zeros(3),
-            best_theta=theta,
+            gradient_max=float("nan"),
+            best_theta=moments.theta.copy(),
             best_cost=best,
             best_epoch=0,
             outcome="",
         )
+
+    def _start_rows(self) -> RowIndices:
+        """Return the rows that the first entry of the learning curve is of."""
+        return np.arange(self._objective.n_samples) if self.method.evaluate_start else self._batch(0, 0)
+
+    def comparable_cost(self, theta: Vector, evaluation: Evaluation) -> float:
+        """Return the cost over the rows that the first entry of the learning curve is of."""
+        rows = self._start_rows()
+        if len(rows) == self._objective.n_samples:
+            return evaluation.cost
+        return self._batches.evaluate(theta, rows).cost
 
     def step(self, state: EpochState) -> EpochState:
         """Do one mini-batch, and at the end of an epoch what is due then.
 
         The arrays of the moments are changed in place.
         """
-        rows = self._rows(state)
+        rows = self._batch(state.iteration, state.position)
+        position = state.position + len(rows)
+        ends = position >= len(self.trained_on)
         batch = self._batches.gradient(state.theta, rows, state.rho_hat, self.method.rho_decay)
-        if not is_finite(float(batch.terms.sum()), batch.gradient):
+        if not ends:
+            self._batches.read_ahead(self._batch(state.iteration, position))
+        if not np.isfinite(batch.squared_error + batch.sparsity):
             return replace(state, outcome="not finite")
+        moments, report = self.method.update(state.moments, batch.gradient, self._batches.spread, measure=ends)
+        decay = batch.gradient.decay / 2 * report.weight_squares
         after = replace(
             state,
-            moments=self.method.update(state.moments, batch.gradient),
-            gradient=batch.gradient,
+            moments=moments,
             rho_hat=batch.rho_hat,
-            position=state.position + len(rows),
-            term_sums=state.term_sums + len(rows) * batch.terms,
+            position=position,
+            term_sums=state.term_sums + len(rows) * np.array((batch.squared_error, decay, batch.sparsity)),
         )
-        return after if after.position < len(self.trained_on) else self._end_epoch(after)
+        return self._end_epoch(replace(after, gradient_max=report.gradient_max)) if ends else after
 
     def _end_epoch(self, state: EpochState) -> EpochState:
         """Compute the epoch's cost, keep the best parameters, and check the patience."""
         terms = state.term_sums / state.position
         epoch = state.iteration + 1
-        cost = self._batches.cost(state.theta, self.held_out) if len(self.held_out) else float(terms.sum())
+        cost = self._batches.evaluate(state.theta, self.held_out).cost if len(self.held_out) else float(terms.sum())
         after = replace(state, iteration=epoch, position=0, epoch_terms=terms, term_sums=np.zeros(3))
-        if not np.isfinite(cost):
+        if not is_finite(cost, state.theta):
             return replace(after, outcome="not finite")
         if cost < state.best_cost:
-            return replace(after, best_theta=state.theta.copy(), best_cost=cost, best_epoch=epoch)
+            np.copyto(state.best_theta, state.theta)
+            return replace(after, best_cost=cost, best_epoch=epoch)
         return replace(after, outcome="converged") if self._out_of_patience(epoch, state.best_epoch) else after
 
     def _out_of_patience(self, epoch: int, best_epoch: int) -> bool:
         """Whether the held-out cost has not fallen for too many epochs."""
         return len(self.held_out) > 0 and epoch - best_epoch >= self.method.patience
 
-    def _rows(self, state: EpochState) -> RowIndices:
-        """Return the rows of the next mini-batch, sorted: their order matters only for the speed of reading."""
-        epoch, order = self._order
-        if epoch != state.iteration:
-            rng = np.random.default_rng([self.seed, 1, state.iteration])
-            order = rng.permutation(self.trained_on)
-            self._order = (state.iteration, order)
-        return np.sort(order[state.position : state.position + self._batches.batch_rows])
+    def _batch(self, epoch: int, position: int) -> RowIndices:
+        """Return the rows of a mini-batch, sorted: their order matters only for the speed of reading."""
+        if epoch != self._order[0]:
+            self._order = epoch, np.random.default_rng([self.seed, 1, epoch]).permutation(self.trained_on)
+        return np.sort(self._order[1][position : position + self._batches.batch_rows])
 
     def result(self, state: Any) -> tuple[Vector, Evaluation]:
         """Return the best parameters where rows are held out or the cost is not finite, else the last ones."""
         best = len(self.held_out) > 0 or state.outcome == "not finite"
         theta: Vector = state.best_theta if best else state.theta
-        return theta, self._objective.evaluate(theta)
+        return theta, self._batches.evaluate(theta, np.arange(self._objective.n_samples))
 
     def pack(self, state: EpochState) -> dict[str, NDArray[Any]]:
         """Return the state as named arrays, for a checkpoint."""
@@ -199,12 +225,12 @@ class Epochs(BoundMethod):
             "theta": state.theta,
             "first": state.moments.first,
             "second": state.moments.second,
-            "gradient": state.gradient,
             "rho_hat": state.rho_hat,
             "epoch_terms": state.epoch_terms,
             "term_sums": state.term_sums,
             "best_theta": state.best_theta,
             "best_cost": np.array(state.best_cost),
+            "gradient_max": np.array(state.gradient_max),
             "counts": np.array([state.moments.updates, state.iteration, state.position, state.best_epoch]),
         }
 
@@ -214,12 +240,12 @@ class Epochs(BoundMethod):
         stopped = position == 0 and self._out_of_patience(iteration, best_epoch)
         return EpochState(
             moments=Moments(arrays["theta"], arrays["first"], arrays["second"], updates),
-            gradient=arrays["gradient"],
             rho_hat=arrays["rho_hat"],
             iteration=iteration,
             position=position,
             epoch_terms=arrays["epoch_terms"],
             term_sums=arrays["term_sums"],
+            gradient_max=float(arrays["gradient_max"]),
             best_theta=arrays["best_theta"],
             best_cost=float(arrays["best_cost"]),
             best_epoch=best_epoch,

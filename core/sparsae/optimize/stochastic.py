@@ -6,27 +6,26 @@ Which rows make a mini-batch is decided in `epochs.py`.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, final
 
 import numpy as np
 
+from sparsae._types import Array
 from sparsae.errors import ParameterError
 from sparsae.model import check_size
 from sparsae.optimize.base import Method, ObjectiveFunctions, Vector, dataclass_settings
+from sparsae.optimize.update import BatchGradient, Spread, UpdateReport, one_after_the_other, update_in_chunks
 
 if TYPE_CHECKING:
     from sparsae.optimize.epochs import Epochs
 
-# Adding and subtracting this much rounds smaller moments to multiples of 1e-46 and 1e-66 (1e-37 in float32), and
-# changes none by more.  The moments of a unit that is always off would otherwise decay to
-# denormal numbers, which are slow.
-_FLUSH_FIRST = 1e-30
-_FLUSH_SECOND = {np.dtype(np.float64): 1e-50, np.dtype(np.float32): 1e-30}
-# An update goes through the parameters in chunks that stay in cache: with 768 inputs and 4,096 units it takes 60 ms in
-# float64 and 34 in float32; whole arrays with their temporaries took 175 and 80 (CPU time, busy two-core machine).
-_CHUNK = 16_384
+# Adding and subtracting this much rounds smaller moments to multiples of 1e-46 and 1e-66 (1e-31 in float32), and
+# changes none by more.  The moments of a unit that is always off would otherwise decay to denormal numbers, which are
+# slow.  It is done before they can have decayed by more than `_DECAY` since the last time.
+_FLUSH_FIRST = {np.dtype(np.float64): 1e-30, np.dtype(np.float32): 1e-24}
+_FLUSH_SECOND = {np.dtype(np.float64): 1e-50, np.dtype(np.float32): 1e-24}
+_DECAY, _FLUSH_INTERVAL = 1e-3, 16
 FLOAT64_PARAMETERS = 100_000  # up to this many, the state is float64 whatever the kernel computes in
 
 
@@ -64,6 +63,8 @@ class StochasticMethod(Method):
         Training stops after this many epochs without a new least held-out cost.
     state_dtype : {"float32", "float64"}, optional
         Of parameters and moments; when left out, float64 up to 100,000 parameters, else what the kernel computes in.
+    evaluate_start : bool
+        Whether the learning curve begins with the cost of all rows; else with that of the first mini-batch.
     """
 
     learning_rate: float
@@ -72,6 +73,7 @@ class StochasticMethod(Method):
     held_out: float = 0.0
     patience: int = 10
     state_dtype: str | None = None
+    evaluate_start: bool = False
 
     def __post_init__(self) -> None:
         if not 0 < self.learning_rate < np.inf:
@@ -83,6 +85,8 @@ class StochasticMethod(Method):
             raise ParameterError(f"held_out must lie from 0 to 0.5; given {self.held_out!r}.")
         if self.state_dtype not in (None, "float32", "float64"):
             raise ParameterError(f'state_dtype must be "float32", "float64" or None; given {self.state_dtype!r}.')
+        if not isinstance(self.evaluate_start, bool):
+            raise ParameterError(f"evaluate_start must be True or False; given {self.evaluate_start!r}.")
 
     def dtype_for(self, size: int, kernel_dtype: np.dtype[Any]) -> np.dtype[Any]:
         """Return the dtype of parameters and moments for that many parameters."""
@@ -111,7 +115,14 @@ class StochasticMethod(Method):
         """Return the state before the first update."""
 
     @abstractmethod
-    def update(self, state: Moments, gradient: Vector) -> Moments:
+    def update(
+        self,
+        state: Moments,
+        gradient: BatchGradient,
+        spread: Spread = one_after_the_other,
+        *,
+        measure: bool = False,
+    ) -> tuple[Moments, UpdateReport]:
         """Do one update, in place; the state that is returned has the same arrays."""
 
 
@@ -129,7 +140,7 @@ class Adam(StochasticMethod):
         Decay of the moments, in [0, 1).
     epsilon : float
         Added to the root of the second moment.
-    batch_rows, rho_decay, held_out, patience, state_dtype
+    batch_rows, rho_decay, held_out, patience, state_dtype, evaluate_start
         As in `StochasticMethod`.
     """
 
@@ -150,23 +161,42 @@ class Adam(StochasticMethod):
         """Return moments of zero."""
         return Moments(theta, np.zeros_like(theta), np.zeros_like(theta), 0)
 
-    def update(self, state: Moments, gradient: Vector) -> Moments:
-        """Step along first / (sqrt(second) + epsilon), both corrected for their bias; in place."""
+    def update(
+        self,
+        state: Moments,
+        gradient: BatchGradient,
+        spread: Spread = one_after_the_other,
+        *,
+        measure: bool = False,
+    ) -> tuple[Moments, UpdateReport]:
+        """Step along first / (sqrt(second) + epsilon), both corrected for their bias; in place.
+
+        The moments are kept without the factors 1 - beta1 and 1 - beta2, which go into rate and epsilon.
+        """
         t = state.updates + 1
-        unbias = 1 - self.beta2**t
-        rate = self.learning_rate / (1 - self.beta1**t)
-        flush = _FLUSH_SECOND[state.second.dtype]
-        for theta, first, second, g, (a, b) in _chunks(gradient, state.theta, state.first, state.second):
-            first *= self.beta1
-            first += np.multiply(g, 1 - self.beta1, out=a)
-            _flush(first, _FLUSH_FIRST)
-            second *= self.beta2
-            second += np.multiply(np.square(g, out=b), 1 - self.beta2, out=b)
-            _flush(second, flush)
-            np.sqrt(np.divide(second, unbias, out=b), out=b)
-            b += self.epsilon
-            theta -= np.multiply(np.divide(first, b, out=a), rate, out=a)
-        return state._replace(updates=t)
+        beta1, beta2 = self.beta1, self.beta2
+        unbias = np.sqrt((1 - beta2**t) / (1 - beta2))
+        rate = float(self.learning_rate * unbias * (1 - beta1) / (1 - beta1**t))
+        epsilon = max(float(self.epsilon * unbias), float(np.finfo(state.theta.dtype).tiny))
+        flush = t % _flush_interval(min(beta1, beta2)) == 0
+        dtype = state.theta.dtype
+
+        def step(chunks: tuple[Array, ...], g: Array, scratch: Array) -> None:
+            theta, first, second = chunks
+            np.multiply(first, beta1, out=first)
+            np.add(first, g, out=first)
+            np.multiply(second, beta2, out=second)
+            np.add(second, np.square(g, out=scratch), out=second)
+            if flush:
+                _flush(first, _FLUSH_FIRST[dtype])
+                _flush(second, _FLUSH_SECOND[dtype])
+            np.add(np.sqrt(second, out=scratch), epsilon, out=scratch)
+            np.multiply(np.divide(first, scratch, out=scratch), rate, out=scratch)
+            np.subtract(theta, scratch, out=theta)
+
+        arrays = (state.theta, state.first, state.second)
+        report = update_in_chunks(arrays, gradient, step, spread, measure=measure)
+        return state._replace(updates=t), report
 
 
 @final
@@ -179,7 +209,7 @@ class SGD(StochasticMethod):
     learning_rate : float
     momentum : float
         Share of the last step that is added to the next, in [0, 1).
-    batch_rows, rho_decay, held_out, patience, state_dtype
+    batch_rows, rho_decay, held_out, patience, state_dtype, evaluate_start
         As in `StochasticMethod`.
     """
 
@@ -195,14 +225,28 @@ class SGD(StochasticMethod):
         """Return a momentum of zero."""
         return Moments(theta, np.zeros_like(theta), np.zeros(0), 0)
 
-    def update(self, state: Moments, gradient: Vector) -> Moments:
+    def update(
+        self,
+        state: Moments,
+        gradient: BatchGradient,
+        spread: Spread = one_after_the_other,
+        *,
+        measure: bool = False,
+    ) -> tuple[Moments, UpdateReport]:
         """Step along the decaying sum of gradients; in place."""
-        for theta, first, g, (a, _) in _chunks(gradient, state.theta, state.first):
-            first *= self.momentum
-            first += g
-            _flush(first, _FLUSH_FIRST)
-            theta -= np.multiply(first, self.learning_rate, out=a)
-        return state._replace(updates=state.updates + 1)
+        t = state.updates + 1
+        flush = t % _flush_interval(self.momentum) == 0
+
+        def step(chunks: tuple[Array, ...], g: Array, scratch: Array) -> None:
+            theta, first = chunks
+            np.multiply(first, self.momentum, out=first)
+            np.add(first, g, out=first)
+            if flush:
+                _flush(first, _FLUSH_FIRST[first.dtype])
+            np.subtract(theta, np.multiply(first, self.learning_rate, out=scratch), out=theta)
+
+        report = update_in_chunks((state.theta, state.first), gradient, step, spread, measure=measure)
+        return state._replace(updates=t), report
 
 
 def check_share(name: str, value: float, *, below: float) -> None:
@@ -211,17 +255,12 @@ def check_share(name: str, value: float, *, below: float) -> None:
         raise ParameterError(f"{name} must be at least 0 and below {below:g}; given {value!r}.")
 
 
-def _chunks(gradient: Vector, *arrays: Vector) -> Iterator[tuple[Any, ...]]:
-    """Yield views of corresponding chunks of the arrays and of the gradient, and two scratch arrays of their dtype."""
-    dtype = arrays[0].dtype
-    scratch = np.empty((2, min(_CHUNK, len(gradient))), dtype)
-    for start in range(0, len(gradient), _CHUNK):
-        part = slice(start, start + _CHUNK)
-        g = gradient[part].astype(dtype, copy=False)
-        yield (*(array[part] for array in arrays), g, scratch[:, : len(g)])
+def _flush_interval(decay: float) -> int:
+    """Return how many updates may pass before moments that decay so are flushed."""
+    return max(1, min(_FLUSH_INTERVAL, int(np.log(_DECAY) / np.log(decay)))) if decay > 0 else 1
 
 
-def _flush(moment: Vector, limit: float) -> None:
+def _flush(moment: Array, limit: float) -> None:
     """Round away what is far below the limit."""
     moment += limit
     moment -= limit

@@ -49,6 +49,9 @@ class Kernel(ABC, Generic[Block, Weights, Hidden]):
         Sentences for the receipt, such as the time that compiling took.
     splits_rows : bool
         Whether `backprop` cuts long arrays itself.  It is then given more rows than a block in one call.
+    direct_sums : bool
+        Whether `accumulate` and `finish` take `Sums` of the problem's dtype too, and `accumulate` writes W1 and W2
+        where ``into.rows`` is 0: anything may stand there before.  Mini-batches of large models are faster so.
 
     Raises
     ------
@@ -58,6 +61,7 @@ class Kernel(ABC, Generic[Block, Weights, Hidden]):
 
     notes: tuple[str, ...] = ()
     splits_rows: bool = False
+    direct_sums: bool = False
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
         """Refuse a class that lacks a method, with a sentence that says which."""
@@ -132,13 +136,15 @@ class Kernel(ABC, Generic[Block, Weights, Hidden]):
             The sparsity vector s.  None: not known yet; leave it out of delta2
             and add the q-sums ``into.W1_sparsity`` and ``into.b1_sparsity`` too (only pass, sigmoid units).
         into : Sums
-            Added to, never overwritten: rows, squared_error, hidden, and the gradient sums;
+            Added to, never overwritten (but see `direct_sums`): rows, squared_error, hidden, and the gradient sums;
             fired unless units are sigmoid; near and threshold where the problem has a bandwidth.
         """
 
     @abstractmethod
     def finish(self, weights: Weights, sums: Sums) -> None:
         """Undo the scalings of `prepare` and `begin` in the sums of all rows; called once per evaluation.
+
+        With `direct_sums` it is called for the sums of each block of a mini-batch.
 
         A kernel that works in scaled or shifted quantities adds those to `into`, since sums of them are linear,
         and turns them here, in place, into the quantities that `Sums` names.
@@ -194,6 +200,8 @@ class SimpleKernel(Kernel[tuple[Array, Array], Parameters, Array]):
     >>> backend = sparsae.Backend("mine", MyKernel)
     """
 
+    direct_sums = True
+
     @abstractmethod
     def backprop(self, a1: Array, a2: Array, a3: Array, W2: Array, sparsity: Array, target: Array) -> Parameters:
         """Gradient sums over the rows given, as described in `Kernel.backprop`."""
@@ -226,6 +234,7 @@ class SimpleKernel(Kernel[tuple[Array, Array], Parameters, Array]):
         a3 = self.problem.output_activate(a2 @ weights.W2.T + weights.b2)  # (m, n)
         s = np.zeros_like(weights.b1) if sparsity is None else sparsity  # (p,)
         W1, b1, W2, b2 = check_gradient_sums(self, self.backprop(x, a2, a3, weights.W2, s, target))
+        first = into.rows == 0
         into.rows += len(x)
         into.squared_error += float(np.square(a3 - target).sum(dtype=np.float64))
         into.hidden += a2.sum(axis=0, dtype=np.float64)  # (p,)
@@ -237,9 +246,12 @@ class SimpleKernel(Kernel[tuple[Array, Array], Parameters, Array]):
             delta3 = (a3 - target) * self.problem.output_slope(a3)  # (m, n)
             into.near += np.count_nonzero(near, axis=0)  # (p,)
             into.threshold += np.where(near, delta3 @ weights.W2, 0).sum(axis=0, dtype=np.float64)  # (p,)
-        into.W1 += W1  # (p, n)
+        for total, matrix in ((into.W1, W1), (into.W2, W2)):  # (p, n), (n, p)
+            if first:
+                total[...] = matrix
+            else:
+                total += matrix
         into.b1 += b1  # (p,)
-        into.W2 += W2  # (n, p)
         into.b2 += b2  # (n,)
         if sparsity is None:
             q = self.problem.slope(a2)  # (m, p)

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, Self, final
 import numpy as np
 from numpy.typing import NDArray
 
+from sparsae._types import FLOATS
 from sparsae.errors import ParameterError
 
 
@@ -52,15 +53,15 @@ class SumsLayout(NamedTuple):
 
 @final
 class Sums:
-    """Sums over rows, in one flat float64 vector with named views.
+    """Sums over rows, in one flat vector with named views: float64, or float32 where a kernel offers that.
 
     Adding, sending, saving and checking it is one operation on `vector`.
     The q-sums, which only one pass needs, are last, so that two passes add `head` alone.
 
     Attributes
     ----------
-    vector : ndarray (size,) float64
-        Everything below, in this order.
+    vector : ndarray (size,) of float64 or float32
+        Everything below, in this order.  float32 for mini-batches of large models, where the kernel has `direct_sums`.
     layout : SumsLayout
         Where each of them starts in the vector.
     rows : float
@@ -111,15 +112,16 @@ class Sums:
         "vector",
     )
 
-    def __init__(self, n_visible: int, n_hidden: int, vector: NDArray[np.float64] | None = None) -> None:
+    def __init__(self, n_visible: int, n_hidden: int, vector: NDArray[Any] | None = None) -> None:
         n, p = n_visible, n_hidden
         self.n_visible, self.n_hidden = n, p
         at = self.layout = SumsLayout.of(n, p)
         if vector is None:
             vector = np.zeros(at.size)
-        elif vector.shape != (at.size,) or vector.dtype != np.float64:
+        elif vector.shape != (at.size,) or vector.dtype not in FLOATS:
             raise ParameterError(
-                f"Sums({n}, {p}) needs a float64 vector ({at.size},); given {vector.dtype} {vector.shape}."
+                f"Sums({n}, {p}) needs a vector ({at.size},) of float64 or float32; "
+                f"given {vector.dtype} {vector.shape}."
             )
         self.vector = vector
         self.head = vector[: at.head_size]

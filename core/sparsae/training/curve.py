@@ -106,15 +106,16 @@ class _MeteredMiniBatches:
 
     def __init__(self, batches: MiniBatches, meter: Callable[..., Any]) -> None:
         self.batch_rows = batches.batch_rows
+        self.read_ahead, self.spread = batches.read_ahead, batches.spread
         self._batches, self._meter = batches, meter
 
     def gradient(self, theta: Vector, rows: NDArray[np.intp], rho_hat: Vector, rho_decay: float) -> MiniBatchEvaluation:
         evaluation: MiniBatchEvaluation = self._meter(self._batches.gradient, theta, rows, rho_hat, rho_decay)
         return evaluation
 
-    def cost(self, theta: Vector, rows: NDArray[np.intp]) -> float:
-        cost: float = self._meter(self._batches.cost, theta, rows)
-        return cost
+    def evaluate(self, theta: Vector, rows: NDArray[np.intp]) -> Evaluation:
+        evaluation: Evaluation = self._meter(self._batches.evaluate, theta, rows)
+        return evaluation
 
 
 @final
@@ -145,7 +146,7 @@ class LearningCurve:
             squared_error=float(terms.squared_error),
             weight_decay=float(terms.weight_decay),
             sparsity=float(terms.sparsity),
-            gradient_max=float(np.abs(state.gradient).max()),
+            gradient_max=state.gradient_max,
             seconds=counts.seconds,
             evaluation_seconds=counts.evaluation_seconds,
         )

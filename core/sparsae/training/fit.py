@@ -159,7 +159,12 @@ class Fit:
     def _result(self, state: OptimizerState) -> TrainResult:
         """Put the result together."""
         objective = self._objective
+        before = time.perf_counter()
         theta, evaluation = self._bound.result(state)
+        last_cost = self._bound.comparable_cost(theta, evaluation)
+        if not self._bound.full_batch:
+            seconds = time.perf_counter() - before
+            self._metered.notes.append(f"The evaluation of all rows at the end took {seconds:.3g} s more.")
         reason: Reason
         if state.outcome:  # only mini-batch methods converge by a rule of their own
             reason, detail = state.outcome, "the held-out cost has not fallen any more"
@@ -171,7 +176,7 @@ class Fit:
             iteration=state.iteration,
             detail=detail,
             first_cost=self._curve.rows[0].cost,
-            last_cost=evaluation.cost,
+            last_cost=last_cost,
             learning_rate=self._method.settings().get("learning_rate"),
         )
         receipt, variance = objective.receipt, objective.sources[1].summary().variance_sum

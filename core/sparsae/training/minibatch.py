@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Callable
 from typing import final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sparsae._text import plural
-from sparsae.engine.engine import Engine
-from sparsae.engine.partition import Partition
-from sparsae.engine.storage import Storage
+from sparsae.cost import Evaluation
+from sparsae.engine.batch_engine import BatchEngine, BatchSums
 from sparsae.model import Parameters
 from sparsae.objective import Objective
 from sparsae.optimize.base import MiniBatchEvaluation, Vector
-from sparsae.plugins.contract import Backend, Problem
+from sparsae.optimize.stochastic import FLOAT64_PARAMETERS
+from sparsae.optimize.update import BatchGradient
 from sparsae.plugins.sums import Sums
-
-LEAST_ROWS = 64  # in a block that is one of several: fewer make its matrix products slow
-LEAST_PRODUCTS = 2_000_000  # rows times weights of such a block: about 1 ms, when handing it to a worker takes 50 us
-BLOCKS = 4
 
 
 @final
@@ -38,26 +34,34 @@ class MiniBatches:
     def __init__(self, objective: Objective, batch_rows: int) -> None:
         self.batch_rows = min(batch_rows, objective.n_samples)
         self._objective = objective
-        block_rows = choose_batch_blocks(self.batch_rows, objective.backend, objective.problem)
-        partition = Partition(self.batch_rows, block_rows)
         x, target = objective.sources
-        self._engine = Engine(
+        self._engine = BatchEngine(
             x,
             target,
             backend=objective.backend,
-            problem=replace(objective.problem, block_rows=block_rows),
-            partition=partition,
-            storage=Storage(kept=False, passes=2),
-            workers=objective.grant.workers,
+            problem=objective.problem,
+            granted=objective.grant,
+            batch_rows=self.batch_rows,
+            direct=objective.size > FLOAT64_PARAMETERS,
         )
+        self._theta: Vector | None = None
         self.note = (
-            f"Mini-batches of {plural(self.batch_rows, 'row')} ran in {plural(partition.n_blocks, 'block')} "
+            f"Mini-batches of {plural(self.batch_rows, 'row')} ran in "
+            f"{plural(self._engine.partition.n_blocks, 'block')} "
             f"on {plural(len(self._engine.kernels), 'row worker')}."
         )
 
     def close(self) -> None:
-        """End the worker threads."""
+        """End the threads."""
         self._engine.close()
+
+    def read_ahead(self, rows: NDArray[np.intp]) -> None:
+        """Begin to read rows that `gradient` is asked for next."""
+        self._engine.read_ahead(rows)
+
+    def spread(self, task: Callable[[int], None], count: int) -> None:
+        """Call ``task(i)`` for i below `count`, on all threads."""
+        self._engine.spread(task, count)
 
     def gradient(self, theta: Vector, rows: NDArray[np.intp], rho_hat: Vector, rho_decay: float) -> MiniBatchEvaluation:
         """Cost and gradient over those rows.
@@ -65,6 +69,7 @@ class MiniBatches:
         Parameters
         ----------
         theta : ndarray (size,)
+            The same array as the last time, usually, with other values.
         rows : ndarray (m,) of int
             Sorted.
         rho_hat : ndarray (n_hidden,)
@@ -73,39 +78,66 @@ class MiniBatches:
             Share of it that is kept.
         """
         cost, running = self._objective.cost, rho_hat
+        parameters = self._parameters(theta)
 
         def sparsity_of_total(total: Vector) -> Vector:
             nonlocal running
             running = rho_decay * rho_hat + (1 - rho_decay) / len(rows) * total
             return cost.sparsity(running)
 
-        sums = self._engine.evaluate_rows(self._parameters(theta), sparsity_of_total, rows)
-        evaluation = cost.evaluate(sums, theta, running)
-        return MiniBatchEvaluation(evaluation.gradient, np.array(evaluation.terms), running)
+        known = cost.known_sparsity(parameters)
+        given = self._given(parameters)
+        sums = self._engine.evaluate(given, sparsity_of_total if known is None else known, rows)
+        total = sums.total
+        if known is not None:
+            running = rho_decay * rho_hat + (1 - rho_decay) / total.rows * total.hidden
+        return MiniBatchEvaluation(
+            gradient=self._gradient(sums, theta),
+            squared_error=total.squared_error / (2 * total.rows),
+            sparsity=cost.sparsity_term(total, parameters, running),
+            rho_hat=running,
+        )
 
-    def cost(self, theta: Vector, rows: NDArray[np.intp]) -> float:
-        """Cost over those rows, with their own mean activation."""
+    def evaluate(self, theta: Vector, rows: NDArray[np.intp]) -> Evaluation:
+        """Cost over those rows, any number of them, with their own mean activation; the gradient is left out."""
         o, parameters = self._objective, self._parameters(theta)
-        total = Sums(o.n_visible, o.n_hidden)
-        for start in range(0, len(rows), self.batch_rows):
-            some = rows[start : start + self.batch_rows]
-            total.head += self._engine.evaluate_rows(parameters, np.zeros_like, some).head
-        return sum(o.cost.terms(total, theta))
+        given, total = self._given(parameters), Sums(o.n_visible, o.n_hidden)
+        at = total.layout
+        zeros = np.zeros(o.n_hidden)
+        pieces = [rows[start : start + self.batch_rows] for start in range(0, len(rows), self.batch_rows)]
+        for piece, following in zip(pieces, [*pieces[1:], None], strict=True):
+            if following is not None:
+                self._engine.read_ahead(following)
+            total.vector[: at.W1] += self._engine.evaluate(given, zeros, piece).total.vector[: at.W1]
+        terms = o.cost.terms(total, theta)
+        return Evaluation(
+            cost=sum(terms),
+            gradient=np.empty(0),
+            terms=terms,
+            rho_hat=total.hidden / total.rows,
+            squared_error_sum=total.squared_error,
+            density=total.fired / total.rows,
+        )
+
+    def _gradient(self, sums: BatchSums, theta: Vector) -> BatchGradient:
+        """Return the gradient of the cost; where only weight decay has to be added, it is not made whole."""
+        cost, total = self._objective.cost, sums.total
+        n_weights = 2 * total.W1.size
+        if cost.activation == "sigmoid" and not cost.pre_bias:
+            return BatchGradient(sums.gradient, 1 / total.rows, cost.weight_decay, n_weights)
+        for part in sums.gradient[1:]:
+            total.gradient[:] += part
+        return BatchGradient((cost.evaluate(total, theta).gradient,), n_weights=n_weights)
+
+    def _given(self, parameters: Parameters) -> Parameters:
+        """Return what the kernel is given, in its dtype; it is checked at its first use."""
+        given = self._objective.cost.kernel_parameters(parameters).astype(self._objective.dtype)
+        self._objective.check_kernel(given)
+        return given
 
     def _parameters(self, theta: Vector) -> Parameters:
-        """Return the parameters for the kernel, which is checked at its first use."""
-        o = self._objective
-        parameters = Parameters.from_flat(theta, o.n_visible, o.n_hidden).astype(o.dtype)
-        o.check_kernel(parameters)
-        return parameters
-
-
-def choose_batch_blocks(batch_rows: int, backend: Backend, problem: Problem) -> int:
-    """Return the number of rows in a block of a mini-batch: a function of sizes alone, so that threads change no bit.
-
-    Backends with row workers get up to four blocks, while each is worth a worker's time; the others get one.
-    """
-    if backend.threading != "workers":
-        return batch_rows
-    least = max(LEAST_ROWS, -(-LEAST_PRODUCTS // (problem.n_visible * problem.n_hidden)))
-    return min(batch_rows, max(least, -(-batch_rows // BLOCKS)))
+        """Return views of theta, which mini-batch methods change in place."""
+        if theta is not self._theta:
+            self._theta = theta
+            self._views = Parameters.from_flat(theta, self._objective.n_visible, self._objective.n_hidden)
+        return self._views

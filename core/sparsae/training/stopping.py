@@ -80,7 +80,7 @@ class FitEnd:
     detail : str
         The rule that was met, the limit, or the signal.
     first_cost, last_cost : float
-        Cost at the start and at the parameters that are kept, over all rows.
+        Cost at the start and at the parameters that are kept, over the same rows.
     learning_rate : float or None
         Of a mini-batch method.
     """

@@ -1,0 +1,242 @@
+"""From parameters to sums over some rows: a mini-batch, cut into blocks that row workers share.
+
+Blocks are cut by sizes alone and their sums are added in the order of the blocks, so that the number of workers never
+changes a bit.  Sums of large models have the problem's dtype where the kernel has `direct_sums`: with 768 inputs and
+4,096 units they take 25 MB instead of 50, and the products are written where they are needed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, NamedTuple, final
+
+import numpy as np
+
+from sparsae._types import Array
+from sparsae.engine.fold import Sparsity, cast_sparsity
+from sparsae.engine.kernel_calls import backend_error, call_kernel, make_kernel
+from sparsae.engine.ordered_sum import OrderedSum
+from sparsae.engine.partition import Partition
+from sparsae.engine.row_reader import RowNumbers, RowReader
+from sparsae.engine.sources import DataSource
+from sparsae.engine.workers import WorkerPool
+from sparsae.machine.threads import ThreadGrant
+from sparsae.model import Parameters
+from sparsae.plugins.contract import AnyKernel, Backend, Problem
+from sparsae.plugins.sums import Sums, SumsLayout
+
+LEAST_ROWS = 128  # in a block that is one of several: products of 64 rows run at three quarters of the speed of 256
+LEAST_PRODUCTS = 2_000_000  # rows times weights of such a block: about 1 ms, when handing it to a worker takes 50 us
+BLOCKS = 4
+
+
+@final
+class BatchSums(NamedTuple):
+    """Sums over the rows of a mini-batch, valid until the next evaluation.
+
+    Attributes
+    ----------
+    total : Sums
+        Of all rows, but its gradient sums are those of the first part.
+    gradient : tuple of ndarray
+        One or two vectors in the order of `Parameters.flatten`, to be added up by whoever reads them.
+    """
+
+    total: Sums
+    gradient: tuple[Array, ...]
+
+
+@final
+class BatchEngine:
+    """Evaluates the sums of one backend over some of the rows, with kernels and row workers of its own.
+
+    Parameters
+    ----------
+    x, target : DataSource
+        The same object when there is no separate target.
+    backend : Backend
+    problem : Problem
+        Its block size is the largest that is used.
+    granted : ThreadGrant
+    batch_rows : int
+        Rows in an evaluation, at most.
+    direct : bool
+        Whether sums have the problem's dtype, where the kernel can; else they are float64.
+
+    Attributes
+    ----------
+    partition : Partition
+        Of a whole mini-batch.
+    kernels : list of Kernel
+    """
+
+    def __init__(
+        self,
+        x: DataSource,
+        target: DataSource,
+        *,
+        backend: Backend,
+        problem: Problem,
+        granted: ThreadGrant,
+        batch_rows: int,
+        direct: bool,
+    ) -> None:
+        self.partition = Partition(batch_rows, choose_batch_blocks(batch_rows, backend, problem))
+        self._problem = replace(problem, block_rows=self.partition.block_rows)
+        self._name = backend.name
+        workers = min(granted.workers, self.partition.n_blocks)
+        self.kernels: list[AnyKernel] = [make_kernel(backend, self._problem) for _ in range(workers)]
+        self._pool = WorkerPool(self.kernels)
+        # A backend that gives its threads to BLAS has one kernel; `spread` has no kernel to call and uses all threads.
+        self._spreading = self._pool if granted.pool == 1 else WorkerPool(self.kernels[:1] * granted.pool)
+        self._reader = RowReader(x, target, problem)
+        self._direct = direct and self.kernels[0].direct_sums
+        self._sums = OrderedSum(self._make_sums, self._clear_sums)
+
+    def close(self) -> None:
+        """End the threads; the engine can be used again."""
+        self._pool.close()
+        self._spreading.close()
+        self._reader.close()
+
+    def read_ahead(self, rows: RowNumbers) -> None:
+        """Begin to read rows that the next evaluation needs."""
+        self._reader.read_ahead(rows)
+
+    def evaluate(self, parameters: Parameters, sparsity: Sparsity, rows: RowNumbers) -> BatchSums:
+        """Return the sums over those rows, in one pass where the sparsity vector is known, else in two.
+
+        Parameters
+        ----------
+        parameters : Parameters
+            In the problem's dtype.
+        sparsity : ndarray (p,) or callable
+            The sparsity vector, or what gives it for the activations summed over these rows (p,).
+        rows : ndarray (k,) of int
+            Row numbers in ascending order, at most `batch_rows`.
+
+        Raises
+        ------
+        DataError
+            When rows cannot be read.
+        BackendError
+            When the kernel raised; names the block.
+        """
+        weights = call_kernel(self._name, self.kernels[0], "begin", parameters)
+        two_passes = callable(sparsity)
+        blocks = _Blocks(self._reader, rows, self.partition.block_rows, keep=two_passes)
+        hidden: list[Any] = [None] * blocks.partition.n_blocks
+        if callable(sparsity):
+            totals = np.empty((blocks.partition.n_blocks, self._problem.n_hidden))
+
+            def encode(kernel: AnyKernel, index: int) -> None:
+                hidden[index], totals[index] = kernel.encode(weights, blocks.block(kernel, index))
+
+            self._for_each(blocks.partition, encode)
+            sparsity = sparsity(totals.sum(axis=0) if len(totals) > 1 else totals[0])
+        s = cast_sparsity(sparsity, self._problem.dtype)
+        self._sums.restart(blocks.partition.n_blocks)
+
+        def accumulate(kernel: AnyKernel, index: int) -> None:
+            sums = self._sums.buffer()
+            kernel.accumulate(weights, blocks.block(kernel, index), hidden[index], s, sums)
+            hidden[index] = None
+            if self._direct:
+                kernel.finish(weights, sums)
+            self._sums.add(index, sums)
+
+        self._for_each(blocks.partition, accumulate)
+        return self._put_together(weights)
+
+    def spread(self, task: Callable[[int], None], count: int) -> None:
+        """Call ``task(i)`` for i below `count`, in any order, on all threads."""
+        if count == 1:
+            task(0)
+        else:
+            self._spreading.run(lambda kernel, i, run: task(i), count, lambda i: f"Part {i} of an update failed")
+
+    def _put_together(self, weights: Any) -> BatchSums:
+        """Return the sums of all blocks."""
+        total, *others = self._sums.parts()
+        at = total.layout
+        stop = at.W1 if self._direct else at.head_size  # gradient sums are added up where they are read
+        for other in others:  # one, or none
+            total.vector[:stop] += other.vector[:stop]
+        if not self._direct:
+            others = []
+            call_kernel(self._name, self.kernels[0], "finish", weights, total)
+        if self._problem.activation == "sigmoid":
+            total.fired[:] = total.rows  # a sigmoid unit is never 0
+        return BatchSums(total, tuple(sums.gradient for sums in (total, *others)))
+
+    def _for_each(self, partition: Partition, work: Callable[[AnyKernel, int], None]) -> None:
+        """Call ``work(kernel, block)`` for every block, on the workers."""
+
+        def describe(block: int) -> str:
+            rows = partition.rows(block)
+            return f"Backend {self._name!r} failed in rows {rows.start} to {rows.stop - 1} of a mini-batch"
+
+        if partition.n_blocks > 1:
+            self._pool.run(lambda kernel, block, run: work(kernel, block), partition.n_blocks, describe)
+            return
+        try:
+            work(self.kernels[0], 0)
+            return
+        except BaseException as error:  # noqa: BLE001 (a kernel may raise anything)
+            raised = backend_error(error, describe(0))
+        raise raised
+
+    def _make_sums(self) -> Sums:
+        n, p = self._problem.n_visible, self._problem.n_hidden
+        return Sums(n, p, np.zeros(SumsLayout.of(n, p).size, self._problem.dtype) if self._direct else None)
+
+    def _clear_sums(self, sums: Sums) -> None:
+        """Set to zero what a kernel adds to."""
+        if self._direct:  # W1 and W2 are written
+            at = sums.layout
+            sums.vector[: at.W1] = 0
+            sums.vector[at.b1 : at.head_size] = 0
+        else:
+            sums.head.fill(0)
+
+
+@final
+class _Blocks:
+    """Blocks of a mini-batch: read, from memory, by the worker that needs them."""
+
+    def __init__(self, reader: RowReader, rows: RowNumbers, block_rows: int, *, keep: bool) -> None:
+        self.partition = Partition(len(rows), min(block_rows, len(rows)))
+        self._keep = keep and self.partition.n_blocks > 1  # the only block may be scratch of its kernel
+        self._reader, self._rows = reader, rows
+        self._all = reader.take_ahead(rows) if reader.waits else None
+        self._kept: list[Any] = [None] * self.partition.n_blocks
+
+    def block(self, kernel: AnyKernel, index: int) -> Any:
+        """Return a block; prepared once where it is used twice."""
+        if self._kept[index] is not None:
+            return self._kept[index]
+        where = self.partition.rows(index)
+        if self._all is None:
+            x, target = self._reader.take(self._rows[where])
+        else:
+            x, target = (rows[where] for rows in self._all)
+            target = x if self._all[0] is self._all[1] else target
+        block = kernel.prepare(x, target, self._keep)
+        self._kept[index] = block
+        return block
+
+
+def choose_batch_blocks(batch_rows: int, backend: Backend, problem: Problem) -> int:
+    """Return the number of rows in a block of a mini-batch: a function of sizes alone, so that threads change no bit.
+
+    Backends with row workers get one, two or four blocks, while each is worth a worker's time, and more, in fours,
+    where blocks would be larger than the problem's; the others get one block.
+    """
+    if backend.threading != "workers":
+        return batch_rows
+    least = max(LEAST_ROWS, -(-LEAST_PRODUCTS // (problem.n_visible * problem.n_hidden)))
+    worth, needed = min(batch_rows // least, BLOCKS), -(-batch_rows // problem.block_rows)
+    blocks = max(worth - worth % 2, needed, 1)
+    blocks = blocks if blocks <= 2 else -(-blocks // BLOCKS) * BLOCKS
+    return -(-batch_rows // blocks)

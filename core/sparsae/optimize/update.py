@@ -1,0 +1,146 @@
+"""One update of all parameters from the gradient of a mini-batch: in chunks that stay in cache, spread over threads.
+
+The gradient is never made whole: sums of parts of the mini-batch are added up, divided and completed chunk by chunk.
+With 768 inputs and 4,096 units in float32, Adam takes 14 ms so, and 80 on whole arrays with their temporaries
+(one thread of a Zen 4 processor).  What belongs to which chunk depends on sizes alone: threads change no bit.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any, NamedTuple, final
+
+import numpy as np
+
+from sparsae._types import Array
+
+CHUNK_BYTES = 1 << 19  # of one array: NumPy needs the GIL between two operations, and 64 KB were too short for threads
+LEAST_CHUNK = 1 << 14  # parameters
+CHUNKS = 4  # of a model that is small for its chunks to be larger
+ALONE = 200_000  # fewer parameters are updated by one thread: handing over chunks takes as long
+
+Spread = Callable[[Callable[[int], None], int], None]
+"""Calls a function of a number for 0, 1, ..., in any order, on all threads: ``spread(task, count)``."""
+
+Step = Callable[[tuple[Array, ...], Array, Array], None]
+"""Changes corresponding chunks of the state's arrays in place, from that of the gradient; the last one is scratch."""
+
+
+def one_after_the_other(task: Callable[[int], None], count: int) -> None:
+    """Spread over the calling thread alone."""
+    for number in range(count):
+        task(number)
+
+
+@final
+class BatchGradient(NamedTuple):
+    """Gradient of the cost over a mini-batch: sum(parts) scale, and decay theta for weights.
+
+    Attributes
+    ----------
+    parts : tuple of ndarray (size,)
+        Sums over rows.
+    scale : float
+        What they are multiplied by: 1 / rows.
+    decay : float
+        Weight decay.
+    n_weights : int
+        So many parameters at the beginning are decayed.
+    """
+
+    parts: tuple[Array, ...]
+    scale: float = 1.0
+    decay: float = 0.0
+    n_weights: int = 0
+
+    def chunk(self, start: int, theta: Array, out: Array, scratch: Array) -> Array:
+        """Return the part from `start` on, in `out`; `theta` and `scratch` are of its length."""
+        part = slice(start, start + len(theta))
+        if len(self.parts) == 1:
+            np.multiply(self.parts[0][part], self.scale, out=out, casting="same_kind")
+        else:
+            np.add(self.parts[0][part], self.parts[1][part], out=out, casting="same_kind")
+            np.multiply(out, self.scale, out=out)
+        decayed = min(max(self.n_weights - start, 0), len(theta))
+        if decayed and self.decay:
+            np.multiply(theta[:decayed], self.decay, out=scratch[:decayed])
+            np.add(out[:decayed], scratch[:decayed], out=out[:decayed])
+        return out
+
+    def vector(self, theta: Array) -> Array:
+        """Return all of it (size,) at parameters `theta`, in their dtype."""
+        return self.chunk(0, theta, np.empty_like(theta), np.empty_like(theta))
+
+
+@final
+class UpdateReport(NamedTuple):
+    """What an update has seen on its way.
+
+    Attributes
+    ----------
+    weight_squares : float
+        Sum of the squares of the weights, before.
+    gradient_max : float
+        Largest absolute component of the gradient; 0 where it was not asked for.
+    """
+
+    weight_squares: float
+    gradient_max: float
+
+
+@final
+class _Scratch(threading.local):
+    """Two arrays of each thread."""
+
+    arrays: Array = np.empty((2, 0))
+
+    def of(self, size: int, dtype: np.dtype[Any]) -> Array:
+        """Return two arrays of that size, without values."""
+        if self.arrays.dtype != dtype or self.arrays.shape[1] < size:
+            self.arrays = np.empty((2, size), dtype)
+        return self.arrays[:, :size]
+
+
+_SCRATCH = _Scratch()
+
+
+def update_in_chunks(
+    arrays: tuple[Array, ...], gradient: BatchGradient, step: Step, spread: Spread, *, measure: bool
+) -> UpdateReport:
+    """Call `step` with every chunk of the arrays, parameters first, and of the gradient.
+
+    Parameters
+    ----------
+    arrays : tuple of ndarray (size,)
+        Changed in place.
+    gradient : BatchGradient
+    step : callable
+    spread : callable
+    measure : bool
+        Whether the largest component of the gradient is looked for.
+    """
+    theta = arrays[0]
+    size = chunk_size(len(theta), theta.dtype)
+    count = -(-len(theta) // size)
+    squares, largest = np.zeros(count), np.zeros(count)
+
+    def update(number: int) -> None:
+        start = number * size
+        chunks = tuple(array[start : start + size] for array in arrays)
+        here = chunks[0]
+        a, b = _SCRATCH.of(len(here), theta.dtype)
+        weights = here[: max(gradient.n_weights - start, 0)]
+        squares[number] = np.dot(weights, weights)
+        g = gradient.chunk(start, here, a, b)
+        if measure:
+            largest[number] = max(g.max(), -g.min())
+        step(chunks, g, b)
+
+    (spread if len(theta) >= ALONE else one_after_the_other)(update, count)
+    return UpdateReport(float(squares.sum()), float(largest.max()))
+
+
+def chunk_size(size: int, dtype: np.dtype[Any]) -> int:
+    """Return the number of parameters in a chunk, of so many in all: a function of sizes alone."""
+    return min(max(-(-size // CHUNKS), LEAST_CHUNK), CHUNK_BYTES // dtype.itemsize)
