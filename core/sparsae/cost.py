@@ -24,6 +24,7 @@ from sparsae.errors import ParameterError
 from sparsae.model import Parameters
 from sparsae.model.settings import ModelSettings, check_number, check_word
 
+CHUNK = 1 << 16  # numbers
 KL_EDGE = 1e-6  # outside [KL_EDGE, 1 - KL_EDGE] the divergence continues along its tangent
 
 
@@ -222,7 +223,9 @@ class Cost:
         gradient = sums.gradient[: theta.size] / sums.rows  # (size,)
         self._complete(_parameters(sums, gradient), _parameters(sums, theta), sums)
         n_weights = 2 * sums.W1.size
-        gradient[:n_weights] += self.weight_decay * theta[:n_weights]
+        for start in range(0, n_weights, CHUNK):  # a product of all weights at once would touch as much new memory
+            part = slice(start, min(start + CHUNK, n_weights))
+            gradient[part] += self.weight_decay * theta[part]
         terms = self.terms(sums, theta, rho_hat)
         return Evaluation(sum(terms), gradient, terms, rho_hat, sums.squared_error, sums.fired / sums.rows)
 

@@ -1,6 +1,9 @@
-"""`fused`: NumPy alone, at the speed of the cache.
+"""`fused`: NumPy alone, at the speed of the cache; for sparse top-k units SciPy's sparse matrices too.
 
-What makes it fast is told with figures in docs/performance.md; in short:
+There is a kernel for sigmoid units (`kernel.py`), one for units whose slope is 0 or 1 (`rectified.py`), and one for
+top-k units of which few are kept (`sparse.py`).
+
+What makes the first fast is told with figures in docs/performance.md; in short:
 
 - Scales folded into the weights, once per evaluation.  Both layers are a = 1 / (1 + 2^z), or e^z where NumPy computes
   that faster (`powers.py`): accurate also where a unit is almost off, for the mean of the hidden units stands in a
@@ -15,9 +18,18 @@ What makes it fast is told with figures in docs/performance.md; in short:
 
 from __future__ import annotations
 
-from sparsae import Backend, hookimpl
+from sparsae import Backend, Problem, hookimpl
 from sparsae_backends.fused.blocks import block_rows
 from sparsae_backends.fused.kernel import FusedKernel
+from sparsae_backends.fused.rectified import RectifiedKernel
+from sparsae_backends.fused.sparse import SparseKernel, worth_it
+
+
+def make_kernel(problem: Problem) -> FusedKernel | RectifiedKernel | SparseKernel:
+    """Return the kernel for the hidden unit."""
+    if problem.activation == "sigmoid":
+        return FusedKernel(problem)
+    return SparseKernel(problem) if worth_it(problem) else RectifiedKernel(problem)
 
 
 @hookimpl
@@ -25,9 +37,10 @@ def sparsae_backend() -> Backend:
     """Register the backend."""
     return Backend(
         "fused",
-        FusedKernel,
+        make_kernel,
         summary="NumPy alone at the speed of the cache: folded weights, small products, results in place; row workers",
         threading="workers",
+        activations=("sigmoid", "relu", "topk", "jumprelu"),
         outputs=("sigmoid", "linear"),
         block_rows=block_rows,
     )

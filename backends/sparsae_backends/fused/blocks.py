@@ -13,6 +13,7 @@ CACHE_BYTES = 640 * 1024  # of one scratch array (m, n)
 LEAST_LAYER = 40  # rows that make a product of their own worth its call
 LAYERS = 3  # of small products in a block, at most: more would leave few blocks for the workers to share
 LAYERED_ROWS = 600  # unless the layers are so short that a block may have more of them
+WIDE_ROWS = 1024  # of a block whose products are too large for the fast path: what is done once a block is spread out
 
 
 def padded(columns: int, dtype: np.dtype[Any]) -> int:
@@ -50,5 +51,5 @@ def block_rows(problem: Problem) -> int:
     fit = CACHE_BYTES // (n * dtype.itemsize)
     small = small_rows(n * padded(problem.n_hidden + 1, dtype))
     if not small:
-        return max(512, min(fit, 1024)) // 8 * 8
+        return WIDE_ROWS
     return max(8, fit // 8 * 8) if fit < small else min(fit // small, max(LAYERS, LAYERED_ROWS // small)) * small

@@ -71,12 +71,13 @@ class TablePowers:
 
     def _chunk(self, r: Array) -> None:
         size = len(r)
-        rounded, bits, index, factor = (a[:size] for a in (self._sum, self._bits, self._index, self._factor))
+        rounded, factor = self._sum[:size], self._factor[:size]
+        bits, index = self._bits[:size], self._index[:size]
         np.add(r, self._round, rounded)
         np.subtract(bits, self._base, index)
         np.subtract(rounded, self._round, rounded)
         np.subtract(r, rounded, r)  # exact
-        self._table.take(index, 0, rounded, "clip")
+        self._table.take(index, 0, out=rounded, mode="clip")
         np.add(r, self._beta, factor)
         np.multiply(factor, factor, factor)
         np.add(factor, self._gamma, factor)
