@@ -71,6 +71,16 @@ def test_other_missing_and_reordered_columns_are_refused_by_name(frame: Any, nam
             use(other)
 
 
+def test_another_number_of_columns_is_refused() -> None:
+    """Of samples by scikit-learn's message, of activations by ours."""
+    model = SparseAutoencoder(**QUICK).fit(X)
+    for use in (model.transform, model.score, model.partial_fit):
+        with pytest.raises(ValueError, match="X has 2 features, but SparseAutoencoder is expecting 3 features"):
+            use(X[:, :2])
+    with pytest.raises(DataError, match=r"A has shape \(80, 3\); expected \(n_samples, 2\): n_hidden is 2"):
+        model.inverse_transform(X)
+
+
 @pytest.mark.parametrize(("container", "kind"), [("pandas", pd.DataFrame), ("polars", pl.DataFrame)])
 def test_features_come_as_the_frame_that_is_asked_for(container: Any, kind: type) -> None:
     """With the names of `get_feature_names_out`; pandas keeps the index."""

@@ -60,9 +60,9 @@ class SparseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
     warm_start : bool
         `fit` goes on from the last fit.  With the same data and settings the optimiser goes on from its state, for up
         to `max_iter` further iterations: two fits of 50 iterations are one of 100, bit for bit.  With others it starts
-        from the weights.
+        from the weights.  The state is kept, and pickled: for L-BFGS it is forty times the size of the weights.
     verbose : int
-        0: silent.  Else progress is shown, as by ``sparsae.train(progress=True)``.
+        0: silent.  Else the progress of `fit` is shown, as by ``sparsae.train(progress=True)``.
 
     Attributes
     ----------
