@@ -42,6 +42,8 @@ class Engine:
     storage : Storage
     workers : int
         Row workers; each gets a kernel of its own.
+    kernels : list of Kernel, optional
+        Those of an earlier engine for this problem, to be used again.
 
     Attributes
     ----------
@@ -60,12 +62,13 @@ class Engine:
         partition: Partition,
         storage: Storage,
         workers: int,
+        kernels: list[AnyKernel] | None = None,
     ) -> None:
         self.partition, self.storage, self.problem = partition, storage, problem
         self.sources = x, target
         self._x, self._target = x, target
         self._name = backend.name
-        self.kernels: list[AnyKernel] = [
+        self.kernels: list[AnyKernel] = kernels or [
             make_kernel(backend, problem) for _ in range(min(workers, partition.n_segments))
         ]
         self._pool = WorkerPool(self.kernels)
