@@ -102,6 +102,10 @@ class BackendWrongError(BackendError, ArithmeticError):
     """The backend's kernel disagrees with the reference, or returns arrays of wrong shapes."""
 
 
+class ClusterError(SparsaeError, RuntimeError):
+    """A cluster that cannot be reached, has no workers, or does not answer in time."""
+
+
 class ProbeError(SparsaeError, RuntimeError):
     """A process that measures and died, did not answer, or answered what cannot be read."""
 
@@ -124,6 +128,10 @@ class ConvergenceWarning(SparsaeWarning):
 
 class ThreadsWarning(SparsaeWarning):
     """A thread count that could not be granted, or was not honoured."""
+
+
+class ClusterWarning(SparsaeWarning):
+    """A cluster that is used in a way that may be slow, insecure, or depend on the machine."""
 
 
 class ObserverWarning(SparsaeWarning):

@@ -11,13 +11,13 @@ from numpy.typing import ArrayLike, NDArray
 
 from sparsae.cost import Cost
 from sparsae.cost import Evaluation as Evaluation
+from sparsae.distributed.connection import connect
+from sparsae.distributed.engine import cluster_block_rows, make_engine
 from sparsae.engine.data_sample import DataSample, random_parameters
-from sparsae.engine.engine import Engine
 from sparsae.engine.guard import ROWS as GUARD_ROWS
 from sparsae.engine.guard import check_kernel, is_third_party
 from sparsae.engine.options import ObjectiveOptions as ObjectiveOptions
 from sparsae.engine.options import check_option_names as check_option_names
-from sparsae.engine.partition import Partition
 from sparsae.engine.run_receipt import make_receipt
 from sparsae.engine.session import Session
 from sparsae.engine.setup import resolve_problem
@@ -58,6 +58,9 @@ class Objective:
     passes : {"auto", 1, 2}
         Passes over the data in an evaluation.  "auto": one where the penalty needs no mean activation; else two while
         activations fit the memory share.
+    cluster : distributed.Client, str or Connection, optional
+        Where evaluations run: a Dask client, the address of a scheduler such as "tls://host:8786", or "local:N" for N
+        worker processes on this machine.  One pass unless two are asked for; `threads` are those of each worker.
     **model_options
         What is trained: activation, k, rho, beta, l1, l1_weighted, l0, bandwidth, aux, k_aux, dead_after, pre_bias,
         unit_norm, init, output, weight_decay, as in `sparsae.ModelOptions`.
@@ -107,6 +110,7 @@ class Objective:
         threads: int | None = None,
         block_rows: int | None = None,
         passes: Passes = "auto",
+        cluster: Any = None,
         **model_options: Unpack[ModelOptions],
     ) -> None:
         check_option_names(Objective, model_options)
@@ -125,11 +129,15 @@ class Objective:
         self.cost.check_dtype(self.dtype)
         self.evaluations = 0
         sources = [x] if y is x else [x, y]
-        storage = choose_storage(sources, self.n_hidden, self.dtype, passes, two_passes=self.cost.needs_mean)
-        for source in sources:
+        connection = None if cluster is None else connect(self, cluster)
+        share = None if connection is None else 0  # the workers of a cluster decide for themselves what they keep
+        storage = choose_storage(
+            sources, self.n_hidden, self.dtype, passes, two_passes=self.cost.needs_mean, share=share
+        )
+        for source in sources if connection is None else ():
             if storage.kept:
                 source.load()
-            if source.in_memory:  # else on the first pass
+            if source.in_memory:  # else on the first pass, as on a cluster
                 source.check(dtype=self.dtype, unit_range=self.output == "sigmoid" and source is y)
 
         how, requested = requested_backend(backend)
@@ -152,17 +160,11 @@ class Objective:
             ),
             n_samples=self.n_samples,
             threads=threads,
-            block_rows=block_rows,
+            block_rows=block_rows if connection is None else cluster_block_rows(block_rows, self.backend),
             what="batchtopk is jumprelu with one threshold" if self.settings.activation == "batchtopk" else "",
         )
-        self.engine = Engine(
-            x,
-            y,
-            backend=self.backend,
-            problem=self.problem,
-            partition=Partition(self.n_samples, self.problem.block_rows),
-            storage=storage,
-            workers=self.grant.workers,
+        self.engine = make_engine(
+            connection, self.backend, self.problem, (x, y), storage=storage, workers=self.grant.workers
         )
         self._kernel_checked = not is_third_party(self.selected.record)
         self._session = Session(self.engine, self.backend, self.grant)
@@ -309,8 +311,9 @@ def cost_and_gradient(
     X : array_like (n_samples, n_visible)
         Samples are rows.
     **options
-        Those of `Objective`: target, dtype, backend, threads, block_rows, passes, activation, k, rho, beta, l1,
-        l1_weighted, l0, bandwidth, aux, k_aux, dead_after, pre_bias, unit_norm, init, output, weight_decay: as there.
+        Those of `Objective`: target, dtype, backend, threads, block_rows, passes, cluster, activation, k, rho, beta,
+        l1, l1_weighted, l0, bandwidth, aux, k_aux, dead_after, pre_bias, unit_norm, init, output, weight_decay: as
+        there.
 
     Returns
     -------

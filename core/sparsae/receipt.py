@@ -53,6 +53,8 @@ class Receipt:
         Of the starting parameters, where one was used.
     versions : dict
         Python, sparsae, numpy, scipy and what the backend needs.
+    cluster : tuple of dict
+        Where evaluations ran on a cluster, each worker: address, host, versions, pools, CPU budget; empty otherwise.
     notes : tuple of str
         What the user should know: reproducibility, clamped threads, backends rejected by ``auto`` and why.
     """
@@ -78,6 +80,7 @@ class Receipt:
     seed: int | None = None
     pools: tuple[Mapping[str, Any], ...] = ()
     versions: Mapping[str, str] = field(default_factory=dict)
+    cluster: tuple[Mapping[str, Any], ...] = ()
     notes: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
@@ -115,7 +118,7 @@ class Receipt:
         """Build a receipt from what `to_dict` gave, also after JSON; unknown fields are dropped."""
         known = {f.name for f in fields(cls)}
         taken = {name: value for name, value in values.items() if name in known}
-        for name in ("pools", "notes"):
+        for name in ("pools", "cluster", "notes"):
             taken[name] = tuple(taken.get(name, ()))
         return cls(**taken)
 

@@ -18,12 +18,14 @@ if TYPE_CHECKING:
     from sparsae.data import Dataset
     from sparsae.training.result import TrainResult
 
-OBJECTIVE_OPTIONS = ("rho", "beta", "weight_decay", "output", "backend", "threads", "dtype", "block_rows", "passes")
+OBJECTIVE_OPTIONS = (
+    *("rho", "beta", "weight_decay", "output", "backend", "threads", "dtype", "block_rows", "passes", "cluster"),
+)
 GROUPS = {
     "Data": DATA_OPTIONS,
     "Model": ("n_hidden", "rho", "beta", "weight_decay", "output"),
     "Optimisation": ("max_iter", "seed", *METHOD_OPTIONS),
-    "Computation": ("backend", "threads", "dtype", "block_rows", "passes"),
+    "Computation": ("backend", "threads", "dtype", "block_rows", "passes", "cluster"),
     "A long fit": RUN_OPTIONS,
     "Output": ("out", "force", "quiet", "as_json"),
 }
@@ -52,6 +54,7 @@ EXAMPLES = (
 @click.option("--seed", default=0, show_default=True, help="For starting weights and patches.")
 @click.option("--block-rows", type=int, help="Rows in a block [default: chosen].")
 @click.option("--passes", type=click.Choice(["auto", "1", "2"]), default="auto", show_default=True)
+@click.option("--cluster", help="Dask cluster: the scheduler's address, or local:N for N processes.")
 @click.option("--force", is_flag=True, help="Replace an existing model file.")
 @click.option("--quiet", is_flag=True, help="Print nothing but errors.")
 @click.option("--json", "as_json", is_flag=True, help="Print a report for programs.")

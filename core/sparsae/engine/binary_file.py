@@ -79,8 +79,13 @@ class BinaryFile(RowFile):
         self.dtype = np.dtype(np.float32) if bfloat16 else dtype
         self.stored_as = BFLOAT16 if bfloat16 else ""
         self._fd, self._stored, self._offset, self._fortran = fd, dtype, offset, fortran
+        self._layout = {"shape": shape, "dtype": dtype, "offset": offset, "fortran": fortran, "bfloat16": bfloat16}
         self._row_bytes = int(np.prod(shape[1:], dtype=np.int64)) * dtype.itemsize
         self._readahead = Readahead(fd)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle as the path: another process, or another machine with the same files, opens it for itself."""
+        return _open_again, (str(self.path.absolute()), self.label, self._layout)
 
     def close(self) -> None:
         """Close the file; it is also closed when the object is dropped."""
@@ -162,3 +167,8 @@ def _pread_into(fd: int, out: NDArray[np.uint8], offset: int) -> int:
         chunk = np.frombuffer(os.read(fd, len(out)), np.uint8)
     out[: len(chunk)] = chunk
     return len(chunk)
+
+
+def _open_again(path: str, label: str, layout: dict[str, Any]) -> BinaryFile:
+    """Open a file whose layout is known; when it has become shorter, reading it says so."""
+    return BinaryFile(Path(path), open_descriptor(Path(path)), label=label, **layout)

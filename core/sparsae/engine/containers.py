@@ -118,6 +118,11 @@ def _check_matrix(data: Any, name: str) -> None:
             f"{name} has shape {shape}; expected a matrix (n_samples, n_visible), one sample a row."
             + (f" For one sample use {name}.reshape(1, -1)." if len(shape) == 1 else "")
         )
+    if any(np.isnan(length) for length in shape):
+        raise DataError(
+            f"{name} is an array of unknown length: its shape is {shape}. "
+            f"Have its rows counted: {name}.compute_chunk_sizes()."
+        )
     if 0 in shape:
         raise DataError(f"{name} is empty: its shape is {shape}; at least one sample and one input are needed.")
 

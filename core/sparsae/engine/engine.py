@@ -8,7 +8,8 @@ engine of their own, `batch_engine.py`.
 
 from __future__ import annotations
 
-from typing import final
+from collections.abc import Sequence
+from typing import Any, Protocol, final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 from sparsae._types import Array
 from sparsae.engine.batch_threshold import BatchThreshold, Largest
 from sparsae.engine.blocks import KeptBlocks, StreamedBlocks
-from sparsae.engine.fold import Blocks, Sparsity, cast_sparsity, for_each_block, sum_blocks
+from sparsae.engine.fold import Blocks, Sparsity, cast_sparsity, complete_sums, for_each_block, sum_blocks
 from sparsae.engine.kernel_calls import call_kernel, make_kernel
 from sparsae.engine.partition import Partition, TreeSum, tree_sum
 from sparsae.engine.sources import DataSource
@@ -25,6 +26,50 @@ from sparsae.engine.workers import WorkerPool
 from sparsae.model import Parameters
 from sparsae.plugins.contract import AnyKernel, Backend, Problem
 from sparsae.plugins.sums import Sums
+
+
+class SumsEngine(Protocol):
+    """What an objective needs of an engine: that of this process, or that of a cluster.
+
+    Attributes
+    ----------
+    partition : Partition
+        Of all rows.
+    problem : Problem
+    storage : Storage
+    kernels : list of Kernel
+        Those of this process, at least one.
+    sources : tuple of DataSource
+        x and target.
+    cluster : tuple of dict
+        What each worker of a cluster is; empty where this process computes.
+    notes : sequence of str
+        For the receipt.
+    """
+
+    partition: Partition
+    problem: Problem
+    storage: Storage
+    kernels: list[AnyKernel]
+    sources: tuple[DataSource, DataSource]
+    cluster: tuple[dict[str, Any], ...]
+    notes: Sequence[str]
+
+    def evaluate(self, parameters: Parameters, sparsity: Sparsity) -> Sums:
+        """Return the sums over all rows."""
+        ...
+
+    def batch_threshold(self, parameters: Parameters, k: int, rows: NDArray[np.intp] | None = None) -> BatchThreshold:
+        """Return what batch top-k keeps of some rows, or of all."""
+        ...
+
+    def close(self) -> None:
+        """Release what it holds; it can be used again."""
+        ...
+
+    def renew_after_fork(self) -> None:
+        """Make locks anew in the child after a fork."""
+        ...
 
 
 @final
@@ -72,6 +117,8 @@ class Engine:
             make_kernel(backend, problem) for _ in range(min(workers, partition.n_segments))
         ]
         self._pool = WorkerPool(self.kernels)
+        self.cluster: tuple[dict[str, Any], ...] = ()
+        self.notes: Sequence[str] = ()
         self._trees: dict[tuple[int, bool], TreeSum] = {}
         self._streamed = StreamedBlocks(x, target, partition, problem)
         self._kept: KeptBlocks | None = None
@@ -167,12 +214,7 @@ class Engine:
 
         sums = sum_blocks(pool, partition, name, self._tree(partition.n_segments, s is None), accumulate)
         call_kernel(name, self.kernels[0], "finish", weights, sums)
-        if self.problem.activation == "sigmoid":
-            sums.fired[:] = sums.rows  # a sigmoid unit is never 0
-        if s is None and callable(sparsity):
-            found = sparsity(sums.hidden)
-            sums.W1 += found[:, None] * sums.W1_sparsity
-            sums.b1 += found * sums.b1_sparsity
+        complete_sums(sums, self.problem, sparsity if s is None else None)
         return sums
 
     def _tree(self, n_segments: int, with_sparsity: bool) -> TreeSum:

@@ -13,7 +13,7 @@ from sparsae._types import Array
 from sparsae.engine.partition import Partition, TreeSum
 from sparsae.engine.workers import SegmentRun, WorkerPool
 from sparsae.errors import ParameterError
-from sparsae.plugins.contract import AnyKernel
+from sparsae.plugins.contract import AnyKernel, Problem
 from sparsae.plugins.sums import Sums
 
 
@@ -101,3 +101,13 @@ def sum_blocks(
 
     pool.run(work, partition.n_segments, describe_rows(backend, partition))
     return tree.total()
+
+
+def complete_sums(sums: Sums, problem: Problem, sparsity: Sparsity | None) -> None:
+    """Add what follows from the finished sums of all rows: activity of sigmoid units, and s where it was not known."""
+    if problem.activation == "sigmoid":
+        sums.fired[:] = sums.rows  # a sigmoid unit is never 0
+    if callable(sparsity):
+        found = sparsity(sums.hidden)
+        sums.W1 += found[:, None] * sums.W1_sparsity
+        sums.b1 += found * sums.b1_sparsity

@@ -37,6 +37,8 @@ class ObjectiveOptions(ModelOptions, total=False):
         Passes over the data in an evaluation.
         "auto", the default: one where the penalty needs no mean activation; else two while activations fit the
         memory share.
+    cluster : distributed.Client, str or Connection, optional
+        Where evaluations run; this process when left out.
     """
 
     target: ArrayLike | None
@@ -45,6 +47,7 @@ class ObjectiveOptions(ModelOptions, total=False):
     threads: int | None
     block_rows: int | None
     passes: Passes
+    cluster: Any
 
 
 def check_option_names(function: Callable[..., object], options: Iterable[str]) -> None:

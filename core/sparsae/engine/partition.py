@@ -104,9 +104,11 @@ class TreeSum:
         (sums.vector if self._whole else sums.head).fill(0)
         return sums
 
-    def add(self, segment: int, sums: Sums) -> None:
-        """Add the sums of a whole segment: with its neighbour's if those are complete, and so on upwards."""
-        level, index = 0, segment
+    def add(self, index: int, sums: Sums, *, level: int = 0) -> None:
+        """Add the sums of a whole segment: with its neighbour's if those are complete, and so on upwards.
+
+        Those of a complete subtree are added at its level, with its index there.
+        """
         while level + 1 < len(self._widths):
             sibling = index ^ 1
             if sibling < self._widths[level]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from sparsae._text import plural
-from sparsae.engine.engine import Engine
+from sparsae.engine.engine import SumsEngine
 from sparsae.engine.session import Session
 from sparsae.engine.sources import data_digest, dtype_note
 from sparsae.machine.threads import ThreadGrant
@@ -14,13 +14,13 @@ from sparsae.receipt import Receipt, versions
 
 
 def make_receipt(
-    selected: Selected, granted: ThreadGrant, engine: Engine, session: Session, notes: Iterable[str] = ()
+    selected: Selected, granted: ThreadGrant, engine: SumsEngine, session: Session, notes: Iterable[str] = ()
 ) -> Receipt:
     """Return the receipt of an engine whose session was open once, with more notes; reads the data for its digest."""
     backend, record, problem = selected.backend, selected.record, engine.problem
     partition, storage = engine.partition, engine.storage
     x, target = engine.sources
-    workers = len(engine.kernels)
+    workers = len(engine.cluster) or len(engine.kernels)
     notes = [
         *notes,
         *selected.notes,
@@ -28,8 +28,9 @@ def make_receipt(
         *session.missed,
         *dtype_note(x, problem.dtype),
         *engine.kernels[0].notes,
+        *engine.notes,
     ]
-    if workers < granted.workers:
+    if not engine.cluster and workers < granted.workers:
         notes.append(
             f"{plural(granted.granted, 'thread')} were granted and {plural(workers, 'worker')} ran: "
             f"the rows make no more than {plural(partition.n_segments, 'segment')}."
@@ -57,5 +58,6 @@ def make_receipt(
         n_hidden=problem.n_hidden,
         data_digest=data_digest(x, target),
         versions=versions(backend.requires),
+        cluster=engine.cluster,
         notes=tuple(notes),
     )

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from typing import Any, final
 
-from sparsae.engine.engine import Engine
+from sparsae.engine.engine import SumsEngine
 from sparsae.engine.setup import limit_backend_threads
 from sparsae.errors import UsageError
 from sparsae.machine.deferred_signals import DeferredSignals
@@ -35,7 +35,7 @@ class Session:
         Limits that were not honoured.
     """
 
-    def __init__(self, engine: Engine, backend: Backend, granted: ThreadGrant) -> None:
+    def __init__(self, engine: SumsEngine, backend: Backend, granted: ThreadGrant) -> None:
         self._engine, self._backend, self._granted = engine, backend, granted
         self._renew()
         self._open: ExitStack | None = None

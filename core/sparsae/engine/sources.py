@@ -92,6 +92,11 @@ class DataSource:
         """Whether reading rows may wait for a disk or a decoder: whether it is anything but an array in memory."""
         return self._map is not None or not isinstance(self._data, np.ndarray)
 
+    @property
+    def container(self) -> Any:
+        """What gives the rows: an array, or what was handed in."""
+        return self._data
+
     def load(self) -> None:
         """Have all rows in memory from now on; an array, and a memory map, are used as they are."""
         if not isinstance(self._data, np.ndarray):

@@ -9,7 +9,7 @@ from typing import Any, final
 
 import numpy as np
 
-from sparsae.errors import CheckpointError, ParameterError
+from sparsae.errors import CheckpointError, ClusterError, ParameterError
 from sparsae.model import Parameters
 from sparsae.objective import Objective
 from sparsae.optimize import Method, OptimizerState, describe
@@ -89,6 +89,7 @@ class Fit:
         self._start: Vector | OptimizerState = theta if saved is None else _unpack(self._bound, saved)
         self._writer = self._make_writer(checkpoint_path, rotate=not search.damaged)
         self._end: tuple[Reason, str] | None = None
+        self._last: OptimizerState | None = None  # the last that the callback saw
 
     def run(self) -> tuple[TrainResult, OptimizerState]:
         """Run the iterations, save the last state, and return the result and that state.
@@ -100,7 +101,10 @@ class Fit:
         DataError, BackendError
             When data or kernel fail.
         """
-        state = self._bound.run(self._start, self._after_iteration)
+        try:
+            state = self._bound.run(self._start, self._after_iteration)
+        except ClusterError as error:
+            raise ClusterError(f"{error} {self._save_last_state()}") from error
         if self._writer is not None:
             self._writer.write(state, self._curve, self._metered.counts)
         return self._result(state), state
@@ -109,13 +113,21 @@ class Fit:
         """Return what another fit needs to go on from a state; its arrays are those of the state."""
         return pack_fit(self._saved_header(), self._bound, state, self._curve, self._metered.counts)
 
+    def _save_last_state(self) -> str:
+        """Write a checkpoint of the last whole state after a cluster failed; return how to go on."""
+        if self._writer is None or self._last is None or self._options.checkpoint is None:
+            return "Give train a checkpoint to be able to go on from the last iteration."
+        self._writer.write(self._last, self._curve, self._metered.counts)
+        where = self._options.checkpoint.path
+        return f"The fit was saved in {where}; go on, on a cluster or without one, with resume=True."
+
     def close(self) -> None:
         """End the worker threads that the fit has started."""
         self._metered.close()
 
     def _after_iteration(self, state: OptimizerState) -> bool:
         """Record the state, inform observers, write a checkpoint when it is due; return whether to stop."""
-        asked_to_stop = False
+        asked_to_stop, self._last = False, state
         if state.iteration > self._curve.last_iteration:
             row = self._curve.record(state, self._metered.counts)
             if self._observers:

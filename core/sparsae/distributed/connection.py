@@ -1,0 +1,286 @@
+"""A connection to a Dask cluster: which workers there are, how they are asked, and how long they are waited for."""
+
+from __future__ import annotations
+
+import os
+import time
+import warnings
+import weakref
+from collections.abc import Callable, Collection, Mapping
+from contextlib import suppress
+from typing import Any, Self, final
+
+from sparsae._text import plural
+from sparsae.errors import ClusterError, ClusterWarning, MissingExtraError, ParameterError, SparsaeError
+from sparsae.model import Parameters, check_size
+
+CONNECT_SECONDS = 10.0
+PATIENCE = 30.0
+DEADLINE = 600.0
+BROADCAST_SECONDS = 5.0
+INLINE_BYTES = 1 << 20  # larger parameters are one future an evaluation, so that the scheduler carries them once
+
+
+@final
+class Connection:
+    """A client of a Dask cluster, and the settings of fits on it.
+
+    Parameters
+    ----------
+    client : distributed.Client
+    threads : int, optional
+        Of each worker; its number of Dask threads when left out.
+    patience : float
+        Seconds without a heartbeat after which a worker is given up and its part is asked of others;
+        also how long a first worker is waited for.
+    deadline : float
+        Seconds without any progress after which an evaluation fails.
+    bits : {"same", "strict"}
+        "strict" refuses workers whose BLAS kernels differ from the client's; otherwise the receipt says so.
+    """
+
+    def __init__(
+        self,
+        client: Any,
+        *,
+        threads: int | None = None,
+        patience: float = PATIENCE,
+        deadline: float = DEADLINE,
+        bits: str = "same",
+        owned: Any = None,
+    ) -> None:
+        self.client = client
+        self.threads = None if threads is None else check_size("threads", threads)
+        for name, seconds in (("patience", patience), ("deadline", deadline)):
+            if not seconds > 0:
+                raise ParameterError(f"{name} must be a positive number of seconds; given {seconds!r}.")
+        self.patience, self.deadline = float(patience), float(deadline)
+        if bits not in ("same", "strict"):
+            raise ParameterError(f'bits must be "same" or "strict"; given {bits!r}.')
+        self.strict = bits == "strict"
+        self._owned = owned
+
+    @classmethod
+    def open(cls, cluster: Any, **settings: Any) -> Self:
+        """Connect to what a user names.
+
+        Parameters
+        ----------
+        cluster : distributed.Client, Connection or str
+            A client; an address such as "tls://host:8786"; or "local:N" for N worker processes on this machine.
+
+        Raises
+        ------
+        ClusterError
+            When no scheduler answers within 10 seconds, or the client is closed.
+        MissingExtraError
+            When Dask is not installed.
+        """
+        if isinstance(cluster, cls):
+            return cluster
+        try:
+            from distributed import Client, LocalCluster
+        except ImportError as error:
+            raise MissingExtraError("A cluster needs Dask: pip install 'sparsae[dask]'.") from error
+        if isinstance(cluster, Client):
+            connection = cls(cluster, **settings)
+            connection.check()
+            return connection
+        if not isinstance(cluster, str):
+            raise ParameterError(
+                f'cluster must be a distributed.Client, an address such as "tls://host:8786", or "local:N"; '
+                f"given {cluster!r}."
+            )
+        kind, _, rest = cluster.partition(":")
+        if kind == "local":
+            if not rest.isdecimal() or int(rest) < 1:
+                raise ParameterError(
+                    f'"local:N" needs a number of worker processes, such as "local:4"; given {cluster!r}.'
+                )
+            before = dict(os.environ)
+            processes = LocalCluster(
+                n_workers=int(rest), threads_per_worker=1, processes=True, host="127.0.0.1", dashboard_address=None
+            )
+            _restore(before)
+            return cls(Client(processes, set_as_default=False), owned=processes, **settings)
+        if kind == "tcp" and not rest.startswith(("//127.", "//localhost", "//[::1]")):
+            warnings.warn(
+                ClusterWarning(
+                    f"{cluster} is not encrypted: data and parameters are sent in the clear, and whoever reaches the "
+                    f"scheduler can run code. Use tls:// and a distributed.Security on a network that others share."
+                ),
+                stacklevel=2,
+            )
+        try:
+            client = Client(cluster, timeout=CONNECT_SECONDS, set_as_default=False)
+        except (OSError, TimeoutError, ValueError) as error:
+            raise ClusterError(
+                f"No scheduler answered at {cluster!r} within {CONNECT_SECONDS:g} s ({error}). "
+                f"Start one with: dask scheduler --host 127.0.0.1, and workers with: dask worker ADDRESS."
+            ) from error
+        return cls(client, owned=client, **settings)
+
+    def close(self) -> None:
+        """Close what this connection has started."""
+        if self._owned is not None:
+            self.client.close()
+            if self._owned is not self.client:
+                self._owned.close()
+
+    def check(self) -> None:
+        """Raise `ClusterError` when the scheduler is gone or the client closed."""
+        if self.client.status != "running":
+            raise ClusterError(
+                f"The connection to the scheduler is {self.client.status}: it ended, or the client was closed."
+            )
+
+    def workers(self) -> dict[str, dict[str, Any]]:
+        """Return what the scheduler knows of each worker."""
+        found: dict[str, dict[str, Any]] = self.ask_scheduler("identity", n_workers=-1)["workers"]
+        return found
+
+    def ask_scheduler(self, what: str, **arguments: Any) -> Any:
+        """Call a function of the scheduler.
+
+        Raises
+        ------
+        ClusterError
+            When the scheduler is gone, the client closed, or no answer came within `patience` seconds.
+        """
+        self.check()
+        try:
+            return self.client.sync(getattr(self.client.scheduler, what), callback_timeout=self.patience, **arguments)
+        except (OSError, TimeoutError) as error:
+            self.check()
+            raise ClusterError(f"The scheduler does not answer ({type(error).__name__}: {error}).") from error
+
+    def shares(self) -> dict[str, float]:
+        """Return the workers that take part, each with its number of threads; waits for the first one.
+
+        Raises
+        ------
+        ClusterError
+            When there is none within `patience` seconds.
+        """
+        deadline = time.monotonic() + self.patience
+        while not (workers := self.workers()):
+            if time.monotonic() > deadline:
+                raise ClusterError(
+                    f"The cluster has no workers; waited {self.patience:g} s for one. "
+                    f"Start one with: dask worker {self.client.scheduler.address}."
+                )
+            time.sleep(0.2)
+        shares = {worker: float(self.threads or info["nthreads"]) for worker, info in sorted(workers.items())}
+        silent = self._silent(workers)
+        return {worker: share for worker, share in shares.items() if worker not in silent} or shares
+
+    def give_up_silent(self, asked: Collection[str]) -> set[str]:
+        """Return those of the workers asked that are gone, silent or paused; the scheduler drops the silent ones.
+
+        The scheduler would do so itself after its ``worker-ttl``, five minutes.  What they held is computed again
+        elsewhere; one that goes on later registers again.
+        """
+        workers = self.workers()
+        silent = self._silent(workers)
+        for worker in silent.intersection(asked):
+            if workers[worker].get("status") != "paused":
+                self.ask_scheduler("unregister", address=worker, stimulus_id=f"sparsae-silent-{time.time()}")
+        return set(asked) & (silent | (set(asked) - workers.keys()))
+
+    def _silent(self, workers: Mapping[str, Mapping[str, Any]]) -> set[str]:
+        """Return the workers whose last heartbeat is older than `patience`, and those that are paused."""
+        newest = max((info["last_seen"] for info in workers.values()), default=0.0)
+        return {
+            worker
+            for worker, info in workers.items()
+            if newest - info["last_seen"] > self.patience or info.get("status") == "paused"
+        }
+
+    def share(self, parameters: Parameters, name: str) -> Any:
+        """Return parameters as a task takes them: as they are, or where they are large as a future of their own."""
+        if 2 * parameters.W1.nbytes <= INLINE_BYTES:
+            return parameters
+        return self.client.submit(_as_is, parameters, key=f"sparsae-parameters-{name}", pure=False)
+
+    def broadcast(self, function: Callable[..., Any], *arguments: Any) -> None:
+        """Call a function on every worker that answers soon; failures are ignored."""
+        try:
+            self.client.sync(
+                self.client._run, function, *arguments, on_error="ignore", callback_timeout=BROADCAST_SECONDS
+            )
+        except (OSError, TimeoutError, RuntimeError, ValueError):
+            return
+
+    def ask(self, function: Callable[..., Any], *arguments: Any) -> dict[str, Any]:
+        """Call a function on every worker; return what those say that answer.
+
+        Raises
+        ------
+        ClusterError
+            When none does.
+        SparsaeError
+            What the function raised on purpose.
+        """
+        from distributed import wait
+
+        asked = [
+            self.client.submit(function, *arguments, workers=[worker], pure=False, priority=10)
+            for worker in self.shares()
+        ]
+        names = dict(zip(asked, self.shares(), strict=False))
+        started, waiting = time.monotonic(), set(asked)
+        while waiting and time.monotonic() - started < self.deadline:
+            with self.client.as_current(), suppress(TimeoutError):
+                wait(list(waiting), timeout=1.0)
+            gone = self.give_up_silent({names[future] for future in waiting})
+            waiting = {future for future in waiting if not future.done() and names[future] not in gone}
+        for future in asked:
+            if future.status == "error":
+                self.raise_or_ignore(future.exception(timeout=self.patience))
+        answers = {}
+        for future in asked:
+            if future.status == "finished" and future not in waiting:
+                with suppress(TimeoutError):
+                    answers[names[future]] = future.result(timeout=self.patience)
+        for future in waiting:
+            future.cancel()
+        if not answers:
+            raise ClusterError(f"None of {plural(len(asked), 'worker')} answered within {self.deadline:g} s.")
+        return answers
+
+    def raise_or_ignore(self, error: BaseException) -> None:
+        """Raise what a worker raised on purpose; what a lost worker leaves behind is asked for again.
+
+        Raises
+        ------
+        SparsaeError
+            As on the worker.
+        ClusterError
+            When a task failed in another way.
+        """
+        from distributed import KilledWorker
+
+        if isinstance(error, SparsaeError):
+            raise error
+        if isinstance(error, KilledWorker):
+            return
+        raise ClusterError(f"A worker failed: {type(error).__name__}: {error}.") from error
+
+
+def connect(owner: object, cluster: Any) -> Connection:
+    """Connect to what a user names; a connection that is made here is closed when its owner is dropped."""
+    connection = Connection.open(cluster)
+    if connection is not cluster:
+        weakref.finalize(owner, connection.close)
+    return connection
+
+
+def _restore(environment: dict[str, str]) -> None:
+    """Take back the thread variables that Dask's nannies set in this process too, to 1, for their children."""
+    for name in os.environ.keys() - environment.keys():
+        del os.environ[name]
+    os.environ.update(environment)
+
+
+def _as_is(parameters: Parameters) -> Parameters:
+    return parameters

@@ -1,0 +1,218 @@
+"""The engine of a fit on a Dask cluster: the same sums as `engine.Engine`, made by workers.
+
+An evaluation sends each worker one task and gets back one `Sums` for each complete subtree of the reduction tree that
+the worker holds; the rest of the tree is added here.  So the bits are those of the local engine with the same passes,
+for any number of workers and any placement of rows.
+"""
+
+from __future__ import annotations
+
+import pickle
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any, final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sparsae.distributed.connection import Connection
+from sparsae.distributed.placement import Subtree, complete_subtrees, place_near, split_segments
+from sparsae.distributed.rounds import Round
+from sparsae.distributed.rows import RemoteRows
+from sparsae.distributed.shard import forget
+from sparsae.distributed.tasks import FitDescription, Work
+from sparsae.distributed.workers import check_workers
+from sparsae.engine.batch_threshold import BatchThreshold
+from sparsae.engine.engine import Engine, SumsEngine
+from sparsae.engine.fold import Sparsity, cast_sparsity, complete_sums
+from sparsae.engine.kernel_calls import call_kernel, make_kernel
+from sparsae.engine.partition import Partition, TreeSum, tree_sum
+from sparsae.engine.sources import DataSource
+from sparsae.engine.storage import Storage
+from sparsae.model import Parameters
+from sparsae.plugins.contract import AnyKernel, Backend, Problem
+from sparsae.plugins.sums import Sums
+
+BLOCK_ROWS = 1 << 14  # of backends that want all rows at once on one machine
+Batch = Mapping[int, NDArray[np.intp]] | None
+
+
+@final
+class ClusterEngine:
+    """Evaluates the sums of one backend over rows that live on the workers of a cluster.
+
+    Parameters
+    ----------
+    connection : Connection
+    x, target : DataSource
+        The same object when there is no separate target.
+    backend : Backend
+        Workers load it by its name.
+    problem, partition, storage
+        As in `Engine`; `storage.passes` is the number of rounds.
+
+    Attributes
+    ----------
+    kernels : list of Kernel
+        One, for what is done once in an evaluation.
+    sources : tuple of DataSource
+    cluster : tuple of dict
+        What each worker is, for the receipt.
+    notes : list of str
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        x: DataSource,
+        target: DataSource,
+        *,
+        backend: Backend,
+        problem: Problem,
+        partition: Partition,
+        storage: Storage,
+    ) -> None:
+        self.partition, self.storage, self.problem = partition, storage, problem
+        self.sources = x, target
+        self.kernels: list[AnyKernel] = [make_kernel(backend, problem)]
+        self._name, self._connection = backend.name, connection
+        self._rows = RemoteRows(connection, x, target, partition)
+        facts, notes = check_workers(connection, backend.name, strict=connection.strict)
+        self.notes: Sequence[str] = notes
+        self.cluster: tuple[dict[str, Any], ...] = tuple(
+            {"worker": name, **found.to_dict()} for name, found in sorted(facts.items())
+        )
+        self._fit = uuid.uuid4().hex  # workers keep rows and kernels under this name
+        description = FitDescription(
+            backend=backend.name,
+            problem=problem,
+            x=self._rows.containers[0],
+            target=self._rows.containers[-1],
+            separate_target=target is not x,
+            threads=connection.threads,
+        )
+        self._description = pickle.dumps(description)
+        self._evaluations = 0
+        self._placements: dict[int, tuple[tuple[str, ...], dict[str, tuple[Subtree, ...]]]] = {}
+        self._trees: dict[tuple[int, bool], TreeSum] = {}
+
+    def close(self) -> None:
+        """Have the workers drop what they hold of this fit; it is read again if the engine is used again."""
+        self._connection.broadcast(forget, self._fit)
+
+    def renew_after_fork(self) -> None:
+        """In the child after a fork: nothing is held by another thread here."""
+
+    def evaluate(self, parameters: Parameters, sparsity: Sparsity) -> Sums:
+        """Return the sums over all rows at `parameters`, sparsity included; as `Engine.evaluate`.
+
+        Raises
+        ------
+        DataError, BackendError
+            As `Engine.evaluate`, from whichever worker.
+        ClusterError
+            When there is no worker left, or none answers within the deadline.
+        """
+        m = self.partition.n_samples
+        of_total = (lambda total: sparsity(total / m)) if callable(sparsity) else sparsity
+        return self._evaluate(self.partition, None, parameters, of_total, self.storage.passes)
+
+    def batch_threshold(self, parameters: Parameters, k: int, rows: NDArray[np.intp] | None = None) -> BatchThreshold:
+        """Return what batch top-k keeps of some rows, or of all; as `Engine.batch_threshold`."""
+        self._evaluations += 1
+        partition, batch = (self.partition, None) if rows is None else self._batch(rows)
+        work = Work(
+            evaluation=self._evaluations,
+            round="largest",
+            partition=partition,
+            subtrees=(),
+            batch=batch,
+            count=k * partition.n_samples,
+        )
+        first, *others = self._round(work, parameters).values()
+        for other in others:
+            first.merge(other)
+        found: BatchThreshold = first.threshold()
+        return found
+
+    def _batch(self, rows: NDArray[np.intp]) -> tuple[Partition, Batch]:
+        """Return how a mini-batch is cut, and the numbers of the rows of each segment."""
+        partition = Partition(len(rows), min(self.problem.block_rows, len(rows)))
+        return partition, {s: rows[slice(*partition.segment_rows(s))] for s in range(partition.n_segments)}
+
+    def _evaluate(
+        self, partition: Partition, batch: Batch, parameters: Parameters, sparsity: Sparsity, passes: int
+    ) -> Sums:
+        self._evaluations += 1
+        name, n_segments = self._name, partition.n_segments
+        s = None if callable(sparsity) else cast_sparsity(sparsity, self.problem.dtype)
+        work = Work(
+            evaluation=self._evaluations, round="accumulate", partition=partition, subtrees=(), batch=batch, sparsity=s
+        )
+        weights = call_kernel(name, self.kernels[0], "begin", parameters)
+        if passes == 2:
+            totals = np.zeros((n_segments, self.problem.n_hidden))
+            for subtree, part in self._round(replace(work, round="encode"), parameters).items():
+                totals[list(subtree.segments(n_segments))] = part
+            if callable(sparsity):
+                s = cast_sparsity(sparsity(tree_sum(totals)), self.problem.dtype)
+                work = replace(work, sparsity=s)
+        sums = self._sum(n_segments, self._round(work, parameters), whole=s is None)
+        call_kernel(name, self.kernels[0], "finish", weights, sums)
+        complete_sums(sums, self.problem, sparsity if s is None else None)
+        return sums
+
+    def _round(self, work: Work, parameters: Parameters) -> dict[Subtree, Any]:
+        """Have every subtree done once; return what came back for each."""
+        done = Round(self._connection, self._fit, self._description, self._rows.of, work, parameters)
+        return done.run(self._place(work.partition.n_segments, near=work.batch is None))
+
+    def _place(self, n_segments: int, *, near: bool) -> Mapping[str, tuple[Subtree, ...]]:
+        """Return which worker does which subtrees; made anew when workers have come or gone."""
+        shares = self._connection.shares()
+        workers, placement = self._placements.get(n_segments, ((), {}))
+        if workers != tuple(shares):
+            locations = self._rows.locations() if near else None
+            held: Mapping[str, Any]
+            held = place_near(locations, shares) if locations else split_segments(n_segments, shares)
+            placement = {worker: complete_subtrees(segments, n_segments) for worker, segments in held.items()}
+            self._placements[n_segments] = tuple(shares), placement
+        return placement
+
+    def _sum(self, n_segments: int, parts: Mapping[Subtree, NDArray[np.float64]], *, whole: bool) -> Sums:
+        """Add the subtrees in the order of the tree."""
+        n, p = self.problem.n_visible, self.problem.n_hidden
+        tree = self._trees.setdefault((n_segments, whole), TreeSum(n, p, n_segments, with_sparsity=whole))
+        tree.restart()
+        for subtree, part in parts.items():
+            sums = tree.cleared_sums()
+            (sums.vector if whole else sums.head)[:] = part
+            tree.add(subtree.index, sums, level=subtree.level)
+        return tree.total()
+
+
+def cluster_block_rows(asked: int | None, backend: Backend) -> int | None:
+    """Return the rows of a block: those asked for; a fixed number for a backend that would take all rows at once."""
+    if asked is None and backend.threading in ("blas", "own"):
+        return BLOCK_ROWS
+    return asked
+
+
+def make_engine(
+    connection: Connection | None,
+    backend: Backend,
+    problem: Problem,
+    sources: tuple[DataSource, DataSource],
+    *,
+    storage: Storage,
+    workers: int,
+) -> SumsEngine:
+    """Return the engine of this process, or that of a cluster."""
+    x, target = sources
+    partition = Partition(x.shape[0], problem.block_rows)
+    if connection is None:
+        return Engine(
+            x, target, backend=backend, problem=problem, partition=partition, storage=storage, workers=workers
+        )
+    return ClusterEngine(connection, x, target, backend=backend, problem=problem, partition=partition, storage=storage)

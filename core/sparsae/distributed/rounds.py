@@ -1,0 +1,168 @@
+"""One round of an evaluation on the workers: every subtree is done at least once, whatever happens to a worker.
+
+The scheduler runs the task of a worker that died on another one.  A worker that is stopped or cut off is not noticed by
+the scheduler for minutes: when its heartbeat is older than `patience` seconds it is given up, and what it was asked for
+is asked of others.  The first answer for a subtree counts; all answers have the same bits.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any, final
+
+import numpy as np
+
+from sparsae._text import plural
+from sparsae.distributed.connection import Connection
+from sparsae.distributed.placement import Subtree
+from sparsae.distributed.shard import run_work
+from sparsae.distributed.tasks import Work
+from sparsae.errors import ClusterError
+from sparsae.model import Parameters
+
+TICK = 0.5  # seconds between looks at what has come back
+
+
+@final
+class Round:
+    """One round: tasks sent, results collected, missing ones sent again.
+
+    Parameters
+    ----------
+    connection : Connection
+    fit : str
+        Name of the fit.
+    description : bytes
+        `FitDescription`, pickled.
+    rows : callable
+        Gives the futures of the rows of a task by segment; None where workers read for themselves.
+    work : Work
+        Without its subtrees.
+    parameters : Parameters
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        fit: str,
+        description: bytes,
+        rows: Callable[[Work], Any],
+        work: Work,
+        parameters: Parameters,
+    ) -> None:
+        self._connection, self._rows_of, self._work = connection, rows, work
+        self._fit, self._description = fit, description
+        self._parameters = connection.share(parameters, f"{fit}-{work.evaluation}-{work.round}")
+        self._pending: dict[Any, tuple[str, Work]] = {}  # future: the worker that was asked, and for what
+        self._results: dict[Subtree, Any] = {}
+        self._given_up: set[str] = set()
+        self._sent = 0
+
+    def run(self, placement: Mapping[str, tuple[Subtree, ...]]) -> dict[Subtree, Any]:
+        """Return what came back for each subtree.
+
+        Raises
+        ------
+        ClusterError
+            When nothing has come back for `deadline` seconds, or there is no worker.
+        SparsaeError
+            What a worker raised on purpose.
+        """
+        wanted = {subtree for subtrees in placement.values() for subtree in subtrees}
+        for worker, subtrees in placement.items():
+            self._submit(subtrees, worker)
+        progress = time.monotonic()
+        while missing := wanted - self._results.keys():
+            if self._collect():
+                progress = time.monotonic()
+            elif time.monotonic() - progress > self._connection.deadline:
+                raise ClusterError(
+                    f"{plural(len(missing), 'part')} of an evaluation did not come back from the cluster within "
+                    f"{self._connection.deadline:g} s; {plural(len(self._connection.workers()), 'worker')} connected."
+                )
+            else:
+                self._replace_lost(missing)
+        self._release()
+        return self._results
+
+    def _submit(self, subtrees: tuple[Subtree, ...], worker: str) -> None:
+        if not subtrees:
+            return
+        self._sent += 1
+        work = replace(self._work, subtrees=subtrees)
+        if work.batch is not None:
+            work = replace(work, batch={segment: work.batch[segment] for segment in work.segments})
+        future = self._connection.client.submit(
+            run_work,
+            self._fit,
+            self._description,
+            work,
+            self._parameters,
+            self._rows_of(work),
+            key=f"sparsae-{self._fit}-{work.evaluation}-{work.round}-{self._sent}",
+            workers=[worker],
+            allow_other_workers=True,
+            pure=False,
+        )
+        self._pending[future] = worker, work
+
+    def _replace_lost(self, missing: set[Subtree]) -> None:
+        """Ask others for what workers that are gone, silent or paused were asked for."""
+        asked = {worker for worker, _ in self._pending.values()} - self._given_up
+        lost = self._connection.give_up_silent(asked)
+        if not lost and self._pending:
+            return
+        self._given_up |= lost
+        workers = sorted(self._connection.shares())
+        kept = {s for worker, work in self._pending.values() if worker not in self._given_up for s in work.subtrees}
+        ordered = sorted(missing - kept)
+        for i, worker in enumerate(workers):
+            self._submit(tuple(ordered[i :: len(workers)]), worker)
+
+    def _collect(self) -> bool:
+        """Wait a moment; take in what has come back; return whether there was anything."""
+        from distributed import wait
+
+        if not self._pending:
+            time.sleep(TICK)
+            return False
+        try:
+            with self._connection.client.as_current():
+                wait(list(self._pending), timeout=TICK, return_when="FIRST_COMPLETED")
+        except TimeoutError:
+            self._connection.check()
+            return False
+        taken = False
+        for future in [future for future in self._pending if future.done()]:
+            work = self._pending[future][1]
+            if self._take(future, work):
+                del self._pending[future]
+                taken = True
+        return taken
+
+    def _take(self, future: Any, work: Work) -> bool:
+        """Keep the results of a task; raise what it raised on purpose; forget one that was lost.
+
+        Returns False where the worker that holds the result does not send it: it may be gone or stopped.
+        """
+        if future.status == "finished":
+            try:
+                parts = future.result(timeout=self._connection.patience)
+            except TimeoutError:
+                return False
+            if work.round == "encode":
+                bounds = np.cumsum([len(s.segments(work.partition.n_segments)) for s in work.subtrees])
+                parts = np.split(parts[0], bounds[:-1])
+            for subtree, part in zip(work.subtrees, parts, strict=True):
+                self._results.setdefault(subtree, part)
+        elif future.status == "error":
+            self._connection.raise_or_ignore(future.exception(timeout=self._connection.patience))
+        return True
+
+    def _release(self) -> None:
+        """Cancel what nobody needs any more."""
+        for future in self._pending:
+            future.cancel()
+        self._pending.clear()

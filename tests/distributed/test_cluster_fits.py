@@ -1,0 +1,189 @@
+"""Fits on a real Dask cluster have the bits of fits in this process, whatever happens to the workers."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+
+import dask.array as da
+import numpy as np
+import pytest
+
+import sparsae
+from sparsae.distributed.connection import Connection
+from sparsae.engine.npy_file import open_npy
+from sparsae.errors import ClusterError, DataError, FileMissingError, ParameterError
+
+RNG = np.random.default_rng(0)
+X = RNG.random((3000, 12)) * 0.8 + 0.1
+OPTIONS = {"backend": "numpy", "block_rows": 200}
+VARIANTS = [
+    {},
+    {"passes": 2},
+    {"activation": "relu", "l1": 0.02, "output": "linear"},
+    {"activation": "topk", "k": 2, "output": "linear", "pre_bias": True},
+    {"activation": "batchtopk", "k": 2},
+    {"activation": "jumprelu", "l0": 0.1, "bandwidth": 0.5, "output": "linear"},
+]
+
+
+def gradient(data, *, cluster=None, target=None, **options):
+    jump = options.get("activation") == "jumprelu"
+    theta = sparsae.Parameters.random(12, 5, seed=1).flatten()
+    theta = np.concatenate([theta, np.full(5, 0.1)]) if jump else theta
+    objective = sparsae.Objective(data, 5, target=target, cluster=cluster, **(OPTIONS | options))
+    with objective:
+        return objective.evaluate(theta)
+
+
+def same(a, b):
+    return a.cost == b.cost and np.array_equal(a.gradient, b.gradient)
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("variant", VARIANTS, ids=str)
+def test_an_evaluation_has_the_bits_of_the_local_engine(client, variant, dtype):
+    """Cost and gradient are equal to the last bit, for each variant and both dtypes, with the same passes."""
+    data = X.astype(dtype)
+    here = gradient(data, **({"passes": 1} | variant))
+    assert same(gradient(data, cluster=client, **variant), here)
+
+
+@pytest.mark.parametrize("source", ["memory", "dask", "npy file", "target"])
+def test_rows_come_from_memory_dask_arrays_and_files(client, tmp_path, source):
+    """Whatever gives the rows, the bits are the same; a separate target too."""
+    np.save(tmp_path / "x.npy", X)
+    data = {"dask": da.from_array(X, chunks=(700, 12)), "npy file": open_npy(tmp_path / "x.npy")}.get(source, X)
+    target = X[::-1].copy() if source == "target" else None
+    assert same(gradient(data, cluster=client, target=target), gradient(X, passes=1, target=target))
+
+
+def test_a_fit_has_the_bits_of_a_local_fit_and_lists_its_workers(client):
+    """The whole fit agrees, and the receipt tells host, versions and pools of each worker."""
+    with pytest.warns(sparsae.ConvergenceWarning):
+        here = sparsae.train(X, 5, max_iter=5, passes=1, **OPTIONS)
+    with pytest.warns(sparsae.ConvergenceWarning):
+        there = sparsae.train(X, 5, max_iter=5, cluster=client, **OPTIONS)
+    assert np.array_equal(here.parameters.flatten(), there.parameters.flatten())
+    assert here.receipt.cluster == ()
+    assert len(there.receipt.cluster) == there.receipt.workers == 2
+    assert all(worker["numpy"] == np.__version__ and worker["pools"] for worker in there.receipt.cluster)
+
+
+def test_a_checkpoint_of_a_local_fit_goes_on_on_a_cluster(client, tmp_path):
+    """A checkpoint moves from this process to a cluster, and the end has the bits of a fit that never moved."""
+    with pytest.warns(sparsae.ConvergenceWarning):
+        whole = sparsae.train(X, 5, max_iter=6, passes=1, **OPTIONS)
+    with pytest.warns(sparsae.ConvergenceWarning):
+        sparsae.train(X, 5, max_iter=3, passes=1, checkpoint=tmp_path / "fit.ckpt", **OPTIONS)
+    with pytest.warns(sparsae.ConvergenceWarning):
+        moved = sparsae.train(
+            X, 5, max_iter=6, checkpoint=tmp_path / "fit.ckpt", resume=True, cluster=client, passes=1, **OPTIONS
+        )
+    assert np.array_equal(whole.parameters.flatten(), moved.parameters.flatten())
+
+
+def test_mini_batches_with_a_cluster_have_the_bits_of_local_ones(client):
+    """Adam's fit is the same to the last bit."""
+    options = OPTIONS | {"method": sparsae.optimize.Adam(batch_rows=512), "max_iter": 2}
+    with pytest.warns(sparsae.ConvergenceWarning):
+        here = sparsae.train(X, 5, passes=1, **options)
+    with pytest.warns(sparsae.ConvergenceWarning):
+        there = sparsae.train(X, 5, cluster=client, **options)
+    assert np.array_equal(here.parameters.flatten(), there.parameters.flatten())
+
+
+@pytest.mark.parametrize("name", ["SIGKILL", "SIGSTOP"])
+def test_a_worker_that_dies_or_stops_in_mid_fit_changes_no_bit(client, name):
+    """Its segments are read again elsewhere; a stopped worker costs one patience."""
+    client.wait_for_workers(2, timeout=60)
+    connection = Connection(client, patience=3.0)
+    here = gradient(X, passes=1)
+    victim = next(iter(client.run(os.getpid).values()))
+    theta = sparsae.Parameters.random(12, 5, seed=1).flatten()
+    started = time.monotonic()
+    try:
+        with sparsae.Objective(X, 5, cluster=connection, **OPTIONS) as objective:
+            threading.Timer(0.2, os.kill, (victim, getattr(signal, name))).start()
+            while time.monotonic() - started < 1.5:
+                assert same(objective.evaluate(theta), here)
+            assert same(objective.evaluate(theta), here)
+    finally:
+        if name == "SIGSTOP":
+            os.kill(victim, signal.SIGKILL)
+    assert time.monotonic() - started < 40
+    client.wait_for_workers(2, timeout=60)
+
+
+def test_a_cluster_that_is_lost_leaves_a_checkpoint_to_go_on_from(client, tmp_path):
+    """The error says how to resume, and the resumed fit has the bits of one that was never interrupted."""
+    from distributed import Client
+
+    other = Client(client.scheduler.address, set_as_default=False)
+    path = tmp_path / "fit.ckpt"
+
+    def lose_the_cluster(progress):
+        if progress.iteration == 3:
+            other.close()
+
+    with pytest.raises(ClusterError, match=r"closed.*saved in .*fit\.ckpt; go on.*resume=True"):
+        sparsae.train(X, 5, max_iter=6, cluster=other, checkpoint=path, observers=lose_the_cluster, **OPTIONS)
+    with pytest.warns(sparsae.ConvergenceWarning):
+        whole = sparsae.train(X, 5, max_iter=6, passes=1, **OPTIONS)
+    with pytest.warns(sparsae.ConvergenceWarning):
+        resumed = sparsae.train(X, 5, max_iter=6, passes=1, checkpoint=path, resume=True, **OPTIONS)
+    assert np.array_equal(whole.parameters.flatten(), resumed.parameters.flatten())
+
+
+def test_data_that_cannot_be_used_is_found_on_the_worker(client):
+    """A NaN in a distant segment: the message says in which row it is."""
+    bad = X.copy()
+    bad[2711, 3] = np.nan
+    with pytest.raises(DataError, match=r"not finite; the first is nan in row 2711, column 3"):
+        gradient(bad, cluster=client)
+
+
+def test_an_array_with_chunked_columns_or_unknown_lengths(client):
+    """Columns in several chunks are joined; a Dask array of unknown length is refused with the way out."""
+    assert same(gradient(da.from_array(X, chunks=(700, 5)), cluster=client), gradient(X, passes=1))
+    unknown = da.from_array(X, chunks=(700, 12))
+    unknown = unknown[unknown[:, 0] > 0]
+    with pytest.raises(DataError, match="compute_chunk_sizes"):
+        gradient(unknown, cluster=client)
+
+
+def test_a_file_that_only_the_client_can_see(client, tmp_path):
+    """A worker that cannot open the file says so with its path."""
+    np.save(tmp_path / "x.npy", X)
+    file = open_npy(tmp_path / "x.npy")
+    (tmp_path / "x.npy").unlink()
+    with pytest.raises(FileMissingError, match=r"x\.npy does not exist"):
+        gradient(file, cluster=client)
+
+
+def test_a_scheduler_that_is_not_there(monkeypatch):
+    """It fails within the time limit and says what to start."""
+    monkeypatch.setattr("sparsae.distributed.connection.CONNECT_SECONDS", 0.5)
+    started = time.monotonic()
+    with pytest.raises(ClusterError, match=r"No scheduler answered at 'tcp://127.0.0.1:1' .*dask scheduler"):
+        gradient(X, cluster="tcp://127.0.0.1:1")
+    assert time.monotonic() - started < 10
+
+
+@pytest.mark.parametrize("given", ["local:", "local:0", "local:x", 3, ["tls://a"]])
+def test_a_cluster_that_is_none(given):
+    """What is neither client nor address is refused with what is possible."""
+    with pytest.raises(ParameterError, match="local:"):
+        gradient(X, cluster=given)
+
+
+def test_a_closed_client(client):
+    """A client that was closed is refused, not waited for."""
+    from distributed import Client
+
+    closed = Client(client.scheduler.address, set_as_default=False)
+    closed.close()
+    with pytest.raises(ClusterError, match="closed"):
+        gradient(X, cluster=closed)
