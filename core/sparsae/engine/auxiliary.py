@@ -1,7 +1,7 @@
 """The auxiliary loss that revives dead units: they reconstruct, with W2 alone, what the model leaves over.
 
-aux min(d / k_aux, 1) 1/(2m) sum |e - e_hat|^2, with e = target - a3 held constant, d the number of dead units, and e_hat
-from the k_aux largest activations of dead units in each row.  It is the same kernel on the sub-model
+aux min(d / k_aux, 1) 1/(2m) sum |e - e_hat|^2, with e = target - a3 held constant, d the number of dead units, and
+e_hat from the k_aux largest activations of dead units in each row.  It is the same kernel on the sub-model
 (W1[dead], b1[dead], W2[:, dead]) with e as target, so that its gradient reaches all three.
 
 Source: Gao et al. 2024, arXiv 2406.04093, section A.2.
