@@ -12,8 +12,8 @@ import sparsae
 from sparsae import Objective, Parameters, Problem, Sums
 from sparsae.model.units import topk
 from sparsae_backends.fused import make_kernel
+from sparsae_backends.fused.dense import DenseKernel
 from sparsae_backends.fused.kernel import FusedKernel
-from sparsae_backends.fused.rectified import RectifiedKernel
 from sparsae_backends.fused.selection import TopSelection
 from sparsae_backends.fused.sparse import SparseKernel, transpose
 
@@ -24,6 +24,7 @@ START = Parameters(
     RNG.normal(size=(P, N)), RNG.normal(size=P) / 4 - 0.3, RNG.normal(size=(N, P)) / 6, RNG.normal(size=N)
 )
 VARIANTS = {
+    "sigmoid": {"activation": "sigmoid", "rho": 0.2},
     "relu": {"activation": "relu", "l1": 0.3},
     "topk, sparse": {"activation": "topk", "k": 3},
     "topk, one unit": {"activation": "topk", "k": 1},
@@ -41,6 +42,12 @@ def problem_of(p, k, dtype=np.float64, n=N, **options):
 def start_of(options):
     """Parameters for a variant: with thresholds for JumpReLU, some of them 0."""
     return START._replace(threshold=np.arange(P) / P) if options["activation"] == "jumprelu" else START
+
+
+@pytest.fixture(autouse=True)
+def _dense(monkeypatch):
+    """Sigmoid units are computed as those of very wide layers are."""
+    monkeypatch.setattr("sparsae_backends.fused.WIDE", 1)
 
 
 @pytest.mark.parametrize("name", VARIANTS)
@@ -65,13 +72,14 @@ def test_evaluations_are_those_of_plain_numpy(name, output, dtype):
 @pytest.mark.parametrize("output", ["linear", "sigmoid"])
 def test_backprop_of_given_activations(name, output):
     """`sparsae.Kernel.backprop` is the formula with a slope of 0 or 1, in more pieces than one."""
-    options = {key: value for key, value in VARIANTS[name].items() if key not in ("l1", "l0")}
+    options = {key: value for key, value in VARIANTS[name].items() if key not in ("l1", "l0", "rho")}
     problem = Problem(n_visible=N, n_hidden=P, dtype=X.dtype, output=output, block_rows=32, **options)
-    a2 = np.maximum(X @ START.W1.T - 0.4, 0)
+    sigmoid = name == "sigmoid"
+    a2 = RNG.random((M, P)) if sigmoid else np.maximum(X @ START.W1.T - 0.4, 0)
     a3, s = RNG.random((M, N)), RNG.normal(size=P)
     found = make_kernel(problem).backprop(X, a2, a3, START.W2, s, X)
     delta3 = (a3 - X) * (a3 * (1 - a3) if output == "sigmoid" else 1)
-    delta2 = (delta3 @ START.W2 + s) * (a2 > 0)
+    delta2 = (delta3 @ START.W2 + s) * (a2 * (1 - a2) if sigmoid else a2 > 0)
     expected = delta2.T @ X, delta2.sum(0), delta3.T @ a2, delta3.sum(0)
     for part, true in zip(found, expected, strict=True):
         np.testing.assert_allclose(part, true, rtol=0, atol=1e-12)
@@ -131,12 +139,14 @@ def test_selection_leaves_crowds_to_the_definition(monkeypatch):
     assert calls == [5]
 
 
-def test_kernels_by_unit_and_sparsity():
-    """Top-k is sparse where one unit in eight is kept, or fewer."""
+def test_kernels_by_unit_size_and_sparsity(monkeypatch):
+    """Top-k is sparse where one unit in eight is kept, or fewer; sigmoid layers are folded unless they are wide."""
     made = {(p, k): type(make_kernel(problem_of(p, k))) for p, k in [(40, 5), (40, 6), (8, 1), (7, 1), (8, 8)]}
-    sparse, dense = SparseKernel, RectifiedKernel
+    sparse, dense = SparseKernel, DenseKernel
     assert made == {(40, 5): sparse, (40, 6): dense, (8, 1): sparse, (7, 1): dense, (8, 8): dense}
-    assert isinstance(make_kernel(Problem(n_visible=3, n_hidden=2, dtype=np.dtype(np.float64))), FusedKernel)
+    monkeypatch.setattr("sparsae_backends.fused.WIDE", 7)
+    sigmoid = {p: type(make_kernel(Problem(n_visible=3, n_hidden=p, dtype=X.dtype))) for p in (2, 3)}
+    assert sigmoid == {2: FusedKernel, 3: dense}
 
 
 @pytest.mark.parametrize("k", [3, 9])
@@ -166,7 +176,7 @@ def test_weights_that_are_not_numbers_show_in_the_cost(name):
 @pytest.mark.parametrize("name", VARIANTS)
 def test_methods_add_and_leave_their_inputs(name):
     """Sums are added to what is there; parameters and rows, read-only and strided, are not written."""
-    options = {key: value for key, value in VARIANTS[name].items() if key not in ("l1", "l0")}
+    options = {key: value for key, value in VARIANTS[name].items() if key not in ("l1", "l0", "rho")}
     kernel = make_kernel(Problem(n_visible=N, n_hidden=P, dtype=X.dtype, output="linear", block_rows=M, **options))
     x = np.asfortranarray(X)
     parameters = Parameters(*(np.asfortranarray(part) for part in start_of(VARIANTS[name])))

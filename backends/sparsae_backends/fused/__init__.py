@@ -1,7 +1,7 @@
 """`fused`: NumPy alone, at the speed of the cache; for sparse top-k units SciPy's sparse matrices too.
 
-There is a kernel for sigmoid units (`kernel.py`), one for units whose slope is 0 or 1 (`rectified.py`), and one for
-top-k units of which few are kept (`sparse.py`).
+There is a kernel for sigmoid units (`kernel.py`), one for very wide layers and for units whose slope is 0 or 1
+(`dense.py`), and one for top-k units of which few are kept (`sparse.py`).
 
 What makes the first fast is told with figures in docs/performance.md; in short:
 
@@ -20,16 +20,18 @@ from __future__ import annotations
 
 from sparsae import Backend, Problem, hookimpl
 from sparsae_backends.fused.blocks import block_rows
+from sparsae_backends.fused.dense import DenseKernel
 from sparsae_backends.fused.kernel import FusedKernel
-from sparsae_backends.fused.rectified import RectifiedKernel
 from sparsae_backends.fused.sparse import SparseKernel, worth_it
 
+WIDE = 1 << 20  # weights of a layer: folding them costs as much as it saves, and no other worker helps with it
 
-def make_kernel(problem: Problem) -> FusedKernel | RectifiedKernel | SparseKernel:
-    """Return the kernel for the hidden unit."""
-    if problem.activation == "sigmoid":
+
+def make_kernel(problem: Problem) -> FusedKernel | DenseKernel | SparseKernel:
+    """Return the kernel for the hidden unit and the sizes."""
+    if problem.activation == "sigmoid" and problem.n_visible * problem.n_hidden < WIDE:
         return FusedKernel(problem)
-    return SparseKernel(problem) if worth_it(problem) else RectifiedKernel(problem)
+    return SparseKernel(problem) if worth_it(problem) else DenseKernel(problem)
 
 
 @hookimpl

@@ -1,4 +1,4 @@
-"""The output layer of the kernels without folded weights: from pre-activations to delta3, in place."""
+"""The output layer of the kernels without folded weights: from products to delta3, in place."""
 
 from __future__ import annotations
 
@@ -10,10 +10,12 @@ from sparsae import Array, Problem
 from sparsae_backends._memory import aligned
 from sparsae_backends.fused.powers import Powers, fastest_powers
 
+STRIP_BYTES = 128 * 1024  # of an array (rows, n): three of them, and what they are computed from, stay in cache
+
 
 @final
 class OutputLayer:
-    """Room for the slopes of `rows` rows, and the way to raise to a power, where outputs are sigmoids.
+    """Room for the slopes of a strip of rows, and the way to raise to a power, where outputs are sigmoids.
 
     Attributes
     ----------
@@ -21,23 +23,34 @@ class OutputLayer:
         For the receipt.
     """
 
-    def __init__(self, problem: Problem, rows: int) -> None:
+    def __init__(self, problem: Problem) -> None:
         self.powers: Powers | None = None
         self.notes: tuple[str, ...] = ()
         self.one = np.full((), 1, problem.dtype)
+        n = problem.n_visible
+        self.strip = max(8, min(problem.block_rows, STRIP_BYTES // (n * problem.dtype.itemsize)))
         if problem.output == "sigmoid":
             self.powers = fastest_powers(problem.dtype)
             self.notes = (f"fused computes sigmoids with {self.powers.name}, the fastest for {problem.dtype} here",)
-            self.slope = aligned((rows, problem.n_visible), problem.dtype)
+            self.slope = aligned((self.strip, n), problem.dtype)
 
-    def delta(self, z3: Array, target: Array) -> float:
-        """Replace pre-activations z3 (m, n) by delta3 = (a3 - target) slope; return the sum of squared errors."""
+    def delta(self, product: Array, b2: Array, target: Array) -> float:
+        """Replace a2 W2' (m, n) by delta3 = (a3 - target) slope; return the sum of squared errors."""
+        error = 0.0
+        for start in range(0, len(product), self.strip):
+            rows = slice(start, start + self.strip)
+            z3 = product[rows]
+            np.add(z3, b2, z3)
+            error += self._delta(z3, target[rows])
+        return error
+
+    def _delta(self, z3: Array, target: Array) -> float:
         if self.powers is None:
             np.subtract(z3, target, z3)
             return float(np.vdot(z3, z3))
         a3, slope, one = z3, self.slope[: len(z3)], self.one
         np.multiply(z3, -self.powers.factor, z3)
-        self.powers.replace(z3, np.inf)
+        self.powers.replace(z3, float(z3.max()))
         np.add(z3, one, z3)
         np.divide(one, z3, a3)  # (m, n)
         np.subtract(one, a3, slope)

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from sparsae import Array, Kernel, Parameters, Problem, Sums
 from sparsae_backends._memory import aligned
+from sparsae_backends.fused.dense import Rows, dense_gradient_sums
 from sparsae_backends.fused.output import OutputLayer
-from sparsae_backends.fused.rectified import Rows, masked_gradient_sums
 from sparsae_backends.fused.selection import TopSelection
 
 STRIP_BYTES = 8 << 20  # of pre-activations: with fewer rows BLAS packs W1 too often
@@ -79,7 +79,7 @@ class SparseKernel(Kernel[Rows, Decoded, Kept]):
         self.kept = Kept(np.empty((m, k), np.intp), aligned((m, k), dtype))
         self.ones = np.ones(m, dtype)
         self.selection = TopSelection(problem)
-        self.output = OutputLayer(problem, self.few)
+        self.output = OutputLayer(problem)
         self.notes = self.output.notes
 
     def prepare(self, x: Array, target: Array, keep: bool) -> Rows:
@@ -134,7 +134,7 @@ class SparseKernel(Kernel[Rows, Decoded, Kept]):
 
     def backprop(self, a1: Array, a2: Array, a3: Array, W2: Array, sparsity: Array, target: Array) -> Parameters:
         """Gradient sums over the rows given, whose activations are dense."""
-        return masked_gradient_sums(self.problem, a1, a2, a3, W2, sparsity, target)
+        return dense_gradient_sums(self.problem, a1, a2, a3, W2, sparsity, target)
 
     def _by_unit(self, kept: Kept, weights: NDArray[Any]) -> NDArray[np.float64]:
         """Sum (m, k) over the rows, for each unit (p,)."""
@@ -157,7 +157,6 @@ class SparseKernel(Kernel[Rows, Decoded, Kept]):
         gathered, d, delta2 = self.gathered[:m], self.d[rows], self.delta2[rows]
         weights.W2.take(kept.units.reshape(-1), 0, out=gathered.reshape(m * k, n), mode="clip")
         np.matmul(kept.values[:, None, :], gathered, d[:, None, :])  # (m, n)
-        np.add(d, weights.b2, d)
-        error = self.output.delta(d, target)
+        error = self.output.delta(d, weights.b2, target)
         np.matmul(gathered, d[:, :, None], delta2[:, :, None])  # (m, k)
         return error
