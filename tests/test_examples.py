@@ -53,7 +53,7 @@ def test_a_notebook_runs_in_a_kernel_and_shows_what_it_says(path: Path, tmp_path
     (trained,) = (cell for source, cell in cells.items() if "progress=True" in source)
     bar, table = outputs(trained, "text/html")
     assert '<progress value="150" max="150"' in bar
-    assert "Sparse autoencoder with 64 inputs, 49 hidden units" in table
+    assert "Sparse autoencoder with 64 inputs, 49 sigmoid units" in table
     drawn = [cell for source, cell in cells.items() if ".plot_" in source]
     assert len(drawn) == 2
     assert all(outputs(cell, "image/png") for cell in drawn)

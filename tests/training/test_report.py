@@ -47,7 +47,7 @@ def test_a_result_shows_what_a_person_wants_first(result: sparsae.TrainResult) -
     """Sizes, status, cost, backend, merits: on lines that fit, without arrays."""
     text = repr(result)
     lines = text.splitlines()
-    assert lines[0] == "Sparse autoencoder with 6 inputs, 4 hidden units and sigmoid output"
+    assert lines[0] == "Sparse autoencoder with 6 inputs, 4 sigmoid units and sigmoid output"
     for words in ("iteration limit", f"{result.cost:.6f}", "explained variance", result.receipt.backend):
         assert words in text
     assert max(map(len, lines)) < 100

@@ -21,8 +21,8 @@ SHOWN = 11  # entries of a learning curve in a table, at most
 def result_title(result: TrainResult) -> str:
     """Return what kind of a model it is, in a line."""
     p, n = result.parameters.W1.shape
-    output = result.settings.get("output", "sigmoid")
-    return f"Sparse autoencoder with {plural(n, 'input')}, {plural(p, 'hidden unit')} and {output} output"
+    hidden, output = (result.settings.get(name, "sigmoid") for name in ("activation", "output"))
+    return f"Sparse autoencoder with {plural(n, 'input')}, {plural(p, f'{hidden} unit')} and {output} output"
 
 
 def fit_facts(result: TrainResult) -> dict[str, Any]:
