@@ -130,11 +130,11 @@ def test_rows_are_read_ahead_in_another_thread(tmp_path: Any) -> None:
     np.testing.assert_array_equal(reader.take_ahead(ROWS)[0], X[ROWS])
     reader.read_ahead(ROWS)
     np.testing.assert_array_equal(reader.take_ahead(ROWS[:5])[0], X[ROWS[:5]])
-    assert sorted(threads) == ["MainThread", "sparsae-reader", "sparsae-reader"]
     reader.read_ahead(np.array([5000]))
     with pytest.raises(DataError):
         reader.take_ahead(np.array([5000]))
     reader.close()
+    assert sorted(threads) == ["MainThread", *["sparsae-reader"] * 3]
     assert not [thread for thread in threading.enumerate() if thread.name == "sparsae-reader"]
 
 

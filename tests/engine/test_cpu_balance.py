@@ -155,3 +155,21 @@ def test_a_fit_leaves_the_affinity_of_its_thread_as_it_was():
         for _ in range(50):
             objective(np.zeros(objective.size))
     assert os.sched_getaffinity(0) == before
+
+
+def test_workers_are_woken_on_other_cpus_than_the_first_ones(system):
+    """Their affinity leaves its CPU out while they are woken, and is given back, also where waking fails."""
+    workers = CpuBalancer([10, 11, 12])
+    system.cpu = 2
+    workers.wake(lambda: system.calls.append("woken"))
+    narrowed = [(11, {0, 1, 3}), (12, {0, 1, 3})]
+    restored = [(11, ALLOWED), (12, ALLOWED)]
+    assert system.calls == [*narrowed, "woken", *restored]
+    system.calls.clear()
+    with pytest.raises(ZeroDivisionError):
+        workers.wake(lambda: 1 / 0)
+    assert system.calls == [*narrowed, *restored]
+    system.calls.clear()
+    system.allowed = {2, 3}
+    workers.wake(lambda: system.calls.append("woken"))
+    assert system.calls == ["woken"]

@@ -19,17 +19,20 @@ What makes the first fast is told with figures in docs/performance.md; in short:
 from __future__ import annotations
 
 from sparsae import Backend, Problem, hookimpl
-from sparsae_backends.fused.blocks import block_rows
+from sparsae_backends.fused.blocks import block_rows, padded, small_rows
 from sparsae_backends.fused.dense import DenseKernel
 from sparsae_backends.fused.kernel import FusedKernel
 from sparsae_backends.fused.sparse import SparseKernel, worth_it
 
 WIDE = 1 << 20  # weights of a layer: folding them costs as much as it saves, and no other worker helps with it
+FEW_ROWS = 512  # in a block of a mini-batch, where products are too large for the fast path: the same holds sooner
 
 
 def make_kernel(problem: Problem) -> FusedKernel | DenseKernel | SparseKernel:
     """Return the kernel for the hidden unit and the sizes."""
-    if problem.activation == "sigmoid" and problem.n_visible * problem.n_hidden < WIDE:
+    products = problem.n_visible * padded(problem.n_hidden + 1, problem.dtype)
+    few = problem.block_rows <= FEW_ROWS and not small_rows(products)
+    if problem.activation == "sigmoid" and problem.n_visible * problem.n_hidden < WIDE and not few:
         return FusedKernel(problem)
     return SparseKernel(problem) if worth_it(problem) else DenseKernel(problem)
 

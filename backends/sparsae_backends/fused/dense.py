@@ -40,6 +40,7 @@ class DenseKernel(Kernel[Rows, Parameters, Activations]):
     """Forward and backward pass on blocks, for every unit."""
 
     splits_rows = True
+    direct_sums = True
 
     def __init__(self, problem: Problem) -> None:
         super().__init__(problem)
@@ -84,18 +85,19 @@ class DenseKernel(Kernel[Rows, Parameters, Activations]):
             near = None if self.near is None else self.near[:m]
             hidden = self._activate(weights, block.x, Activations(self.a2[:m], near))
         a2, d, delta2, ones = hidden.a2, self.d[:m], self.delta2[:m], self.ones[:m]
+        direct = into.rows == 0 and into.vector.dtype == d.dtype
         into.rows += m
         into.hidden += np.dot(ones, a2)
         np.matmul(a2, weights.W2.T, d)  # (m, n)
         into.squared_error += self.output.delta(d, weights.b2, block.target)  # d: (m, n) delta3
-        into.W2 += np.matmul(d.T, a2, self.W2)  # (n, p)
+        _put_product(d.T, a2, into.W2, self.W2, direct)  # (n, p)
         into.b2 += np.dot(ones, d)  # (n,)
         np.matmul(d, weights.W2, delta2)  # (m, p) without slope
         if sparsity is None and self.q is None:
             self.q = aligned(self.a2.shape, self.problem.dtype)
         for rows in self._strips(m):
             self._multiply_slope(hidden, sparsity, rows, into)
-        into.W1 += np.matmul(delta2.T, block.x, self.W1)  # (p, n)
+        _put_product(delta2.T, block.x, into.W1, self.W1, direct)  # (p, n)
         into.b1 += np.dot(ones, delta2)  # (p,)
         if sparsity is None and self.q is not None:
             into.W1_sparsity += np.matmul(self.q[:m].T, block.x, self.W1)  # (p, n)
@@ -160,6 +162,14 @@ class DenseKernel(Kernel[Rows, Parameters, Activations]):
         if sparsity is not None:
             np.add(delta2, self.s.of(sparsity, len(a2)), delta2)
         np.multiply(delta2, slope, delta2)
+
+
+def _put_product(left: Array, right: Array, into: Array, scratch: Array, direct: bool) -> None:
+    """Write left right into empty sums of its dtype, or add it by way of scratch."""
+    if direct:
+        np.matmul(left, right, into)
+    else:
+        into += np.matmul(left, right, scratch)
 
 
 def dense_gradient_sums(

@@ -55,6 +55,29 @@ class CpuBalancer:
         self._moving = threading.Lock()
         self.active = n > 1 and _CURRENT_CPU is not None
 
+    def wake(self, wake_others: Callable[[], object]) -> None:
+        """Call what wakes the other workers, from the first one, so that none of them is woken on its CPU.
+
+        Where a block takes a millisecond, as in mini-batches, a worker that is woken there comes too late.
+        """
+        if not self.active:
+            wake_others()
+            return
+        assert _CURRENT_CPU is not None
+        here, narrowed = _CURRENT_CPU(), []
+        try:
+            for thread in self._threads[1:]:
+                with suppress(OSError):
+                    allowed = os.sched_getaffinity(thread)
+                    if len(allowed) >= len(self._threads) and here in allowed:
+                        narrowed.append((thread, allowed))
+                        os.sched_setaffinity(thread, allowed - {here})
+            wake_others()
+        finally:
+            for thread, allowed in narrowed:
+                with suppress(OSError):
+                    os.sched_setaffinity(thread, allowed)
+
     def update(self, worker: int) -> None:
         """Record that `worker`, the caller, starts a segment; moves the workers that seem to wait for its CPU.
 

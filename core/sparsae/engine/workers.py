@@ -117,9 +117,14 @@ class WorkerPool:
         balancer = CpuBalancer(threads) if helpers > 0 else _ALONE
         run = SegmentRun(task, n_segments, describe, balancer)
         given = 0
-        puts = map(SimpleQueue.put, self._jobs[:helpers], repeat(run))
-        try:
+
+        def put() -> None:
+            nonlocal given
+            puts = map(SimpleQueue.put, self._jobs[:helpers], repeat(run))
             given, _ = helpers, [*puts]  # no signal handler runs within a list display: all are put, and counted
+
+        try:
+            balancer.wake(put)
             run.work(self._kernels[0], 0)
             while len(run.finished) < given and not isinstance(run.error, KeyboardInterrupt):
                 run.wake_ups.get()  # what counts is who has left, not how many wake-ups were read
