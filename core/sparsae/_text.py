@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 # A whole terminal escape sequence: a string command such as a window title, a control sequence such as a colour,
 # or ESC and one character.
@@ -13,6 +13,7 @@ _ESCAPES = re.compile(
     r"|(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]?"
     r"|\x1b[ -/]*[0-~]?"
 )
+LISTED = 5  # words of a list in a message, at most
 _BIDI = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")  # reorder what is shown
 
 
@@ -45,3 +46,9 @@ def suggest(name: object, known: Iterable[str]) -> str:
 
     near = get_close_matches(str(name), list(known), n=1)
     return f"; did you mean {near[0]!r}?" if near else "."
+
+
+def listed(words: Sequence[str]) -> str:
+    """Return the first words of a list for a message, and how many more there are."""
+    rest = len(words) - LISTED
+    return ", ".join(words[:LISTED]) + (f" and {rest:,} more" if rest > 0 else "")

@@ -21,7 +21,7 @@ from tests.support.sound_files import PICTURES, SOUND, X, csv_bytes, mat_bytes, 
 
 from sparsae import DataError
 from sparsae.data import load
-from sparsae.data.readers import limits, matlab, npy, source_file
+from sparsae.data.readers import limits, matlab, npy, parser_process, source_file
 from sparsae.errors import FileAccessError, FileFormatError, FileMissingError
 
 
@@ -245,7 +245,7 @@ def test_a_large_npy_file_stays_in_the_file(tmp_path, monkeypatch):
     """It is read in blocks, and not through a memory map: a truncated file is an error, not a dead process."""
     np.save(tmp_path / "x.npy", X)
     assert type(load(tmp_path / "x.npy").X) is np.ndarray
-    monkeypatch.setattr(npy, "memory_share", lambda: 100)
+    monkeypatch.setattr(limits, "memory_limit", lambda: 300)
     streamed = load(tmp_path / "x.npy").X
     assert type(streamed).__name__ == "BinaryFile"
     np.testing.assert_array_equal(streamed[2:5], X[2:5])
@@ -272,18 +272,22 @@ def test_a_file_that_is_truncated_while_it_is_loaded_is_an_error(tmp_path, monke
 
 
 def test_memory_that_the_system_refuses_is_one_line(tmp_path):
-    """Under a limit on the address space, in a process of its own."""
+    """Under a limit on the address space that is set while the process runs; one that is set before is believed."""
     np.save(tmp_path / "x.npy", np.zeros((20_000_000, 2)))
     code = (
         "import resource, sys, numpy, sparsae.data\n"
+        "from sparsae.machine.resources import memory_limit\n"
+        "if sys.argv[2] == 'while': memory_limit()\n"
         "used = int(open('/proc/self/statm').read().split()[0]) * 4096\n"
         "resource.setrlimit(resource.RLIMIT_AS, (used + (1 << 27), used + (1 << 27)))\n"
-        "try: sparsae.data.load(sys.argv[1])\n"
+        "try: print(type(sparsae.data.load(sys.argv[1]).X).__name__)\n"
         "except sparsae.SparsaeError as error: print(type(error).__name__, error)\n"
     )
-    done = subprocess.run([sys.executable, "-c", code, tmp_path / "x.npy"], capture_output=True, text=True, timeout=120)
-    assert done.stdout.startswith("FileFormatError"), done.stderr
-    assert "the memory does not suffice" in done.stdout
+    for when, start in (("while", "FileFormatError"), ("before", "BinaryFile")):
+        command = [sys.executable, "-c", code, tmp_path / "x.npy", when]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+        assert done.stdout.startswith(start), done.stderr
+        assert ("the memory does not suffice" in done.stdout) == (when == "while")
 
 
 def test_a_picture_that_expands_is_refused_by_its_declared_size(tmp_path):
@@ -308,8 +312,8 @@ def test_a_parser_that_crashes_costs_only_that_read(tmp_path, monkeypatch):
     """A child that ends by SIGSEGV, one that never answers, one that answers nonsense: FileFormatError each."""
     (tmp_path / "x.mat").write_bytes(mat_bytes())
     script = tmp_path / "parser.py"
-    monkeypatch.setattr(matlab.matlab_process, "__file__", str(script))
-    monkeypatch.setattr(matlab, "SECONDS", 5)
+    monkeypatch.setattr(parser_process.parser_script, "__file__", str(script))
+    monkeypatch.setattr(parser_process, "SECONDS", 5)
     listing = 'print(\'{"variables": [["X", [6, 4], "double"]]}\', flush=True)\n'
     for code, message in (
         ("import os; os.kill(os.getpid(), 11)", "its reader ended with SIGSEGV"),
@@ -334,7 +338,7 @@ def test_no_process_is_left_after_a_read(tmp_path, monkeypatch):
         started.append(original(*args, **kwargs))
         return started[-1]
 
-    monkeypatch.setattr(matlab.subprocess, "Popen", keep)
+    monkeypatch.setattr(parser_process.subprocess, "Popen", keep)
     (tmp_path / "x.mat").write_bytes(mat_bytes())
     load(tmp_path / "x.mat")
     with pytest.raises(DataError):
@@ -353,7 +357,7 @@ def test_matlab_bombs_are_limited_in_the_child(tmp_path, monkeypatch):
     monkeypatch.setattr(limits, "EXPANSION_RATIO", 1)
     scipy.io.savemat(tmp_path / "x.mat", {"X": np.zeros((50_000, 1000))}, do_compression=True)
     scipy.io.savemat(tmp_path / "sparse.mat", {"X": scipy.sparse.eye(3000).tocsc()})
-    monkeypatch.setattr(matlab, "PARSER_BYTES", 1 << 25)
+    monkeypatch.setattr(parser_process, "PARSER_BYTES", 1 << 25)
     assert load(tmp_path / "sparse.mat").X.trace() == 3000  # 72 MB, which the limit on expansion is not for
     with pytest.raises(FileFormatError, match=r"x.mat is damaged or not a .mat file: the memory does not suffice"):
         load(tmp_path / "x.mat")
@@ -414,10 +418,14 @@ def test_names_that_lead_nowhere_are_one_line(name, message):
     ("content", "message"),
     [
         (b"\x89PNG\r\n\x1a\n", "is a picture: use patches:"),
-        (b"PAR1", "is a Parquet file: save the table as .npy or .csv"),
+        (b"PAR1", "is damaged or not a .parquet file"),
+        (b"ARROW1", "is damaged or not a .feather file"),
+        (b"FEA1", "is a Feather file of version 1; write it again"),
         (b"\x80\x04\x95", "is a pickle, which can run code"),
-        (b"\x89HDF\r\n\x1a\n", "is an HDF5 file: open it with h5py"),
-        (b"BZh9", "is compressed with bzip2"),
+        (b"\x89HDF\r\n\x1a\n", "is damaged or not a .csv file: OSError: Unable to synchronously open"),
+        (b"BZh9", "is damaged or not a bzip2 file"),
+        (b"\xfd7zXZ\0", "is damaged or not a xz file"),
+        (b"\x28\xb5\x2f\xfd", "is compressed with zstd: decompress it first, or use gzip, bzip2 or xz"),
         (b"\xd0\xcf\x11\xe0", "is a spreadsheet"),
         (b"", "is empty: it has no bytes"),
         (b"\0\0\0\0", "not a text file"),

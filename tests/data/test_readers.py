@@ -13,7 +13,7 @@ import scipy.sparse
 from sparsae import DataError, ParameterError
 from sparsae.data import extract_patches, load
 from sparsae.data.pictures import images_of_array
-from sparsae.data.readers import ReadRequest, limits, matlab, read_file, source_file
+from sparsae.data.readers import ReadRequest, hdf5, limits, read_file, source_file
 from sparsae.errors import DataWarning, FileAccessError, FileFormatError, FileMissingError, MissingExtraError
 from sparsae.transforms import Patches
 
@@ -115,7 +115,10 @@ def test_missing_files_folders_and_unknown_kinds_are_named(tmp_path):
     """With what is possible instead."""
     with pytest.raises(FileMissingError, match=r"There is no file nothing.npy. Give a file, or one of: digits"):
         load("nothing.npy")
-    with pytest.raises(FileFormatError, match=r"is a folder\. For pictures in it use patches:"):
+    with pytest.raises(
+        FileFormatError,
+        match=r"is a folder without files of numbers \(.npy, .parquet, .* For pictures in it use patches:",
+    ):
         load(tmp_path)
     (tmp_path / "x.doc").write_text("x")
     with pytest.raises(FileFormatError, match=r"x.doc is of no known kind; known are .npy, .npz, .mat, .csv"):
@@ -167,8 +170,8 @@ def test_which_axis_counts_the_images(tmp_path, shape, name, n_images, size):
         np.save(tmp_path / name, array)
     else:
         scipy.io.savemat(tmp_path / name, {"x": array})
-    file, loaded = read_file(tmp_path / name, ReadRequest(images=True))
-    images = images_of_array(loaded, file.label)
+    label, loaded = read_file(tmp_path / name, ReadRequest(images=True))
+    images = images_of_array(loaded, label)
     assert len(images) == n_images
     assert images[0].shape == size
     assert max(image.max() for image in images) == array.max() / 65535
@@ -257,9 +260,12 @@ def test_matlab_files_of_version_73_are_read_with_h5py(tmp_path):
 
 def test_a_matlab_73_file_without_h5py_says_what_it_is(tmp_path, monkeypatch):
     """What to install, or how to save it."""
-    monkeypatch.setattr(matlab, "find_spec", lambda name: None)
-    (tmp_path / "x.mat").write_bytes(b"MATLAB 7.3 MAT-file".ljust(512) + matlab.HDF5_SIGNATURE)
-    with pytest.raises(FileFormatError, match=r"Matlab 7.3 file, which is HDF5: pip install h5py .*-v7'"):
+    monkeypatch.setitem(sys.modules, "h5py", None)
+    (tmp_path / "x.mat").write_bytes(b"MATLAB 7.3 MAT-file".ljust(512) + hdf5.SIGNATURE)
+    message = (
+        r"x.mat is a Matlab 7.3 file \(save\(..., '-v7'\) in Matlab writes one that .* needs h5py; .*sparsae\[files\]"
+    )
+    with pytest.raises(MissingExtraError, match=message):
         load(tmp_path / "x.mat")
 
 

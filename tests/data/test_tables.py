@@ -181,7 +181,10 @@ def test_decimal_commas_between_commas_are_named(tmp_path):
         ),
         ("a,b\nx,y\n1,2\n", r"line 2, column 1 \(a\) is 'x'"),
         ("m,s\nu,v\nw,x\n", r"line 2, column 1 \(m\) is 'u'"),
-        ("a,b\n1.5,\n2,3\n", r"line 2, column 2 \(b\) is empty\. Fill missing values"),
+        (
+            "a,b\n1.5,\n2,3\n",
+            r"line 2, column 2 \(b\) is empty\. It has missing values: 1 in column 2 \(b\)\. Fill them",
+        ),
         ("a,b\n1.5,NA\n2,3\n", r"line 2, column 2 \(b\) is 'NA', a missing value"),
         ("a,b\n1.5,nan\n2,3\n", r"line 2, column 2 \(b\) is 'nan', a missing value"),
         ("a,b\n1.5,inf\n2,3\n", r"line 2, column 2 \(b\) is 'inf', which is not finite"),

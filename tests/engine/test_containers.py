@@ -211,7 +211,7 @@ def test_missing_values_and_text_in_frames_are_named_by_column():
     """How many, in which columns; what to do."""
     good = np.array([0.1, 0.2, 0.3])
     columns = {"a": Column(list(good), np.dtype(float)), "b": Column([0.1, None, None], Nullable("float64"))}
-    with pytest.raises(DataError, match=r"X has missing values \(NA\): 2 in b\. Fill or drop them"):
+    with pytest.raises(DataError, match=r"X has missing values \(NA or NaN\): 2 in b\. Fill or drop them"):
         Objective(Frame(columns), 2)
     columns = {"a": Column(list(good), np.dtype(float)), "name": Column(["x", "y", "z"], np.dtype(object))}
     with pytest.raises(DataError, match=r"X has 1 column that is not of numbers: name \(object\)\. .*to_numeric"):
@@ -232,7 +232,7 @@ def test_real_frames():
         assert Objective(data, 2)(theta)[0] == expected
     holes = pandas.DataFrame(X, columns=["a", "b", "c"]).astype("Float64")
     holes.loc[3:5, "b"] = pandas.NA
-    with pytest.raises(DataError, match=r"missing values \(NA\): 3 in b"):
+    with pytest.raises(DataError, match=r"missing values \(NA or NaN\): 3 in b"):
         Objective(holes, 2)
     with pytest.raises(DataError, match=r"1 column that is not of numbers: name \((object|str)"):
         Objective(pandas.DataFrame({"a": X[:, 0], "name": ["x"] * 40}), 2)
@@ -335,9 +335,9 @@ COMMAND = """
     import os, sys, sparsae.objective
     from sparsae.engine import binary_file, npy_file, storage
     from sparsae.cli import main
-    from sparsae.data.readers import npy
+    from sparsae.data.readers import limits
     storage.SHARE = 1 << 60  # as if the file were larger than the memory share
-    npy.memory_share = lambda: 0
+    limits.memory_limit = lambda: 1
     path, read = sys.argv[1], binary_file.BinaryFile.read_into
     counts = []
     def read_into(self, start, stop, out):

@@ -48,7 +48,7 @@ def test_ranges_of_any_size_are_scaled(tmp_path, span):
     ("array", "error", "message"),
     [
         (np.array([[-1.7e308, 1.7e308]]), DataError, "-1.7e[+]308 to 1.7e[+]308, is too large for float64"),
-        (np.array([[1.0, np.nan]]), DataError, "1 value that is not finite; the first is nan in row 0, column 1"),
+        (np.array([[1.0, np.nan]]), DataError, "x.npy has missing values: 1 in column 2. Fill them"),
         (np.array([[1.0, np.inf]]), DataError, "1 value that is not finite; the first is inf in row 0, column 1"),
         (np.array([[2**60, 2**60 + 1]]), DataError, "integers up to 1152921504606846977, which float64 cannot hold"),
         (np.array([[-(2**63), 0]]), DataError, "integers up to 9223372036854775808"),

@@ -41,18 +41,21 @@ def say_transform(result: TrainResult, name: str) -> None:
 
 
 def _describe_array(path: Path) -> str | None:
-    """Return what a .npy file holds; None for other files."""
-    import numpy as np
+    """Return what a file of data holds, as far as its header tells; None for other files, and for archives."""
+    from sparsae.data.readers import ReadRequest, describe
+    from sparsae.errors import SparsaeError
 
     try:
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except Exception:  # noqa: BLE001 (NumPy raises anything on a damaged file)
+        return describe(path, ReadRequest(stay=True))
+    except SparsaeError:
         return None
-    return f"an array of shape {array.shape}" if isinstance(array, np.ndarray) else None
 
 
 def data_files(source: str) -> list[Path]:
-    """Return the paths that DATA may mean: the whole word, and its parts between colons."""
+    """Return the paths that DATA may mean: the whole word, its parts between colons, and what patterns match."""
+    from glob import glob
+
     parts = source.split(":")
     words = [":".join(parts[i:j]) for i in range(len(parts)) for j in range(i + 1, len(parts) + 1)]
-    return [Path(word) for word in words if word]
+    matched = [name for word in words if set(word) & set("*?[") for name in glob(word, recursive=True)]  # noqa: PTH207
+    return [Path(word) for word in (*words, *matched) if word]

@@ -21,6 +21,7 @@ DATA_OPTIONS = (
     "delimiter",
     "header",
     "transpose",
+    "drop_missing",
 )
 
 
@@ -28,7 +29,12 @@ def file_options(command: Command) -> Command:
     """Add the options that say how a file is read."""
     for option in reversed(
         (
-            click.option("--columns", help="Columns of a file: names, numbers from 1, ranges; '2-65', '!label'."),
+            click.option(
+                "--columns",
+                "--select",
+                "columns",
+                help="Columns of a file: names, numbers from 1, ranges; '2-65', '!label'.",
+            ),
             click.option("--delimiter", help="Between the cells of a table: a character, tab, space [default: found]."),
             click.option(
                 "--header/--no-header",
@@ -36,6 +42,7 @@ def file_options(command: Command) -> Command:
                 help="Whether the first line of a table has column names [default: found].",
             ),
             click.option("--transpose", is_flag=True, help="The samples of a file are columns, not rows."),
+            click.option("--drop-missing", is_flag=True, help="Leave out the rows of a file with missing values."),
         )
     ):
         command = option(command)
@@ -70,11 +77,17 @@ def data_options(command: Command) -> Command:
     return command
 
 
-def load_data(source: str, options: dict[str, Any], *, seed: int, like: Transform | None = None) -> Any:
-    """Load data with the options of `data_options`, which are taken out of `options`."""
+def load_data(
+    source: str, options: dict[str, Any], *, seed: int, like: Transform | None = None, quiet: bool = False
+) -> Any:
+    """Load data with the options of `data_options`, which are taken out of `options`; say how it was read."""
+    from sparsae.cli.report import say
     from sparsae.data import load
 
     given = {name: options.pop(name) for name in DATA_OPTIONS if name in options}
     names = given.get("transform") or (None,)
     given["transform"] = names[0] if len(names) == 1 else list(names)
-    return load(source, seed=seed, like=like, **given)
+    dataset = load(source, seed=seed, like=like, **given)
+    for note in () if quiet else dataset.notes:
+        say(note, err=True)
+    return dataset

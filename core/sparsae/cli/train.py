@@ -34,6 +34,7 @@ EXAMPLES = (
     "sparsae train patches --whiten olshausen -o edges.npz",
     "sparsae train measurements.csv --scale --hidden 40 --rho 0.05",
     "sparsae train activations.npy --transform unit_rms --output linear",
+    "sparsae train table.parquet --select 'a,b,7-20' --drop-missing --output linear",
     "sparsae train x.npy --checkpoint run --log run.jsonl",
     "sparsae train x.npy --checkpoint run --log run.jsonl --resume",
 )
@@ -63,7 +64,9 @@ EXAMPLES = (
 def train(*, data: str, out: Path | None, quiet: bool, as_json: bool, force: bool, **options: Any) -> int:
     """Train a sparse autoencoder on DATA and write a model file.
 
-    DATA is digits, patches, photos, patches:FILE_OR_FOLDER, or a .npy, .npz, .csv, .tsv, .txt or .mat file.
+    DATA is digits, patches, photos, patches:FILE_OR_FOLDER, or a file of numbers: .npy, .npz, .csv, .tsv, .txt, .mat,
+    .parquet, .feather, .h5, .zarr, .safetensors, .pt or MNIST's idx; FILE::NAME is one array of several, and a folder
+    or a pattern such as 'parts/*.npy' is one data set.
     """
     from sparsae.cli.options import load_data
     from sparsae.files import stream_number
@@ -72,7 +75,7 @@ def train(*, data: str, out: Path | None, quiet: bool, as_json: bool, force: boo
     model = out or Path("model.npz")
     _check_files(data, model, options, force=force)
     with warnings_as_lines(quiet=quiet):
-        dataset = load_data(data, options, seed=options["seed"])  # signals end it at once: nothing is lost
+        dataset = load_data(data, options, seed=options["seed"], quiet=quiet)  # signals end it at once: nothing is lost
         result, signal_number = _fit_and_save(dataset, model, options, show=not quiet and not as_json)
     to_stderr = stream_number(model) == 1  # the model went to standard output
     if as_json:

@@ -27,6 +27,8 @@ class Dataset:
         Rows and columns of a sample that is an image.
     columns : tuple of str or None
         Names of the inputs, where the file has them.
+    notes : tuple of str
+        What should be known of how the data was read: how many rows were left out, how many files there are.
     """
 
     X: Any
@@ -34,3 +36,4 @@ class Dataset:
     transform: Transform | None = None
     image_shape: tuple[int, int] | None = None
     columns: tuple[str, ...] | None = None
+    notes: tuple[str, ...] = ()

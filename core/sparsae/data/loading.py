@@ -19,13 +19,13 @@ from sparsae.data.readers import ReadRequest, find_source, is_array_file, read_f
 from sparsae.data.readers.entries import LoadedArray
 from sparsae.data.readers.limits import memory_share
 from sparsae.data.readers.source_file import path_label
-from sparsae.errors import DataError, DataWarning, FileFormatError, FileMissingError, ParameterError
+from sparsae.errors import DataError, DataWarning, FileMissingError, ParameterError
 from sparsae.machine.caller_warning import warn_caller
 from sparsae.model import check_size
 from sparsae.transforms import Patches, Scale, Transform, fit
 
 PATCH_DEFAULTS = {"n_patches": 10_000, "patch_size": 8, "whiten": "none"}
-FILE_DEFAULTS = {"columns": None, "delimiter": None, "header": None, "transpose": False}
+FILE_DEFAULTS = {"columns": None, "delimiter": None, "header": None, "transpose": False, "drop_missing": False}
 DIGITS = Scale(n_visible=64, low=0.0, high=16.0)
 SAMPLES = "files of samples"
 WIDE = 10  # so many times more inputs than samples, and
@@ -44,6 +44,7 @@ def load(
     delimiter: str | None = None,
     header: bool | None = None,
     transpose: bool = False,
+    drop_missing: bool = False,
     seed: int | np.random.Generator = 0,
     like: Transform | None = None,
 ) -> Dataset:
@@ -57,8 +58,12 @@ def load(
         "photos": patches of scikit-learn's two photographs.
         "patches:PATH": patches of a picture, of every picture in a folder, or of the images in a .npy, .npz, .mat or
         idx file.
-        A file: .npy, .npz, .csv, .tsv, .txt, .mat, idx (MNIST); all but .npz and .mat also with .gz.
-        "FILE:NAME" picks one array of an .npz or .mat file.
+        A file: .npy, .npz, .csv, .tsv, .txt, .mat, idx (MNIST), Parquet, Feather, HDF5, safetensors, torch's .pt, or
+        the folder of a Zarr store; text, .npy and idx also with .gz, .bz2 or .xz.
+        "FILE::NAME" picks one array of a file that holds several.
+        A folder of such files, or a pattern such as "parts/*.npy": the files in natural order are one data set.
+        Rows of .npy, Parquet, Feather, HDF5, Zarr, safetensors and .pt that are larger than half of the memory stay in
+        the file and are read block by block.
     n_patches, patch_size : int
         For patches: how many, and their rows and columns.
     whiten : {"none", "zca", "olshausen"}
@@ -77,6 +82,8 @@ def load(
         Whether the first line of a table has column names; found when left out.
     transpose : bool
         For files with one sample in each column, as Matlab programs write them.
+    drop_missing : bool
+        Leave out rows of a file with missing values (NaN, null, an empty cell); else they are an error.
     seed : int or numpy.random.Generator
         Where patches are cut.
     like : Transform, optional
@@ -93,11 +100,17 @@ def load(
     FileMissingError, FileAccessError, FileFormatError
         When there is no such file, or it cannot be read.
     MissingExtraError
-        When a library that ships the data is not installed.
+        When a library that ships or reads the data is not installed.
     """
     word, _, rest = os.fspath(source).partition(":")
     for_patches = {"n_patches": n_patches, "patch_size": patch_size, "whiten": whiten}
-    for_files = {"columns": columns, "delimiter": delimiter, "header": header, "transpose": transpose}
+    for_files: dict[str, Any] = {
+        "columns": columns,
+        "delimiter": delimiter,
+        "header": header,
+        "transpose": transpose,
+        "drop_missing": drop_missing,
+    }
     wanted = _wanted_transform(scale=scale, transform=transform, like=like)
     if word in ("patches", "photos") and (word == "patches" or not rest):
         _refuse_ignored({**for_files, "transform": transform}, {**FILE_DEFAULTS, "transform": None}, source, SAMPLES)
@@ -112,11 +125,9 @@ def load(
         _refuse_ignored(for_files, FILE_DEFAULTS, source, SAMPLES)
         loaded = LoadedArray(load_digits(), image_shape=(8, 8))
         return _transformed(loaded, "digits", DIGITS if transform is None and like is None else wanted)
-    loaded = read_matrix(source, ReadRequest(columns=columns, delimiter=delimiter, header=header))
+    loaded = read_matrix(source, ReadRequest(**for_files))
     name = path_label(source)
-    if transpose:
-        loaded = LoadedArray(_transposed(loaded.values, name))
-    else:
+    if not transpose:
         _hint_at_transpose(loaded, name)
     return _transformed(loaded, name, wanted)
 
@@ -140,13 +151,13 @@ def _transformed(loaded: LoadedArray, name: str, wanted: Any) -> Dataset:
     """Return the data set, transformed: fitted where `wanted` has names, and as a whole where it fits into memory."""
     X, shape = loaded.values, loaded.image_shape
     if wanted is None:
-        return Dataset(X, name, None, shape, loaded.names)
+        return Dataset(X, name, None, shape, loaded.names, loaded.notes)
     if isinstance(wanted, Transform) and X.shape[1] != wanted.n_visible:
         _refuse_width(name, X.shape[1], wanted)
     fitted = fit(X, wanted, name=name, image_shape=shape)
     rows = fitted.view(X, name=name)
     whole = isinstance(X, np.ndarray) and X.size * rows.dtype.itemsize <= memory_share()
-    return Dataset(fitted.apply(X, name=name) if whole else rows, name, fitted, shape, loaded.names)
+    return Dataset(fitted.apply(X, name=name) if whole else rows, name, fitted, shape, loaded.names, loaded.notes)
 
 
 def _refuse_width(name: str, n_columns: int, transform: Transform) -> None:
@@ -176,20 +187,13 @@ def _load_images(path: str, patch_size: int) -> Images:
         return load_natural_images()
     if not os.path.isdir(path):  # noqa: PTH112  Path.is_dir raises for a name that is too long
         try:
-            file, _ = find_source(path)
+            place = find_source(path)
         except FileMissingError as error:
             raise FileMissingError(f"There is no file or folder {path_label(path)}.") from error
-        if is_array_file(file):
-            file, loaded = read_file(path, ReadRequest(images=True))
-            return images_of_array(loaded, file.label)
+        if place.file is None or is_array_file(place.file):
+            label, loaded = read_file(path, ReadRequest(images=True))
+            return images_of_array(loaded, label)
     return read_pictures(Path(path), min_size=patch_size)
-
-
-def _transposed(X: Any, name: str) -> np.ndarray[Any, Any]:
-    """Return samples as rows, of a matrix with samples as columns."""
-    if not isinstance(X, np.ndarray):
-        raise FileFormatError(f"{name} is too large to be transposed in memory; save it with one sample in each row.")
-    return np.ascontiguousarray(X.T)
 
 
 def _hint_at_transpose(loaded: LoadedArray, name: str) -> None:

@@ -50,7 +50,7 @@ class BinaryFile(RowFile):
         An open descriptor of it; it is closed with the object.
     shape : tuple of int
     dtype : numpy.dtype
-        Of the numbers in the file.
+        Of the numbers in the file; rows have the byte order of this machine.
     offset : int
         Bytes before the first number.
     fortran : bool
@@ -76,7 +76,7 @@ class BinaryFile(RowFile):
         self._close = weakref.finalize(self, os.close, fd)
         self.path, self.label = path, label or str(path)
         self.shape = shape
-        self.dtype = np.dtype(np.float32) if bfloat16 else dtype
+        self.dtype = np.dtype(np.float32) if bfloat16 else dtype.newbyteorder("=")
         self.stored_as = BFLOAT16 if bfloat16 else ""
         self._fd, self._stored, self._offset, self._fortran = fd, dtype, offset, fortran
         self._layout = {"shape": shape, "dtype": dtype, "offset": offset, "fortran": fortran, "bfloat16": bfloat16}
@@ -104,7 +104,9 @@ class BinaryFile(RowFile):
             self._read_stored(start, stop, bits)
             widen_bfloat16(bits, out)
         else:
-            self._read_stored(start, stop, out)
+            self._read_stored(start, stop, out.view(self._stored))
+            if not self._stored.isnative:
+                out.byteswap(inplace=True)
 
     def _read_stored(self, start: int, stop: int, out: NDArray[Any]) -> None:
         if not self._fortran:

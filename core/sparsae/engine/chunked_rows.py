@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import Any, final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sparsae.engine.piece_cache import PieceCache
-from sparsae.engine.row_file import RowFile
+from sparsae.engine.row_file import RowFile, unreadable
 from sparsae.errors import DataError, SparsaeError
 
 GROUP_BYTES = 1 << 20  # smaller chunks are decoded together: a call of zarr takes 0.3 ms, whatever it reads
@@ -35,6 +36,10 @@ class ChunkedRows(RowFile):
         Returns the rows from one bound to another, converted to this dtype where they have another one.
         Any exception that it raises becomes a `DataError` with the rows.
     columns : tuple of str, optional
+    piece_rows : int, optional
+        Rows of a chunk of the file, where several are decoded together because they are small.
+    turn : callable, optional
+        Returns the matrix with rows and columns exchanged.
     """
 
     def __init__(
@@ -46,9 +51,13 @@ class ChunkedRows(RowFile):
         decode: Decode,
         *,
         columns: tuple[str, ...] | None = None,
+        piece_rows: int = 0,
+        turn: Callable[[], RowFile] | None = None,
     ) -> None:
         self.label, self.shape, self.dtype, self.columns = label, shape, dtype, columns
         self.in_order = True
+        self.piece_rows = piece_rows or max((last - first for first, last in pairwise(bounds)), default=0)
+        self._turn = turn
         self._bounds, self._decode = bounds, decode
         self._cache: PieceCache[NDArray[Any]] = PieceCache()
 
@@ -67,6 +76,10 @@ class ChunkedRows(RowFile):
                 np.copyto(out[: last - start], chunk, casting="unsafe")
             out = out[last - start :]
             start = last
+
+    def transposed(self) -> RowFile | None:
+        """Return the matrix with rows and columns exchanged, where the format can be read so."""
+        return None if self._turn is None else self._turn()
 
     def _chunk(self, index: int) -> NDArray[Any]:
         """Return a chunk: from the cache, or decoded now, by one thread."""
@@ -89,11 +102,7 @@ class ChunkedRows(RowFile):
         except SparsaeError:
             raise
         except Exception as error:
-            what = " ".join(str(error).split())[:200].rstrip(".") or type(error).__name__
-            raise DataError(
-                f"{self.label}: rows {first} to {last - 1} (counted from 0) cannot be read; the file is damaged, "
-                f"or it was truncated or removed while it was used: {what}."
-            ) from error
+            raise unreadable(self.label, first, last, error) from error
         if rows.shape != (last - first, self.shape[1]):
             raise DataError(
                 f"{self.label} changed while it was read: rows {first} to {last - 1} (counted from 0) came with "

@@ -12,10 +12,9 @@ from typing import Any
 import numpy as np
 
 from sparsae._text import plural, printable
+from sparsae.engine.frames import frame_values
 from sparsae.engine.row_file import RowFile
 from sparsae.errors import DataError
-
-LISTED = 5  # column names in a message, at most
 
 
 def as_matrix(data: Any, name: str) -> Any:
@@ -41,8 +40,9 @@ def as_matrix(data: Any, name: str) -> Any:
         raise DataError(
             f"{name} is a sparse matrix ({type(data).__name__}); only dense data is supported: pass {name}.toarray()."
         )
-    if hasattr(data, "isna") and hasattr(data, "dtypes") and hasattr(data, "to_numpy"):
-        data = _frame_values(data, name)
+    values = frame_values(data, name)
+    if values is not None:
+        data = values
     elif not _gives_rows(data):
         try:
             data = np.asarray(data)
@@ -70,40 +70,6 @@ def without_mask(data: Any, name: str) -> Any:
             f"Fill them, for example {name}.filled({name}.mean()), or drop the rows: numpy.ma.compress_rows({name})."
         )
     return np.ma.getdata(data)
-
-
-def _frame_values(frame: Any, name: str) -> Any:
-    """Return the values of a frame or series whose columns are numbers without missing ones."""
-    columns = [(None, frame)] if not hasattr(frame, "columns") else [(c, frame[c]) for c in frame.columns]
-    if len({label for label, _ in columns}) != len(columns):  # a label that occurs twice gives a frame
-        columns = [(label, frame.iloc[:, i]) for i, label in enumerate(frame.columns)]
-    text, missing, dtypes = [], [], []
-    for label, column in columns:
-        dtype = getattr(column.dtype, "numpy_dtype", column.dtype)  # what a nullable or Arrow dtype holds
-        if not isinstance(dtype, np.dtype) or dtype.kind not in "fiub":
-            text.append(f"{printable(label)} ({column.dtype})")
-        elif dtype is not column.dtype and (count := int(column.isna().sum())):
-            missing.append(f"{count:,} in {printable(label)}")
-        dtypes.append(dtype)
-    if text:
-        raise DataError(
-            f"{name} has {plural(len(text), 'column')} that {'is' if len(text) == 1 else 'are'} not of numbers: "
-            f"{_listed(text)}. Drop or convert them, for example with pandas.to_numeric."
-        )
-    if missing:
-        raise DataError(
-            f"{name} has missing values (NA): {_listed(missing)}. "
-            f"Fill or drop them, for example {name}.fillna({name}.mean()) or {name}.dropna()."
-        )
-    if not dtypes:
-        return np.empty(frame.shape)
-    return frame.to_numpy(dtype=np.result_type(*dtypes))
-
-
-def _listed(words: list[str]) -> str:
-    """Return the first words, and how many more there are."""
-    rest = len(words) - LISTED
-    return ", ".join(words[:LISTED]) + (f" and {rest:,} more" if rest > 0 else "")
 
 
 def _check_matrix(data: Any, name: str) -> None:

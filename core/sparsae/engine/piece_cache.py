@@ -85,6 +85,7 @@ class PieceCache(Generic[Piece]):
                 kept.rows_left -= n_rows
                 if kept.rows_left <= 0:
                     self._forget(key)
+                    self._held.piece = None
 
     def _forget(self, key: Hashable) -> None:
         kept = self._kept.pop(key, None)

@@ -8,8 +8,17 @@ from typing import Any, final
 import numpy as np
 from numpy.typing import NDArray
 
-from sparsae._text import plural
+from sparsae._text import plural, printable
 from sparsae.errors import DataError
+
+
+def unreadable(label: str, start: int, stop: int, reason: object) -> DataError:
+    """Return the error for rows that a library cannot read."""
+    what = " ".join(str(reason).split())[:200].rstrip(".") or type(reason).__name__
+    return DataError(
+        f"{label}: rows {start} to {stop - 1} (counted from 0) cannot be read; the file is damaged, or it was "
+        f"truncated or removed while it was used: {printable(what)}."
+    )
 
 
 class RowFile(ABC):
@@ -30,7 +39,9 @@ class RowFile(ABC):
     stored_as : str
         Type of the numbers in the file where NumPy has none that is like it, such as "bfloat16"; else "".
     in_order : bool
-        Whether rows can only be read quickly one after another; rows in random order are refused then.
+        Whether rows can only be read quickly one after another.
+    piece_rows : int
+        Rows that are decoded at once, at most.
     """
 
     label: str
@@ -39,6 +50,7 @@ class RowFile(ABC):
     columns: tuple[str, ...] | None = None
     stored_as: str = ""
     in_order: bool = False
+    piece_rows: int = 1
 
     @abstractmethod
     def read_into(self, start: int, stop: int, out: NDArray[Any]) -> None:
@@ -53,6 +65,10 @@ class RowFile(ABC):
     def will_need(self, start: int, stop: int) -> None:
         """Take the hint that these rows are read next."""
         return
+
+    def transposed(self) -> RowFile | None:
+        """Return the matrix with rows and columns exchanged, None where it cannot be read so."""
+        return None
 
     @property
     def n_bytes(self) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import sys
 from functools import cache
 from pathlib import Path
 
@@ -39,7 +40,7 @@ def cgroup_cpus() -> float | None:
 
 @cache
 def memory_limit() -> int:
-    """Bytes of memory that this process may use: the machine's, or the control group's limit where that is less.
+    """Bytes of memory that this process may use: the machine's, or a lower limit of its control group or its own.
 
     Read once a process.
     """
@@ -51,7 +52,17 @@ def memory_limit() -> int:
             word = _read(folder / name).strip()
             if word.isdigit():
                 total = min(total, int(word))
-    return max(total, 1)
+    return max(min(total, *process_limits()), 1)
+
+
+def process_limits() -> tuple[int, ...]:
+    """Limits in bytes that were set for this process (``ulimit -v``, ``ulimit -d``), and one that none exceeds."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return (sys.maxsize,)
+    soft = (resource.getrlimit(kind)[0] for kind in (resource.RLIMIT_AS, resource.RLIMIT_DATA))
+    return (sys.maxsize, *(limit for limit in soft if limit != resource.RLIM_INFINITY))
 
 
 def gibibytes(count: int) -> str:

@@ -31,6 +31,12 @@ class ReadRequest:
         Whether the first line of a table has column names; found when None.
     columns : str, sequence of str or int, or None
         The columns to read; see `sparsae.data.readers.columns`.
+    transpose : bool
+        Whether the samples are columns.
+    drop_missing : bool
+        Whether rows with missing values are left out; else missing values are an error.
+    stay : bool
+        Whether rows stay in the file however few they are, where the format allows it.
     """
 
     array: str = ""
@@ -38,6 +44,9 @@ class ReadRequest:
     delimiter: str | None = None
     header: bool | None = None
     columns: str | Sequence[str | int] | None = None
+    transpose: bool = False
+    drop_missing: bool = False
+    stay: bool = False
 
 
 @final
@@ -48,6 +57,7 @@ class LoadedArray:
     Attributes
     ----------
     values : array (n_samples, n_visible), or with three axes where images are wanted
+        Or a `sparsae.engine.row_file.RowFile`, whose rows are still in the file.
     names : tuple of str, or None
         Names of the columns.
     image_shape : (int, int) or None
@@ -56,6 +66,10 @@ class LoadedArray:
         Whether the last of three axes counts the images, as Matlab stores them, when the shape does not tell.
     columns_chosen : bool
         Whether the columns that were asked for have been chosen already.
+    missing : tuple of int, or None
+        Missing values in each column, where the file counts them.
+    notes : tuple of str
+        What a user should know of how the file was read.
     """
 
     values: Any
@@ -63,6 +77,8 @@ class LoadedArray:
     image_shape: tuple[int, int] | None = None
     images_last: bool = False
     columns_chosen: bool = False
+    missing: tuple[int, ...] | None = None
+    notes: tuple[str, ...] = ()
 
 
 @final
@@ -123,8 +139,8 @@ def choose_entry(label: str, entries: Sequence[ArrayEntry], request: ReadRequest
     raise DataError(f"{label} has {what}; name one as {label}:NAME. It has {listed}.")
 
 
-def check_matrix(label: str, values: Any) -> None:
-    """Raise `DataError` unless the values are a matrix with at least one row and one column."""
+def check_matrix(label: str, values: Any, *, may_be_empty: bool = False) -> None:
+    """Raise `DataError` unless the values are a matrix with at least one row, unless that may lack, and one column."""
     shape = tuple(values.shape)
     if len(shape) == 3:
         raise DataError(
@@ -137,7 +153,7 @@ def check_matrix(label: str, values: Any) -> None:
             f"{label} holds an array of shape {shape}; a matrix (n_samples, n_visible) is needed, "
             f"one sample in each row.{example}"
         )
-    if 0 in shape:
+    if 0 in shape and not (may_be_empty and shape[1]):
         raise DataError(f"{label} is empty: its shape is {shape}; at least one sample and one input are needed.")
 
 

@@ -20,7 +20,18 @@ def check_memory(label: str, n_bytes: int) -> None:
     if n_bytes > memory_share():
         raise FileFormatError(
             f"{label} needs {format_bytes(n_bytes)} in memory; at most {format_bytes(memory_share())} are used, "
-            f"half of the memory. A .npy file is read in blocks."
+            f"half of the memory. A .npy, Parquet, Zarr or HDF5 file is read in blocks."
+        )
+
+
+def check_piece(label: str, piece_rows: int, row_bytes: int) -> None:
+    """Raise `FileFormatError` when rows that are decoded at once take more than half of the memory share."""
+    limit = memory_share() // 2
+    if piece_rows > 1 and piece_rows * row_bytes > limit:
+        fitting = max(1, min(limit, 1 << 22) // max(1, row_bytes))
+        raise FileFormatError(
+            f"{label} has chunks of {piece_rows:,} rows, which need {format_bytes(piece_rows * row_bytes)} in memory "
+            f"at once; at most {format_bytes(limit)} are used. Write it in chunks of about {fitting:,} rows."
         )
 
 

@@ -1,38 +1,16 @@
-"""Matlab's .mat, versions 4 to 7.3, parsed in a child process: a file that crashes the parser costs only that read."""
+"""Matlab's .mat, versions 4 to 7, which SciPy parses in a child process; version 7.3 is HDF5."""
 
 from __future__ import annotations
 
-import json
 import math
-import signal
-import subprocess
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from functools import partial
-from importlib.util import find_spec
-from pathlib import Path
-from threading import Timer
-from typing import Any
 
-import numpy as np
-
-from sparsae.data.readers import matlab_process
 from sparsae.data.readers.entries import ArrayEntry, LoadedArray, ReadRequest, choose_entry
-from sparsae.data.readers.limits import check_memory, expansion_limit
-from sparsae.data.readers.npy import MAGIC, check_numeric, read_header, read_values
+from sparsae.data.readers.hdf5 import NUMERIC_CLASSES, is_mat73, read_hdf5
+from sparsae.data.readers.limits import check_memory
+from sparsae.data.readers.parser_process import read_list, read_variable, reading_process
 from sparsae.data.readers.source_file import SourceFile, damage_refused, shorten
 from sparsae.errors import FileFormatError
-
-HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
-SECONDS = 60  # before a reader is ended, and one more for each BYTES_PER_SECOND of the file
-BYTES_PER_SECOND = 5_000_000
-PARSER_BYTES = 1 << 28  # that the child may allocate beside the numbers
-MAX_LIST = 1 << 22  # bytes of the list of variables
-NUMERIC_CLASSES = {
-    *("double", "single", "logical", "sparse"),
-    *(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)),
-}
 
 
 def is_mat5(head: bytes) -> bool:
@@ -40,23 +18,14 @@ def is_mat5(head: bytes) -> bool:
     return head[124:128] in (b"\x00\x01IM", b"\x01\x00MI")
 
 
-def is_mat73(head: bytes) -> bool:
-    """Whether these first bytes are those of a file of Matlab 7.3."""
-    return head.startswith(b"MATLAB 7.3") and head[512:520] == HDF5_SIGNATURE
-
-
 def read_mat(file: SourceFile, request: ReadRequest) -> LoadedArray:
     """Read the named variable, or the only one that fits."""
     if file.compressed:
-        raise FileFormatError(f"{file.label} is a .mat file inside gzip; decompress it with gunzip first.")
-    library = "hdf5" if is_mat73(file.head) else "mat"
-    if library == "hdf5" and find_spec("h5py") is None:
-        raise FileFormatError(
-            f"{file.label} is a Matlab 7.3 file, which is HDF5: pip install h5py to read it, "
-            f"or save it in Matlab with save(..., '-v7')."
-        )
-    with _reading_process(file, library) as process, damage_refused(file.label, ".mat file"):
-        listed = _read_list(process, file)
+        raise FileFormatError(f"{file.label} is a .mat file inside {file.compression}; decompress it first.")
+    if is_mat73(file.head):
+        return read_hdf5(file, request)
+    with reading_process(file, "mat") as process, damage_refused(file.label, ".mat file"):
+        listed = read_list(process, file)
         entries = [
             ArrayEntry(
                 name,
@@ -64,94 +33,10 @@ def read_mat(file: SourceFile, request: ReadRequest) -> LoadedArray:
                 kind,
                 kind in NUMERIC_CLASSES,
                 # A sparse matrix is larger in memory than in any file: the memory share limits it, not the expansion.
-                partial(_read_variable, process, file, name, 8 * math.prod(shape) if kind == "sparse" else 0),
+                partial(read_variable, process, file, name, 8 * math.prod(shape) if kind == "sparse" else 0),
             )
             for name, shape, kind in listed
         ]
         entry = choose_entry(file.label, entries, request)
         check_memory(f"{file.label}:{shorten(entry.name)}", 8 * math.prod(entry.shape))
         return LoadedArray(entry.read(), images_last=True)
-
-
-@contextmanager
-def _reading_process(file: SourceFile, library: str) -> Iterator[subprocess.Popen[bytes]]:
-    """Start the child process; it is ended after the time limit and in any case on leaving."""
-    script = str(Path(matlab_process.__file__))
-    command = [
-        sys.executable,
-        "-P",
-        script,
-        str(file.path.absolute()),
-        library,
-        str(_budget(expansion_limit(file.size))),
-    ]
-    process = subprocess.Popen(  # noqa: S603  our own script
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
-    )
-    timer = Timer(SECONDS + file.size / BYTES_PER_SECOND, process.kill)
-    timer.daemon = True
-    try:
-        timer.start()
-        yield process
-    finally:
-        timer.cancel()
-        process.kill()
-        for stream in (process.stdin, process.stdout):
-            if stream is not None:
-                with suppress(OSError):
-                    stream.close()
-        process.wait()
-
-
-def _budget(n_bytes: int) -> int:
-    """Bytes that the child may allocate for so many bytes of numbers: twice as many, and room for the parser."""
-    return PARSER_BYTES + 2 * n_bytes
-
-
-def _read_list(process: subprocess.Popen[bytes], file: SourceFile) -> list[tuple[str, list[int], str]]:
-    """Read the list of variables."""
-    assert process.stdout is not None
-    answer = _parse_answer(process, file, process.stdout.readline(MAX_LIST))
-    return [(str(name), [int(n) for n in shape], str(kind)) for name, shape, kind in answer["variables"]]
-
-
-def _read_variable(
-    process: subprocess.Popen[bytes], file: SourceFile, name: str, dense_bytes: int
-) -> np.ndarray[Any, Any]:
-    """Ask for one variable and read it; a sparse one says how many bytes it has when it is dense."""
-    assert process.stdin is not None
-    assert process.stdout is not None
-    budget = _budget(dense_bytes) if dense_bytes else 0  # 0: keep the limit
-    with suppress(BrokenPipeError):
-        process.stdin.write(json.dumps({"name": name, "n_bytes": budget}).encode() + b"\n")
-        process.stdin.flush()
-    start = process.stdout.peek(1)[:1]  # type: ignore[attr-defined]  # a BufferedReader
-    if start != MAGIC[:1]:
-        _parse_answer(process, file, process.stdout.readline(MAX_LIST))
-    label = f"{file.label}:{shorten(name)}"
-    header = read_header(process.stdout, label)  # type: ignore[arg-type]  # likewise
-    check_numeric(header, label)
-    return read_values(process.stdout, header, label)  # type: ignore[arg-type]  # likewise
-
-
-def _parse_answer(process: subprocess.Popen[bytes], file: SourceFile, line: bytes) -> dict[str, Any]:
-    """Return an answer of the child; raise what it reports, or how it ended."""
-    if line:
-        answer: dict[str, Any] = json.loads(line)
-        if "error" not in answer:
-            return answer
-        reason = f"{shorten(answer['error'], 150)}"
-    else:
-        code = process.wait()
-        reason = f"its reader ended with {_ending(code)}"
-    raise FileFormatError(f"{file.label} is damaged or not a .mat file: {reason.rstrip('.')}.")
-
-
-def _ending(code: int) -> str:
-    """Say how a process ended."""
-    if code >= 0:
-        return f"exit code {code}"
-    with suppress(ValueError):
-        name = signal.Signals(-code).name
-        return f"{name} (the time limit, or the system's memory)" if name == "SIGKILL" else f"{name} (a crash)"
-    return f"signal {-code}"

@@ -141,6 +141,6 @@ def read_npy(file: SourceFile, request: ReadRequest) -> LoadedArray:
             present = file.size - header.offset
             if present < header.n_bytes:
                 raise truncated(file.label, header, present)
-            if header.n_bytes > memory_share() and len(header.shape) == 2:
+            if (request.stay or header.n_bytes > memory_share()) and len(header.shape) == 2:
                 return LoadedArray(open_npy(file.path))
         return LoadedArray(read_values(stream, header, file.label))

@@ -18,7 +18,7 @@ SPARSE_MEMBERS = {"indices", "indptr", "format", "shape", "data"}  # scipy.spars
 def read_npz(file: SourceFile, request: ReadRequest) -> LoadedArray:
     """Read the named array, or the only one that fits."""
     if file.compressed:
-        raise FileFormatError(f"{file.label} is an .npz file inside gzip; decompress it with gunzip first.")
+        raise FileFormatError(f"{file.label} is an .npz file inside {file.compression}; decompress it first.")
     with file.open() as stream, damage_refused(file.label, ".npz file"), zipfile.ZipFile(stream) as archive:
         entries = [_entry(archive, member, file) for member in _members(archive, file)]
         if {entry.name for entry in entries} >= SPARSE_MEMBERS and not request.array:

@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 import errno
-import gzip
-import io
 import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, cast, final
+from typing import BinaryIO, final
 
 from sparsae._text import printable
-from sparsae.data.readers.limits import expansion_error, expansion_limit
+from sparsae.data.readers.compression import SUFFIXES, decompressed, find_compression
 from sparsae.errors import FileAccessError, FileFormatError, FileMissingError, SparsaeError
 from sparsae.files import file_kind
 
 HEAD_BYTES = 1024  # enough for the signature of every format
 UNREADABLE = (errno.EACCES, errno.EPERM, errno.EIO, errno.ESTALE)  # any other error is one of the file's content
-GZIP = b"\x1f\x8b"
 
 
 @final
@@ -37,15 +34,15 @@ class SourceFile:
         Bytes on disk.
     head : bytes
         The first bytes, after decompression.
-    compressed : bool
-        Whether the file is compressed with gzip.
+    compression : {"", "gzip", "bzip2", "xz"}
+        How the file is compressed.
     """
 
     path: Path
     label: str
     size: int
     head: bytes
-    compressed: bool
+    compression: str
 
     @classmethod
     def find(cls, path: str | os.PathLike[str]) -> SourceFile:
@@ -62,50 +59,33 @@ class SourceFile:
         with open_regular(path) as file:
             size = os.fstat(file.fileno()).st_size
             head = file.read(HEAD_BYTES)
-        source = cls(Path(path), label, size, head, compressed=head.startswith(GZIP))
-        if not source.compressed:
+        source = cls(Path(path), label, size, head, find_compression(head))
+        if not source.compression:
             return source
-        with source.open() as stream, damage_refused(label, "gzip file"):
-            return cls(source.path, label, size, stream.read(HEAD_BYTES), compressed=True)
+        with source.open() as stream, damage_refused(label, f"{source.compression} file"):
+            return cls(source.path, label, size, stream.read(HEAD_BYTES), source.compression)
+
+    @property
+    def compressed(self) -> bool:
+        """Whether the file is compressed as a whole."""
+        return self.compression != ""
 
     @property
     def suffix(self) -> str:
-        """The ending of the name in lower case, without .gz."""
+        """The ending of the name in lower case, without that of a compression."""
         suffixes = [suffix.lower() for suffix in self.path.suffixes]
-        if suffixes[-1:] == [".gz"]:
+        if suffixes and suffixes[-1] in SUFFIXES:
             suffixes.pop()
         return suffixes[-1] if suffixes else ""
 
     @contextmanager
     def open(self) -> Iterator[BinaryIO]:
-        """Open for reading from the start; gzip is decompressed up to the limit on expansion."""
+        """Open for reading from the start; decompressed up to the limit on expansion."""
         with open_regular(self.path) as file:
-            if not self.compressed:
+            if self.compression:
+                yield decompressed(file, self.compression, self.label, self.size)
+            else:
                 yield file
-                return
-            with gzip.GzipFile(fileobj=file) as stream:
-                limited = _LimitedStream(cast("BinaryIO", stream), self.label, self.size)
-                yield cast("BinaryIO", io.BufferedReader(limited))
-
-
-@final
-class _LimitedStream(io.RawIOBase):
-    """Decompressed bytes, which end with an error where there are too many."""
-
-    def __init__(self, stream: BinaryIO, label: str, compressed_bytes: int) -> None:
-        self._stream, self._label, self._compressed_bytes = stream, label, compressed_bytes
-        self._left = expansion_limit(compressed_bytes)
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        piece = self._stream.read(min(len(buffer), self._left + 1))
-        self._left -= len(piece)
-        if self._left < 0:
-            raise expansion_error(self._label, self._compressed_bytes)
-        buffer[: len(piece)] = piece
-        return len(piece)
 
 
 def path_label(path: str | os.PathLike[str]) -> str:

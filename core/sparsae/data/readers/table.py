@@ -1,4 +1,4 @@
-"""Tables of numbers as text: .csv, .tsv, .txt, also compressed with gzip.
+"""Tables of numbers as text: .csv, .tsv, .txt, also compressed.
 
 `numpy.loadtxt` reads the rows.  Where it fails, the rows are read again cell by cell with the `csv` module,
 which accepts more and names the line and column of what is not a number.
@@ -17,6 +17,7 @@ import numpy as np
 from sparsae.data.readers.columns import choose_columns
 from sparsae.data.readers.entries import LoadedArray, ReadRequest
 from sparsae.data.readers.limits import check_memory
+from sparsae.data.readers.missing import missing_error
 from sparsae.data.readers.source_file import SourceFile, shorten
 from sparsae.data.readers.table_layout import COMMA_NUMBER, TableLayout, find_layout, is_number, to_point
 from sparsae.data.readers.text_lines import numbered_lines, split_cells
@@ -39,13 +40,13 @@ def read_table(file: SourceFile, request: ReadRequest) -> LoadedArray:
         chosen = list(range(1 if layout.header.row_names else 0, layout.n_columns))
     try:
         values = _read_fast(file, layout, chosen)
-        complete = bool(np.isfinite(values).all())
+        complete = not np.isinf(values).any() and (request.drop_missing or not np.isnan(values).any())
     except SparsaeError:
         raise
     except (ValueError, csv.Error):
         complete = False
     if not complete:
-        values = _read_cells(file, layout, chosen)
+        values = _read_cells(file, layout, chosen, drop_missing=request.drop_missing)
     chosen_names = tuple(names[i] for i in chosen) if names else None
     _point_out_counter(file, values, chosen, chosen_names, request)
     return LoadedArray(values, names=chosen_names, columns_chosen=True)
@@ -89,9 +90,12 @@ def _read_fast(file: SourceFile, layout: TableLayout, chosen: Sequence[int]) -> 
     )
 
 
-def _read_cells(file: SourceFile, layout: TableLayout, chosen: Sequence[int]) -> np.ndarray[Any, Any]:
-    """Read all rows cell by cell, and name the first cell or line that cannot be read."""
+def _read_cells(
+    file: SourceFile, layout: TableLayout, chosen: Sequence[int], *, drop_missing: bool
+) -> np.ndarray[Any, Any]:
+    """Read all rows cell by cell; name the first cell or line that cannot be read, and count missing values."""
     values = array("d")  # a list of rows would take fifteen times the memory of one column
+    counts, first = [0] * layout.n_columns, ""
     for number, text in _rows(file, layout, len(chosen)):
         cells = split_cells(text, layout.delimiter)
         if len(cells) != layout.n_columns:
@@ -99,9 +103,17 @@ def _read_cells(file: SourceFile, layout: TableLayout, chosen: Sequence[int]) ->
                 f"{file.label}: line {number} has {len(cells)} columns where the others have {layout.n_columns} "
                 f"(delimiter {_show_delimiter(layout.delimiter)})."
             )
-        values.extend([_parse_cell(file, layout, number, i, cells[i]) for i in chosen])
+        for i in chosen:
+            if cells[i].lower() in MISSING:
+                values.append(math.nan)
+                counts[i] += 1
+                first = first or _describe_missing(layout, number, i, cells[i])
+            else:
+                values.append(_parse_cell(file, layout, number, i, cells[i]))
     if not values:
         raise DataError(f"{file.label} has no rows of numbers.")
+    if first and not drop_missing:
+        raise missing_error(f"{file.label}: {first}. It", counts, layout.header.names)
     return np.frombuffer(values, np.float64).reshape(-1, len(chosen))
 
 
@@ -118,13 +130,8 @@ def _parse_cell(file: SourceFile, layout: TableLayout, line: int, column: int, c
 
 def _refuse_cell(file: SourceFile, layout: TableLayout, line: int, column: int, cell: str) -> NoReturn:
     """Raise `DataError` that names the cell and what can be done."""
-    names = layout.header.names
-    name = f" ({shorten(names[column], 40)})" if names and names[column] else ""
     advice = f" Leave a column out with --columns '!{column + 1}' (columns='!{column + 1}' in Python)."
-    if cell.lower() in MISSING:
-        what = "is empty" if not cell else f"is {cell!r}, a missing value"
-        advice = f" Fill missing values or remove their rows first.{advice}"
-    elif is_number(cell):
+    if is_number(cell):
         what = f"is {shorten(cell, 40)!r}, which is not finite"
     else:
         what = f"is {shorten(cell, 40)!r}, which is not a number"
@@ -132,7 +139,18 @@ def _refuse_cell(file: SourceFile, layout: TableLayout, line: int, column: int, 
             advice = " It has a comma: write all numbers with a decimal point and without separators of thousands."
         elif layout.n_columns == 1 and len(cell) > 1 and not cell[:1].isalpha():
             advice = " If it is several cells, give what stands between them with --delimiter (delimiter= in Python)."
-    raise DataError(f"{file.label}: the cell in line {line}, column {column + 1}{name} {what}.{advice}")
+    raise DataError(f"{file.label}: {_place(layout, line, column)} {what}.{advice}")
+
+
+def _describe_missing(layout: TableLayout, line: int, column: int, cell: str) -> str:
+    """Say where a missing value is and what stands there."""
+    return f"{_place(layout, line, column)} is {f'{cell!r}, a missing value' if cell else 'empty'}"
+
+
+def _place(layout: TableLayout, line: int, column: int) -> str:
+    names = layout.header.names
+    name = f" ({shorten(names[column], 40)})" if names and names[column] else ""
+    return f"the cell in line {line}, column {column + 1}{name}"
 
 
 def _show_delimiter(delimiter: str) -> str:

@@ -1,4 +1,4 @@
-"""Runs in a process of its own: lists and reads the variables of one Matlab file, for `sparsae.data.readers.matlab`.
+"""Runs in a process of its own: lists and reads the arrays of one Matlab or HDF5 file, for `parser_process`.
 
 A damaged file can crash the library that parses it; here a crash ends this process alone.
 The script imports nothing of sparsae.  It writes one line of JSON with the variables (or an error) to standard output,
@@ -13,6 +13,8 @@ import sys
 from typing import Any
 
 import numpy as np
+
+MAX_DATA_SETS = 10_000  # that are listed
 
 
 def limit_memory(n_bytes: int) -> None:
@@ -50,15 +52,20 @@ class MatFile:
 
 
 class Hdf5File:
-    """A file of Matlab version 7.3, which is HDF5 with the axes in reversed order, read with h5py."""
+    """An HDF5 file, read with h5py; Matlab 7.3 has the axes in reversed order, and a class for each variable."""
 
     def __init__(self, path: str) -> None:
         import h5py
 
+        with open(path, "rb") as file:  # noqa: PTH123
+            self._matlab = file.read(10) == b"MATLAB 7.3"
         self._file = h5py.File(path, "r")
 
     def variables(self) -> list[tuple[str, list[int], str]]:
-        """Return name, shape and class of each variable."""
+        """Return name, shape and kind of each variable or data set."""
+        return self._matlab_variables() if self._matlab else self._data_sets()
+
+    def _matlab_variables(self) -> list[tuple[str, list[int], str]]:
         found = []
         for name, value in self._file.items():
             if name.startswith("#"):
@@ -72,11 +79,26 @@ class Hdf5File:
                 found.append((name, list(getattr(value, "shape", ()))[::-1], kind))
         return found
 
+    def _data_sets(self) -> list[tuple[str, list[int], str]]:
+        found: list[tuple[str, list[int], str]] = []
+
+        def visit(name: str, value: Any) -> bool | None:
+            if hasattr(value, "dtype"):
+                found.append((name, [int(n) for n in value.shape or ()], value.dtype.name))
+            return True if len(found) == MAX_DATA_SETS else None
+
+        self._file.visititems(visit)
+        return found
+
     def read(self, name: str) -> Any:
         """Return one variable as a dense array."""
         value = self._file[name]
+        if value.is_virtual if hasattr(value, "is_virtual") else False:
+            raise ValueError("it shows data sets of other files, of which a missing one reads as fill values")
+        if getattr(value, "external", None):
+            raise ValueError("it keeps its numbers in other files")
         if "MATLAB_sparse" not in value.attrs:
-            return value[()].T
+            return value[()].T if self._matlab else value[()]
         import scipy.sparse
 
         shape = (int(value.attrs["MATLAB_sparse"]), int(value["jc"].shape[0]) - 1)

@@ -1,0 +1,109 @@
+"""Zarr, formats 2 and 3: chunks are decoded one by one.
+
+A chunk that is not stored reads as the fill value, so that one that vanishes while it is used would silently become
+zeros.  The chunks that are there are noted when the array is opened and looked for when they are read.
+"""
+
+from __future__ import annotations
+
+import os
+from itertools import product
+from pathlib import Path
+from typing import Any, final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sparsae.data.readers.array_rows import open_array_rows
+from sparsae.data.readers.entries import ArrayEntry, LoadedArray, ReadRequest, choose_entry, format_shape
+from sparsae.data.readers.extra import require
+from sparsae.data.readers.limits import check_memory
+from sparsae.data.readers.npy import NUMERIC_KINDS
+from sparsae.data.readers.source_file import damage_refused
+from sparsae.errors import DataError
+
+MARKS = ("zarr.json", ".zarray", ".zgroup", ".zmetadata")
+
+
+def is_zarr(folder: Path) -> bool:
+    """Whether a folder is a Zarr array or group."""
+    return any((folder / mark).is_file() for mark in MARKS)
+
+
+def read_zarr(folder: Path, label: str, request: ReadRequest) -> LoadedArray:
+    """Open the named array, or the only one that fits; its rows are read when they are needed.
+
+    Raises
+    ------
+    FileFormatError, DataError
+        When the store is damaged, or has no such matrix of numbers.
+    """
+    zarr = require("zarr", label, "a Zarr store")
+    with damage_refused(label, "Zarr store"):
+        node = zarr.open(str(folder), mode="r")
+        if hasattr(node, "members"):
+            arrays = {name: item for name, item in node.members(max_depth=None) if hasattr(item, "chunks")}
+        else:
+            arrays = {"": node}
+        entries = [_entry(name, array) for name, array in sorted(arrays.items())]
+        if request.array and "" in arrays:
+            raise DataError(f"{label} is one array without a name; leave out {request.array!r}.")
+        entry = entries[0] if "" in arrays else choose_entry(label, entries, request)
+        array = arrays[entry.name]
+        if not entry.numeric:
+            raise DataError(f"{label} holds {entry.kind} values; real numbers are needed.")
+        label = f"{label}:{entry.name}" if entry.name else label
+        if len(entry.shape) != 2 or request.images:
+            check_memory(label, 8 * int(np.prod(entry.shape, dtype=object)))
+            return LoadedArray(np.asarray(array[...]))
+        stored = StoredChunks(folder / entry.name, array, label)
+
+        def read(axis: int, first: int, last: int) -> NDArray[Any]:
+            rows: NDArray[Any] = np.asarray(array[first:last] if axis == 0 else array[:, first:last].T)
+            stored.check(axis, first, last)
+            return rows
+
+        rows = open_array_rows(label, read, entry.shape, np.dtype(array.dtype), array.chunks, axis=0)
+        return LoadedArray(rows, notes=stored.notes)
+
+
+def _entry(name: str, array: Any) -> ArrayEntry:
+    dtype = np.dtype(array.dtype)
+    numeric = dtype.kind in NUMERIC_KINDS
+    return ArrayEntry(name, tuple(array.shape), str(dtype), numeric, lambda: np.asarray(array[...]))
+
+
+@final
+class StoredChunks:
+    """The files of an array's chunks (of its shards, where chunks are gathered in shards).
+
+    Attributes
+    ----------
+    notes : tuple of str
+        Says how many chunks were not stored in the first place.
+    """
+
+    def __init__(self, folder: Path, array: Any, label: str) -> None:
+        self._folder, self._key, self._label = os.fspath(folder), array.metadata.encode_chunk_key, label
+        self._shape: tuple[int, ...] = array.shape
+        self._chunks: tuple[int, ...] = getattr(array, "shards", None) or array.chunks
+        grid = [range(-(-n // k)) for n, k in zip(self._shape, self._chunks, strict=True)]
+        self._absent = {place for place in product(*grid) if not self._is_stored(place)}
+        n_chunks = int(np.prod([len(steps) for steps in grid], dtype=object))
+        self.notes: tuple[str, ...] = ()
+        if self._absent:
+            what = f"{len(self._absent):,} of {n_chunks:,} chunks ({format_shape(self._chunks)})"
+            self.notes = (f"{label}: {what} are not stored and read as the fill value {array.fill_value}.",)
+
+    def check(self, axis: int, first: int, last: int) -> None:
+        """Raise `DataError` when a chunk of that part of an axis was stored and is no more."""
+        steps = [range(-(-n // k)) for n, k in zip(self._shape, self._chunks, strict=True)]
+        steps[axis] = range(first // self._chunks[axis], -(-last // self._chunks[axis]))
+        for place in product(*steps):
+            if place not in self._absent and not self._is_stored(place):
+                row = max(first, place[axis] * self._chunks[axis])
+                where = f"the chunk {self._key(place)} with row {row} (counted from 0)"
+                raise DataError(f"{self._label}: {where} vanished while it was used.")
+
+    def _is_stored(self, place: tuple[int, ...]) -> bool:
+        return os.path.exists(os.path.join(self._folder, self._key(place)))  # noqa: PTH110, PTH118 (a Path costs more)
