@@ -17,8 +17,8 @@ import sparsae
 from sparsae import ConvergenceWarning, Parameters, Stop, TrainResult, train
 from sparsae.engine.sources import DataSource
 from sparsae.optimize import LBFGS, Adam, StepMethod
+from sparsae.training.fit_figures import fit_figures
 from sparsae.training.interrupt import interruptible
-from sparsae.training.metrics import metrics
 
 Array = NDArray[Any]
 QUIET = "ignore::sparsae.ConvergenceWarning"
@@ -309,9 +309,24 @@ def test_metrics_are_what_they_say(small: Array) -> None:
     assert result.metrics["explained_variance"] == pytest.approx(1 - error / spread, rel=1e-9)
     assert result.metrics["mean_activation"] == pytest.approx(a2.mean(), rel=1e-12)
     assert result.metrics["dead_below"] == pytest.approx(0.001)
-    found = metrics(1.0, 4.0, np.array([0.0009, 0.01, 0.5, 0.95]), 0.01)
+    found = fit_figures(1.0, 4.0, np.array([0.0009, 0.01, 0.5, 0.95]), rho=0.01)
     assert (found["dead_share"], found["saturated_share"], found["explained_variance"]) == (0.25, 0.25, 0.75)
-    assert np.isnan(metrics(0.0, 0.0, np.ones(1), 0.01)["explained_variance"])
+    assert np.isnan(fit_figures(0.0, 0.0, np.ones(1), rho=0.01)["explained_variance"])
+
+
+@pytest.mark.filterwarnings(QUIET)
+def test_metrics_of_units_that_can_be_0(small: Array) -> None:
+    """Active units in a row and units that are never active, as `sparsae.metrics` counts them."""
+    result = train(small, 5, activation="relu", method="lbfgs", l1=0.3, max_iter=5, backend="numpy")
+    found = sparsae.metrics.evaluate(result, small)
+    assert result.metrics == pytest.approx(
+        {
+            "explained_variance": found.explained_variance,
+            "mean_activation": found.l1 / 5,
+            "l0": found.l0,
+            "dead_share": found.dead_share,
+        }
+    )
 
 
 def test_the_variance_is_accurate_far_from_zero() -> None:

@@ -17,8 +17,8 @@ from sparsae.optimize.base import BoundMethod, Vector
 from sparsae.training.checkpoint import CheckpointSearch, SavedFit
 from sparsae.training.checkpoint_writer import CheckpointWriter, pack_fit
 from sparsae.training.curve import CurveRow, FitCounts, LearningCurve, MeteredObjective
+from sparsae.training.fit_figures import fit_figures
 from sparsae.training.interrupt import Interrupt
-from sparsae.training.metrics import metrics
 from sparsae.training.notices import Notices
 from sparsae.training.observers import ObserverSet, Progress
 from sparsae.training.options import FitOptions
@@ -203,7 +203,13 @@ class Fit:
             ),
             status=describe_end(end),
             settings=self._describe(),
-            metrics=metrics(evaluation.squared_error_sum, variance, evaluation.rho_hat, objective.cost.rho),
+            metrics=fit_figures(
+                evaluation.squared_error_sum,
+                variance,
+                evaluation.rho_hat,
+                rho=objective.settings.rho,
+                density=evaluation.density,
+            ),
         )
 
     def _identity(self) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from sparsae.objective import Objective, ObjectiveOptions
 from sparsae.optimize import StochasticMethod
 from sparsae.training.curve import FitCounts, LearningCurve, MeteredObjective
 from sparsae.training.fit import describe_fit
-from sparsae.training.metrics import metrics
+from sparsae.training.fit_figures import fit_figures
 from sparsae.training.options import FitOptions
 from sparsae.training.result import Status, TrainResult
 from sparsae.training.stopping import FitEnd, describe_end
@@ -122,7 +122,7 @@ class IncrementalFit:
             receipt=replace(receipt, seed=seed, notes=(*receipt.notes, *metered.notes)),
             status=self._status(),
             settings=describe_fit(objective, self._method, max_iter=state.iteration, seed=seed),
-            metrics=metrics(squares, variance, state.rho_hat, objective.cost.rho),
+            metrics=fit_figures(squares, variance, state.rho_hat, rho=objective.settings.rho),
         )
 
     def _status(self) -> Status:
