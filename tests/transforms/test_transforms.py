@@ -224,6 +224,12 @@ def test_a_fitter_takes_rows_as_they_come() -> None:
             DataError,
             "2 values that are not finite; the first is nan in row 0",
         ),
+        (
+            "patches",
+            np.array([[np.inf, 1], [1, 2]]),
+            DataError,
+            "1 value that is not finite; the first is inf in row 0",
+        ),
         ("zca", np.array([[2**60, 1]]), DataError, "integers up to 1152921504606846976, which float64 cannot hold"),
         ("zca", np.array([["a"]]), DataError, "dtype <U1; expected real numbers"),
         ("zca", np.zeros((0, 3)), DataError, "X is empty"),
