@@ -15,7 +15,7 @@ from tests.support.matrix_files import write_lists, write_table
 
 from sparsae import DataError, ParameterError
 from sparsae.data import load
-from sparsae.data.readers import ReadRequest, limits, parquet, read_file
+from sparsae.data.readers import ReadRequest, limits, parquet, parquet_metadata, read_file
 from sparsae.errors import FileFormatError, MissingExtraError
 
 X = np.random.default_rng(0).random((500, 4)).astype(np.float32)
@@ -234,3 +234,24 @@ def test_two_columns_of_one_name_are_refused(tmp_path):
     pq.write_table(table, tmp_path / "x.parquet")
     with pytest.raises(DataError, match="has more than one column named a; rename them first"):
         load(tmp_path / "x.parquet")
+
+
+def test_a_footer_that_ends_the_process_of_its_reader_is_one_error(tmp_path, monkeypatch):
+    """Pyarrow aborts at some damaged footers: only a child ends, and the next file gets another one."""
+    write_table(tmp_path / "x.parquet", X)
+    write_table(tmp_path / "y.parquet", X)
+    script = tmp_path / "parser.py"
+    with parquet_metadata.metadata_process():
+        monkeypatch.setattr(parquet_metadata.parser_script, "__file__", str(script))
+        script.write_text("import os; os.abort()")
+        with pytest.raises(FileFormatError, match=r"x.parquet is damaged or not .*: its reader ended with SIGABRT"):
+            load(tmp_path / "x.parquet")
+        monkeypatch.undo()
+        assert load(tmp_path / "y.parquet").X.shape == X.shape
+        child = parquet_metadata._current.child._process
+    assert child.poll() is not None
+    damaged = tmp_path / "x.parquet"
+    content = damaged.read_bytes()
+    damaged.write_bytes(content[:-8] + b"\xff\xff\0\0PAR1")
+    with pytest.raises(FileFormatError, match=r"x.parquet is damaged or not a Parquet file: "):
+        load(damaged)

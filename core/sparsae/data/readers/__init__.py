@@ -19,6 +19,7 @@ from sparsae.data.readers.entries import LoadedArray, ReadRequest, check_matrix
 from sparsae.data.readers.formats import READERS, SHARDS, Reader, choose_reader, is_array_file
 from sparsae.data.readers.limits import check_piece, memory_share
 from sparsae.data.readers.missing import handle_missing
+from sparsae.data.readers.parquet_metadata import metadata_process
 from sparsae.data.readers.places import Place, find_source
 from sparsae.data.readers.row_views import ChosenColumns
 from sparsae.data.readers.shards import open_shards
@@ -44,7 +45,8 @@ def read_file(source: str | os.PathLike[str], request: ReadRequest) -> tuple[str
     """
     place = find_source(source)
     if place.shards:
-        loaded = open_shards(place.label, place.shards, lambda path: _open_shard(path, place.array, request))
+        with metadata_process():
+            loaded = open_shards(place.label, place.shards, lambda path: _open_shard(path, place.array, request))
     elif place.file is None:
         loaded = read_zarr(place.path, place.label, replace(request, array=place.array))
     else:

@@ -10,14 +10,15 @@ from __future__ import annotations
 import threading
 from bisect import bisect_right
 from collections.abc import Iterator
+from itertools import accumulate
 from typing import Any, final
 
-import numpy as np
 from numpy.typing import NDArray
 
 from sparsae.data.readers.arrow import COLUMN_ADVICE, choose_fields
 from sparsae.data.readers.entries import LoadedArray, ReadRequest
 from sparsae.data.readers.extra import require
+from sparsae.data.readers.parquet_metadata import parquet_facts
 from sparsae.data.readers.source_file import SourceFile
 from sparsae.engine.arrow_columns import ArrowLayout, ColumnArrays, arrow_layout
 from sparsae.engine.piece_cache import PieceCache
@@ -52,16 +53,12 @@ class ParquetRows(RowFile):
     def __init__(self, file: SourceFile, request: ReadRequest) -> None:
         parquet = require("pyarrow.parquet", file.label, "a Parquet file")
         self.label, self.in_order = file.label, True
+        facts = parquet_facts(file)
         self._file = parquet.ParquetFile(file.path, memory_map=False, pre_buffer=False, buffer_size=BUFFER_BYTES)
-        metadata = self._file.metadata
         fields = choose_fields(self._file.schema_arrow, request, file.label)
-        counts = _missing(metadata, [field.name for field in fields])
-        nullable = [count != 0 for count in counts]
-        self._layout: ArrowLayout = arrow_layout(file.label, fields, nullable, COLUMN_ADVICE)
-        rows = [metadata.row_group(i).num_rows for i in range(metadata.num_row_groups)]
-        self._starts = [0, *np.cumsum(rows, dtype=np.int64).tolist()]
-        if min(rows, default=0) < 0 or self._starts[-1] != metadata.num_rows:
-            raise FileFormatError(f"{file.label} is damaged: its row groups do not have the rows that it promises.")
+        counts = [facts.nulls.get(field.name) for field in fields]
+        self._layout: ArrowLayout = arrow_layout(file.label, fields, [count != 0 for count in counts], COLUMN_ADVICE)
+        self._starts = [0, *accumulate(facts.rows)]
         self.dtype = self._layout.dtype
         width = self._first_width() if self._layout.lists else len(fields)
         self.shape = (self._starts[-1], width)
@@ -170,20 +167,3 @@ class _Streams:
             stream.last_used = self._uses
             recent = [other for other in self._idle if self._uses - other.last_used < IDLE]
             self._idle = [*recent, stream][-len(self._readers) :]
-
-
-def _missing(metadata: Any, names: list[str]) -> list[int | None]:
-    """Return how many values are missing in each column, None where the file does not say, or the column is nested."""
-    flat = {column.path for column in metadata.schema}
-    totals: dict[str, int | None] = {name: 0 if name in flat else None for name in names}
-    for i in range(metadata.num_row_groups):
-        group = metadata.row_group(i)
-        for j in range(group.num_columns):
-            column = group.column(j)
-            total = totals.get(column.path_in_schema)
-            if total is None:
-                continue
-            statistics = column.statistics
-            known = statistics is not None and statistics.has_null_count
-            totals[column.path_in_schema] = total + statistics.null_count if known else None
-    return [totals[name] for name in names]

@@ -96,11 +96,11 @@ def _parse_answer(process: subprocess.Popen[bytes], file: SourceFile, line: byte
         reason = f"{shorten(answer['error'], 150)}"
     else:
         code = process.wait()
-        reason = f"its reader ended with {_ending(code)}"
+        reason = f"its reader ended with {describe_ending(code)}"
     raise FileFormatError(f"{file.label} is damaged or not a {file.suffix} file: {reason.rstrip('.')}.")
 
 
-def _ending(code: int) -> str:
+def describe_ending(code: int) -> str:
     """Say how a process ended."""
     if code >= 0:
         return f"exit code {code}"

@@ -105,10 +105,49 @@ class Hdf5File:
         return scipy.sparse.csc_matrix((value["data"][()], value["ir"][()], value["jc"][()]), shape=shape).toarray()
 
 
+def parquet_facts(path: str) -> dict[str, Any]:
+    """Return the rows of each row group, and the missing values in each column that is not nested."""
+    import pyarrow.parquet
+
+    metadata = pyarrow.parquet.read_metadata(path)
+    rows: list[int] = []
+    nulls: dict[str, int | None] = {column.path: 0 for column in metadata.schema}
+    for i in range(metadata.num_row_groups):
+        group = metadata.row_group(i)
+        rows.append(group.num_rows)
+        for j in range(group.num_columns):
+            column = group.column(j)
+            statistics, total = column.statistics, nulls.get(column.path_in_schema)
+            if total is None or statistics is None or not statistics.has_null_count:
+                nulls[column.path_in_schema] = None
+            else:
+                nulls[column.path_in_schema] = total + int(statistics.null_count)
+    if min(rows, default=0) < 0 or sum(rows) != metadata.num_rows:
+        raise ValueError("its row groups do not have the rows that it promises")
+    return {"rows": rows, "nulls": nulls}
+
+
+def answer_for_parquet(n_bytes: int) -> None:
+    """Answer for each path, one a line, until there are no more."""
+    import pyarrow.parquet  # noqa: F401  before memory is limited
+
+    limit_memory(n_bytes)
+    for line in sys.stdin:
+        try:
+            answer: dict[str, Any] = parquet_facts(json.loads(line))
+        except Exception as error:  # noqa: BLE001  whatever a damaged file causes goes back as text
+            answer = {"error": f"{type(error).__name__}: {error}"[:300]}
+        sys.stdout.write(json.dumps(answer) + "\n")
+        sys.stdout.flush()
+
+
 def main() -> None:
-    """Answer for the file named in the arguments: PATH, "mat" or "hdf5", bytes of memory."""
+    """Answer for the file named in the arguments: PATH, "mat" or "hdf5", bytes of memory; or for many: "parquet"."""
     path, kind, n_bytes = sys.argv[1], sys.argv[2], int(sys.argv[3])
     out = sys.stdout.buffer
+    if kind == "parquet":
+        answer_for_parquet(n_bytes)
+        return
     try:
         file = MatFile(path) if kind == "mat" else Hdf5File(path)
         limit_memory(n_bytes)
