@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import polars as pl
+import pyarrow as pa
 import pytest
 import scipy.sparse as sp
 from tests.support.distributions import good, install, run
@@ -35,7 +36,16 @@ def polars_frame(values: Any = X, names: list[str] = NAMES) -> Any:
     return pl.DataFrame(values, schema=names)
 
 
-FRAMES = pytest.mark.parametrize("frame", [pandas_frame, polars_frame])
+def arrow_frame(values: Any = X, names: list[str] = NAMES) -> Any:
+    return pa.table({name: np.ascontiguousarray(column) for name, column in zip(names, values.T, strict=True)})
+
+
+def table_of(frame: Any, columns: dict[str, list[Any]]) -> Any:
+    """A table of columns of different types, of the same library."""
+    return {pandas_frame: pd.DataFrame, polars_frame: pl.DataFrame, arrow_frame: pa.table}[frame](columns)
+
+
+FRAMES = pytest.mark.parametrize("frame", [pandas_frame, polars_frame, arrow_frame])
 
 
 @FRAMES
@@ -98,7 +108,7 @@ def test_features_come_as_the_frame_that_is_asked_for(container: Any, kind: type
 def test_booleans_and_integers_become_numbers(frame: Any) -> None:
     """Frames and arrays of them are fitted as their values; float32 columns stay float32."""
     mixed = {"age": [1, 2, 3, 4], "height": [True, False, True, True], "weight": [0.5, 1.5, 2.5, 3.5]}
-    data = pd.DataFrame(mixed) if frame is pandas_frame else pl.DataFrame(mixed)
+    data = table_of(frame, mixed)
     values = np.array(list(mixed.values()), dtype=float).T
     assert np.array_equal(
         SparseAutoencoder(**QUICK).fit_transform(data), SparseAutoencoder(**QUICK).fit_transform(values)
@@ -112,7 +122,7 @@ def test_booleans_and_integers_become_numbers(frame: Any) -> None:
 def test_columns_of_text_and_dates_are_named(frame: Any, values: list[Any]) -> None:
     """Also where NumPy would have made numbers of them."""
     columns = {"age": [1.0, 2.0, 3.0], "when": values}
-    data = pd.DataFrame(columns) if frame is pandas_frame else pl.DataFrame(columns)
+    data = table_of(frame, columns)
     with pytest.raises(DataError, match=r"X has 1 column that is not of numbers: when \("):
         SparseAutoencoder(**QUICK).fit(data)
 
@@ -136,15 +146,39 @@ def test_objects_that_are_numbers_are_converted() -> None:
 
 @FRAMES
 def test_missing_values_are_refused(frame: Any) -> None:
-    """NaN in an array, and null in a frame."""
+    """NaN in an array by scikit-learn's message, in a frame with the name of the column; before and after a fit."""
     holes = X.copy()
     holes[3, 1] = np.nan
-    for data in (holes, frame(holes)):
-        with pytest.raises(ValueError, match="NaN"):
-            SparseAutoencoder(**QUICK).fit(data)
-    model = SparseAutoencoder(**QUICK).fit(X)
-    with pytest.raises(ValueError, match="NaN"):
-        model.transform(holes)
+    plain, named = SparseAutoencoder(**QUICK).fit(X), SparseAutoencoder(**QUICK).fit(frame())
+    for use in (SparseAutoencoder(**QUICK).fit, plain.transform):
+        with pytest.raises(ValueError, match="Input X contains NaN"):
+            use(holes)
+    for use in (SparseAutoencoder(**QUICK).fit, named.transform):
+        with pytest.raises(DataError, match=r"X has missing values \(NA or NaN\): 1 in height"):
+            use(frame(holes))
+
+
+def test_a_column_of_arrays_is_a_matrix_without_names() -> None:
+    """As polars stores embeddings."""
+    frame = pl.DataFrame({"vector": pl.Series(X.tolist(), dtype=pl.Array(pl.Float64, 3))})
+    model = SparseAutoencoder(**QUICK).fit(frame)
+    assert model.n_features_in_ == 3
+    assert not hasattr(model, "feature_names_in_")
+    assert np.array_equal(model.transform(frame), SparseAutoencoder(**QUICK).fit_transform(X))
+
+
+def test_data_sets_of_hdf5_and_large_files_are_read_in_rows(tmp_path: Path) -> None:
+    """Not as a whole: what has shape, dtype and row slicing is read as `train` reads it."""
+    h5py = pytest.importorskip("h5py")
+    plain = SparseAutoencoder(**QUICK).fit(X)
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        data = file.create_dataset("x", data=X)
+        model = SparseAutoencoder(**QUICK).fit(data)
+        assert np.array_equal(model.components_, plain.components_)
+        assert np.array_equal(model.transform(data), plain.transform(X))
+        assert model.score(data) == plain.score(X)
+        with pytest.raises(ValueError, match="X has 2 features, but SparseAutoencoder is expecting 3 features"):
+            model.transform(file.create_dataset("y", data=X[:, :2]))
 
 
 def test_a_read_only_memory_map_is_read_where_it_lies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -43,7 +43,7 @@ def as_matrix(data: Any, name: str) -> Any:
     values = frame_values(data, name)
     if values is not None:
         data = values
-    elif not _gives_rows(data):
+    elif not gives_rows(data):
         try:
             data = np.asarray(data)
         except (ValueError, TypeError, OverflowError) as error:
@@ -52,7 +52,7 @@ def as_matrix(data: Any, name: str) -> Any:
     return data
 
 
-def _gives_rows(data: Any) -> bool:
+def gives_rows(data: Any) -> bool:
     """Whether it has what is needed to read its rows block by block."""
     if isinstance(data, (np.ndarray, RowFile)):
         return True

@@ -12,8 +12,9 @@ from sklearn.utils.validation import check_array, check_is_fitted
 
 from sparsae._types import Activation, Array, Output
 from sparsae.encoding import encode
+from sparsae.engine.containers import as_matrix
 from sparsae.estimator.fitting import begin_portions, check_sizes, fit_portion, fit_samples, warn_of_end
-from sparsae.estimator.samples import as_numbers, float_dtypes, frame_values, is_frame, read_rows, read_samples
+from sparsae.estimator.samples import as_numbers, float_dtypes, is_frame, read_rows, read_samples
 from sparsae.model.settings import Init
 from sparsae.optimize import Method
 from sparsae.plugins.contract import Backend
@@ -243,8 +244,8 @@ class SparseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
             Before a fit.
         """
         check_is_fitted(self)
-        numbers = frame_values(X) if is_frame(X) else as_numbers(X)
-        activations = check_array(numbers, dtype=float_dtypes(X), estimator=self, input_name="X")
+        numbers = as_matrix(X, "X") if is_frame(X) else as_numbers(X)
+        activations = check_array(numbers, dtype=float_dtypes(numbers), estimator=self, input_name="X")
         return self.result_.decode(activations)
 
     def score(self, X: Any, y: Any = None) -> float:

@@ -12,9 +12,8 @@ import numpy as np
 from sklearn.utils import validation
 from sklearn.utils.validation import check_array, validate_data
 
-from sparsae._text import plural, printable
 from sparsae._types import FLOATS, Array
-from sparsae.engine.containers import as_matrix
+from sparsae.engine.containers import as_matrix, gives_rows
 from sparsae.errors import DataError
 from sparsae.estimator.sparse_rows import SparseRows
 
@@ -23,7 +22,7 @@ OBJECT_OR_COMPLEX = "Oc"  # scikit-learn converts the first where it can, and re
 
 
 def read_samples(estimator: Any, X: Any, *, reset: bool) -> Any:
-    """Return checked samples: an array of float32 or float64, a memory map as it is, or `SparseRows`.
+    """Return checked samples: an array of float32 or float64, `SparseRows`, or as it is what is read in rows.
 
     Parameters
     ----------
@@ -41,18 +40,25 @@ def read_samples(estimator: Any, X: Any, *, reset: bool) -> Any:
     if hasattr(X, "toarray"):
         return _sparse_rows(estimator, X, reset=reset)
     if is_frame(X):
-        validate_data(estimator, with_names(X), reset=reset, skip_check_array=True)
-        return check_array(frame_values(X), dtype=float_dtypes(X), estimator=estimator, input_name="X")
-    if isinstance(X, np.memmap) and X.ndim == 2 and X.dtype.kind in NUMBERS:
-        return validate_data(
-            estimator, X, reset=reset, skip_check_array=True
-        )  # its values are checked as they are read
+        matrix = as_matrix(X, "X")
+        whole = matrix if matrix.shape[1] != X.shape[1] else with_names(X)  # one column of arrays has no names
+        validate_data(estimator, whole, reset=reset, skip_check_array=True)
+        return check_array(matrix, dtype=float_dtypes(matrix), estimator=estimator, input_name="X")
+    if is_read_in_rows(X):  # its values are checked as they are read
+        return validate_data(estimator, X, reset=reset, skip_check_array=True)
     return validate_data(estimator, as_numbers(X), reset=reset, dtype=float_dtypes(X))
 
 
 def is_frame(X: Any) -> bool:
     """Whether it is a table with named columns, of pandas, polars or another library."""
     return hasattr(X, "columns") and hasattr(X, "shape")
+
+
+def is_read_in_rows(X: Any) -> bool:
+    """Whether it is a matrix of numbers that need not be in memory: a memory map, a large file, HDF5, Zarr."""
+    if type(X) is np.ndarray or not gives_rows(X):
+        return False
+    return len(X.shape) == 2 and X.dtype.kind in NUMBERS and (isinstance(X, np.memmap) or not isinstance(X, np.ndarray))
 
 
 @final
@@ -80,27 +86,6 @@ def with_names(frame: Any) -> Any:
     if find_names is None or find_names(frame) is not None or not all(isinstance(n, str) for n in frame.columns):
         return frame
     return FrameNames(frame)
-
-
-def frame_values(frame: Any) -> Any:
-    """Return the values of a frame, whose columns must be numbers.
-
-    Raises
-    ------
-    DataError
-        Names the columns that are not.
-    """
-    if hasattr(frame, "isna"):  # pandas and what is like it
-        return as_matrix(frame, "X")
-    columns = {name: frame[name].to_numpy() for name in frame.columns}
-    others = [name for name, values in columns.items() if values.dtype.kind not in NUMBERS]
-    if others:
-        kinds = ", ".join(f"{printable(name)} ({frame[name].dtype})" for name in others)
-        raise DataError(
-            f"X has {plural(len(others), 'column')} that {'is' if len(others) == 1 else 'are'} not of numbers: "
-            f"{kinds}. Drop or convert them."
-        )
-    return np.column_stack(list(columns.values())) if columns else np.empty(frame.shape)
 
 
 def read_rows(samples: Any, rows: slice) -> Array:
