@@ -34,6 +34,7 @@ class DotKernel(Kernel[DotBlock, DotWeights, Array]):
     def __init__(self, problem: Problem) -> None:
         super().__init__(problem)
         m, n, p = problem.block_rows, problem.n_visible, problem.n_hidden
+        self.sigmoid = problem.activation == "sigmoid"
         self.x, self.target, self.a3, self.delta3, self.slope3 = np.empty((5, m, n), problem.dtype)
         self.a2, self.delta2, self.slope2 = np.empty((3, m, p), problem.dtype)
         self.dW1, self.dW2 = np.empty((p, n), problem.dtype), np.empty((n, p), problem.dtype)
@@ -73,6 +74,8 @@ class DotKernel(Kernel[DotBlock, DotWeights, Array]):
         into.rows += m
         into.squared_error += float(np.vdot(error, error))
         into.hidden += a2.sum(axis=0, dtype=np.float64)  # (p,)
+        if not self.sigmoid:
+            into.fired += np.count_nonzero(a2, axis=0)  # (p,)
         self.add_gradient(x, a2, a3, error, weights.W2, sparsity, into)
 
     def finish(self, weights: DotWeights, sums: Sums) -> None:
@@ -92,10 +95,15 @@ class DotKernel(Kernel[DotBlock, DotWeights, Array]):
         return Parameters(sums.W1, sums.b1, sums.W2, sums.b2)
 
     def compute_hidden(self, weights: DotWeights, x: Array, out: Array) -> Array:
-        """a2 = sigmoid(x W1' + b1), in place."""
+        """a2 = f(x W1' + b1), in place; f is sigmoid, relu or top-k."""
         np.dot(x, weights.W1T, out=out)  # (m, p)
         out += weights.b1  # (m, p)
-        return sigmoid(out, out=out)
+        if self.sigmoid:
+            return sigmoid(out, out=out)
+        if self.problem.activation == "relu":
+            return np.maximum(out, 0, out=out)
+        np.copyto(out, self.problem.activate(out))
+        return out
 
     def add_gradient(
         self, x: Array, a2: Array, a3: Array, error: Array, W2: Array, sparsity: Array | None, into: Sums
@@ -107,8 +115,11 @@ class DotKernel(Kernel[DotBlock, DotWeights, Array]):
             slope3 *= a3  # (m, n)
             delta3 *= slope3  # (m, n)
         delta2, slope2 = self.delta2[:m], self.slope2[:m]
-        np.subtract(1, a2, out=slope2)  # (m, p)
-        slope2 *= a2  # (m, p)
+        if self.sigmoid:
+            np.subtract(1, a2, out=slope2)  # (m, p)
+            slope2 *= a2  # (m, p)
+        else:
+            np.not_equal(a2, 0, out=slope2)  # (m, p)
         np.dot(delta3, W2, out=delta2)  # (m, p)
         if sparsity is not None:
             delta2 += sparsity  # (m, p)
@@ -140,5 +151,6 @@ def sparsae_backend() -> Backend:
         DotKernel,
         summary="cache-sized blocks, C order, scratch made once, results in place; row workers",
         threading="workers",
+        activations=("sigmoid", "relu", "topk"),
         outputs=("sigmoid", "linear"),
     )

@@ -20,7 +20,8 @@ class EinsumKernel(SimpleKernel):
         if self.problem.output == "sigmoid":
             delta3 = delta3 * a3 * (1 - a3)  # (m, n)
         back = np.einsum("iv,vh->ih", delta3, W2, optimize=True)  # (m, p)
-        delta2 = (back + sparsity) * a2 * (1 - a2)  # (m, p)
+        delta2 = back + sparsity  # (m, p)
+        delta2 = delta2 * a2 * (1 - a2) if self.problem.activation == "sigmoid" else delta2 * (a2 != 0)  # (m, p)
         return Parameters(
             W1=np.einsum("ih,iv->hv", delta2, a1, optimize=True),  # (p, n)
             b1=np.einsum("ih->h", delta2),  # (p,)
@@ -37,5 +38,6 @@ def sparsae_backend() -> Backend:
         EinsumKernel,
         summary="products by numpy.einsum, computed by BLAS, which uses the threads",
         threading="blas",
+        activations=("sigmoid", "relu", "topk", "jumprelu"),
         outputs=("sigmoid", "linear"),
     )

@@ -40,32 +40,48 @@ class JaxFunctions(NamedTuple):
 
 
 @cache
-def jitted(sigmoid: bool) -> JaxFunctions:
-    """Return the functions for one kind of output unit."""
+def jitted(activation: str, k: int | None, sigmoid_output: bool) -> JaxFunctions:
+    """Return the functions for one kind of hidden and output unit."""
     import jax
 
+    sigmoid = activation == "sigmoid"
+
+    def activate(z2: XlaArray) -> XlaArray:
+        if sigmoid:
+            return jax.nn.sigmoid(z2)
+        a2 = jax.nn.relu(z2)
+        if k is None:
+            return a2
+        values, where = jax.lax.top_k(a2, k)  # (m, k); of equal ones it takes the first
+        rows = jax.numpy.arange(len(a2))[:, None]  # (m, 1)
+        return jax.numpy.zeros_like(a2).at[rows, where].set(values)  # (m, p)
+
+    def slope(a2: XlaArray) -> XlaArray:
+        return a2 * (1 - a2) if sigmoid else (a2 != 0).astype(a2.dtype)  # (m, p)
+
     def encode(weights: Parameters, x: XlaArray) -> Any:
-        a2 = jax.nn.sigmoid(x @ weights.W1.T + weights.b1)  # (m, p)
+        a2 = activate(x @ weights.W1.T + weights.b1)  # (m, p)
         return a2, a2.sum(axis=0)
 
     def compute_gradient(
         a1: XlaArray, a2: XlaArray, a3: XlaArray, W2: XlaArray, sparsity: XlaArray, target: XlaArray
     ) -> Any:
         error = a3 - target  # (m, n)
-        delta3 = error * a3 * (1 - a3) if sigmoid else error  # (m, n)
-        delta2 = (delta3 @ W2 + sparsity) * a2 * (1 - a2)  # (m, p)
+        delta3 = error * a3 * (1 - a3) if sigmoid_output else error  # (m, n)
+        delta2 = delta3 @ W2 + sparsity  # (m, p)
+        delta2 = delta2 * a2 * (1 - a2) if sigmoid else delta2 * slope(a2)  # (m, p)
         return delta2.T @ a1, delta2.sum(axis=0), delta3.T @ a2, delta3.sum(axis=0)
 
     def accumulate(weights: Parameters, block: JaxBlock, a2: XlaArray, sparsity: XlaArray) -> Any:
         z3 = a2 @ weights.W2.T + weights.b2  # (m, n)
-        a3 = jax.nn.sigmoid(z3) if sigmoid else z3  # (m, n)
+        a3 = jax.nn.sigmoid(z3) if sigmoid_output else z3  # (m, n)
         error = a3 - block.target  # (m, n)
         gradient = compute_gradient(block.x, a2, a3, weights.W2, sparsity, block.target)
-        return (error * error).sum(), a2.sum(axis=0), gradient
+        return (error * error).sum(), a2.sum(axis=0), (a2 != 0).sum(axis=0), gradient
 
     def accumulate_with_q_sums(weights: Parameters, block: JaxBlock) -> Any:
         a2, _ = encode(weights, block.x)  # (m, p)
-        q = a2 * (1 - a2)  # (m, p)
+        q = slope(a2)  # (m, p)
         return *accumulate(weights, block, a2, 0), (q.T @ block.x, q.sum(axis=0))
 
     return JaxFunctions(*map(jax.jit, (encode, accumulate, accumulate_with_q_sums, compute_gradient)))
@@ -80,7 +96,7 @@ class JaxKernel(Kernel[JaxBlock, Parameters, XlaArray]):
 
         jax.devices("cpu")  # XLA's threads start here, on all CPUs of the process, and not under a limit
         self.jax = jax
-        self.jitted = jitted(problem.output == "sigmoid")
+        self.jitted = jitted(problem.activation, problem.k, problem.output == "sigmoid")
 
     def prepare(self, x: Array, target: Array, keep: bool) -> JaxBlock:
         """Move the rows to XLA."""
@@ -105,13 +121,15 @@ class JaxKernel(Kernel[JaxBlock, Parameters, XlaArray]):
         """Add this block's sums."""
         with self.precision():
             if sparsity is None:
-                squares, total, gradient, q_sums = self.jitted.accumulate_with_q_sums(weights, block)
+                squares, total, fired, gradient, q_sums = self.jitted.accumulate_with_q_sums(weights, block)
                 into.W1_sparsity += np.asarray(q_sums[0])  # (p, n)
                 into.b1_sparsity += np.asarray(q_sums[1])  # (p,)
             else:
                 a2 = self.jitted.encode(weights, block.x)[0] if hidden is None else hidden  # (m, p)
-                squares, total, gradient = self.jitted.accumulate(weights, block, a2, sparsity)
+                squares, total, fired, gradient = self.jitted.accumulate(weights, block, a2, sparsity)
             into.hidden += np.asarray(total)  # (p,)
+            if self.problem.activation != "sigmoid":
+                into.fired += np.asarray(fired)  # (p,)
             into.rows += len(block.x)
             into.squared_error += float(squares)
             for view, part in zip((into.W1, into.b1, into.W2, into.b2), gradient, strict=True):
@@ -180,6 +198,7 @@ def sparsae_backend() -> Backend:
         summary="XLA on the CPU: closed form under jax.jit",
         threading="own",
         limit_threads=limit_threads,
+        activations=("sigmoid", "relu", "topk"),
         outputs=("sigmoid", "linear"),
         requires=("jax",),
         install="pip install 'sparsae[jax]'",

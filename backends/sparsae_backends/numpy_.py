@@ -14,10 +14,7 @@ class NumpyKernel(SimpleKernel):
         if self.problem.output == "sigmoid":
             delta3 = delta3 * a3 * (1 - a3)  # (m, n)
         delta2 = delta3 @ W2 + sparsity  # (m, p)
-        if self.problem.activation == "sigmoid":
-            delta2 = delta2 * a2 * (1 - a2)  # (m, p)
-        else:
-            delta2 *= a2 != 0  # (m, p)
+        delta2 = delta2 * a2 * (1 - a2) if self.problem.activation == "sigmoid" else delta2 * (a2 != 0)  # (m, p)
         return Parameters(
             W1=delta2.T @ a1,  # (p, n)
             b1=delta2.sum(axis=0),  # (p,)

@@ -22,9 +22,9 @@ PROBLEM = Problem(
 )
 
 
-def make(*, pre_bias=True, k_aux=4, workers=1, backend="numpy"):
+def make(*, pre_bias=True, k_aux=4, workers=1, **changes):
     """An auxiliary loss with weight 0.5."""
-    backend = sparsae.get_backend(backend)
+    backend = replace(sparsae.get_backend("numpy"), **changes)
     return AuxiliaryLoss(backend=backend, problem=PROBLEM, workers=workers, aux=0.5, k_aux=k_aux, pre_bias=pre_bias)
 
 
@@ -88,9 +88,6 @@ def test_kernels_are_used_again_and_workers_change_no_bit(monkeypatch):
 def test_a_backend_that_cannot_compute_it_says_so():
     """Before training begins, with what to do."""
     with pytest.raises(BackendDeclinedError, match=r"cannot compute the auxiliary loss: activation is 'topk' .*aux=0"):
-        make(backend="einsum")
+        make(activations=("sigmoid", "relu"))
     with pytest.raises(BackendDeclinedError, match="cannot compute the auxiliary loss: output is 'linear'"):
-        AuxiliaryLoss(
-            backend=replace(sparsae.get_backend("numpy"), outputs=("sigmoid",)),
-            problem=PROBLEM, workers=1, aux=1, k_aux=1, pre_bias=True,
-        )  # fmt: skip
+        make(outputs=("sigmoid",))

@@ -25,9 +25,7 @@ from sparsae.errors import BackendDeclinedError
 from sparsae.model import Parameters
 from sparsae.plugins.contract import AnyKernel, Backend, Problem
 
-LEAST_UNITS = (
-    16  # of a sub-model; it has a power of two of them, so that few kernels are made while units die and revive
-)
+LEAST_UNITS = 16  # of a sub-model, which has a power of two of them: kernels are used again while units die and revive
 
 
 @final
@@ -110,7 +108,11 @@ class AuxiliaryLoss:
             return None
         weight = self._aux * min(units.size / self._k_aux, 1.0)
         given = self._sub_model(parameters, units)
-        sums = self._engine(x, error, given.n_hidden).evaluate(given, np.zeros(given.n_hidden))
+        engine = self._engine(x, error, given.n_hidden)
+        try:
+            sums = engine.evaluate(given, np.zeros(given.n_hidden))
+        finally:
+            engine.close()
         d, scale = units.size, weight / sums.rows
         W1, b1, W2 = scale * sums.W1[:d], scale * sums.b1[:d], scale * sums.W2[:, :d]
         if self._pre_bias:
@@ -121,10 +123,8 @@ class AuxiliaryLoss:
         """Return the dead units as a model without b2; units that are never active fill it up to a power of two."""
         size = max(LEAST_UNITS, 1 << (units.size - 1).bit_length())
         W1, b1, W2, b2, *_ = parameters
-        n, dtype = len(b2), self._problem.dtype
-        sub = Parameters(
-            np.zeros((size, n), dtype), np.zeros(size, dtype), np.zeros((n, size), dtype), np.zeros(n, dtype)
-        )
+        n = len(b2)
+        sub = Parameters.from_flat(np.zeros(2 * n * size + size + n, self._problem.dtype), n, size)
         sub.W1[: units.size], sub.b1[: units.size], sub.W2[:, : units.size] = W1[units], b1[units], W2[:, units]
         if self._pre_bias:
             sub.b1[: units.size] -= W1[units] @ b2
