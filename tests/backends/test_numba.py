@@ -31,17 +31,16 @@ def multiply(A, bias, B, depth, C, count):
 
 
 @numba.njit
-def add_gram(A, rows, B, columns, panels, C, row_step, column_step):
+def add_gram(A, rows, B, columns, panels, C, row_step, column_step, add):
     """The product over all rows, from arrays."""
-    tiles.add_gram((at(A, 0), rows), (at(B, 0), columns), panels, (at(C, 0), row_step, column_step))
+    tiles.add_gram((at(A, 0), rows), (at(B, 0), columns), panels, (at(C, 0), row_step, column_step), add)
 
 
 @numba.njit
-def add_gram_of_rows(A, rows, x, first, live, C):
+def add_gram_of_rows(A, rows, x, first, live, C, columns, add):
     """The product with rows as they are, from arrays."""
-    tiles.add_gram_of_rows(
-        (at(A, 0), rows), (at_row(x, first, 0), live, x.strides[0], x.shape[1]), (at(C, 0), x.shape[1])
-    )
+    right = (at_row(x, first, 0), live, x.strides[0], x.shape[1])
+    tiles.add_gram_of_rows((at(A, 0), rows), right, (at(C, 0), columns, columns), add)
 
 
 @numba.njit
@@ -131,10 +130,10 @@ def test_gram_matrices_of_any_shape(dtype, rows, columns):
     many = -(-150 // emit.width(dtype))
     expected = A.astype(np.float64).T @ B.astype(np.float64)
     for order, c_rows, c_columns in (("C", columns, 1), ("F", 1, rows)):
-        out = np.ones(rows * columns)
-        add_gram(panels(A), rows, panels(B), columns, many, out, c_rows, c_columns)
-        found = out.reshape((rows, columns), order=order)
-        np.testing.assert_allclose(found, 1 + expected, rtol=150 * np.finfo(dtype).eps)
+        for out, add in ((np.ones(rows * columns), True), (np.full(rows * columns, np.nan, dtype), False)):
+            add_gram(panels(A), rows, panels(B), columns, many, out, c_rows, c_columns, add)
+            found = out.reshape((rows, columns), order=order)
+            np.testing.assert_allclose(found, add + expected, rtol=150 * np.finfo(dtype).eps)
 
 
 @pytest.mark.parametrize("rows", [1, 2, 3, 4, 5, 6, 7, 11, 25])
@@ -148,11 +147,14 @@ def test_gram_matrices_of_rows_as_they_are(dtype, rows, registers):
         A = rng.random((live, rows)).astype(dtype)
         expected = A.astype(np.float64).T @ x[10 : 10 + live].astype(np.float64)
         for given in (x, padded[:, :columns]):
-            out = np.ones(3 + rows * columns)
-            add_gram_of_rows(panels(A), rows, given, 10, live, out[3:])
-            found = out[3:].reshape(rows, columns)
-            np.testing.assert_allclose(found, 1 + expected, rtol=150 * np.finfo(dtype).eps)
-            np.testing.assert_array_equal(out[:3], 1)
+            for there in (columns, columns - emit.lanes(dtype) + 1):
+                out, direct = np.ones(3 + rows * there + 3), np.full(3 + rows * there + 3, 1, dtype)
+                add_gram_of_rows(panels(A), rows, given, 10, live, out[3:], there, True)
+                add_gram_of_rows(panels(A), rows, given, 10, live, direct[3:], there, False)
+                for sums, before in ((out, 1), (direct, 0)):
+                    found = sums[3:-3].reshape(rows, there)
+                    np.testing.assert_allclose(found, before + expected[:, :there], rtol=150 * np.finfo(dtype).eps)
+                    np.testing.assert_array_equal(sums[[0, 1, 2, -3, -2, -1]], 1)
 
 
 @pytest.mark.parametrize("columns", [1, 2, 7])
@@ -255,7 +257,7 @@ def test_nothing_is_compiled_after_the_constructor(dtype):
     given = [rng.random(shape).astype(dtype) for shape in ((30, 5), (30, 3), (30, 5), (5, 3), (3,))]
     sparsae.backprop(*given, backend="numba")
     signatures = set(passes.backprop.signatures)
-    assert compilation.signature_of("backprop", dtype) in signatures
+    assert compilation.signature_of("backprop", dtype, np.dtype(np.float64)) in signatures
     assert len(signatures) <= 2  # one for each dtype
 
 

@@ -189,6 +189,21 @@ def test_number_of_workers_changes_no_bit(dtype):
         np.testing.assert_array_equal(gradient, found[0][1])
 
 
+def test_sums_of_the_problems_dtype_are_written(dtype):
+    """Where no rows are in them yet, W1 and W2 may hold anything; after that they are added to."""
+    rng = np.random.default_rng(8)
+    made = kernel_of(dtype, 37, 50, 6, rows=80)
+    weights = made.begin(Parameters.random(37, 50, seed=3).astype(dtype))
+    direct, sums = Sums(37, 50, np.zeros(Sums(37, 50).layout.size, dtype)), Sums(37, 50)
+    direct.W1[...] = direct.W2[...] = np.nan
+    for m in (80, 30):
+        x = rng.standard_normal((m, 37)).astype(dtype)
+        for into in (direct, sums):
+            made.accumulate(weights, (x, x), None, None, into)
+    scale = np.abs(sums.head).max()
+    np.testing.assert_allclose(direct.head, sums.head, rtol=0, atol=200 * np.finfo(dtype).eps * scale)
+
+
 def test_a_block_leaves_no_traces(dtype):
     """A short block after a long one, with fewer active units, equals the short block alone."""
     rng = np.random.default_rng(7)

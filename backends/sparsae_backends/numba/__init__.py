@@ -51,7 +51,7 @@ def sparsae_backend() -> Backend:
         make_kernel,
         summary="compiled: products with rows in the lanes, everything else fused into them; row workers",
         threading="workers",
-        activations=("sigmoid", "topk"),
+        activations=("sigmoid", "relu", "topk", "jumprelu"),
         outputs=("sigmoid", "linear"),
         block_rows=block_rows,
         requires=("numba",),

@@ -37,32 +37,35 @@ def helper(function: Callable[..., Any]) -> Any:
     return njit(inline="always", **OPTIONS)(function)
 
 
-def signature_of(name: str, dtype: np.dtype[Any]) -> tuple[Any, ...]:
+def signature_of(name: str, dtype: np.dtype[Any], sums_dtype: np.dtype[Any]) -> tuple[Any, ...]:
     """Return the numba types that an entry point is called with."""
-    number = types.float64 if dtype == np.float64 else types.float32
+    number, total = (types.float64 if one == np.float64 else types.float32 for one in (dtype, sums_dtype))
     flat, totals, integer, truth = number[::1], types.float64[::1], types.intp, types.boolean
     matrix = types.Array(number, 2, "A", readonly=True)
     rows, scratch_rows = types.Array(number, 2, "C", readonly=True), number[:, ::1]
     units, bits = types.int32[::1], (types.int64 if dtype == np.float64 else types.int32)[::1]
-    sizes = _tuple(integer, integer, truth)
+    sizes, weights = _tuple(integer, integer, truth, number), _tuple(*[flat] * 6)
     hidden, lists = _tuple(flat, totals), _tuple(units, flat, units, totals)
-    sums = _tuple(totals, _tuple(*[integer] * 13))
-    return {
+    sums = _tuple(total[::1], _tuple(*[integer] * 13))
+    signatures = {
         "to_panels": (matrix, flat),
         "pack": (matrix, number, flat),
-        "encode": (sizes, flat, integer, _tuple(*[flat] * 5), hidden),
-        "accumulate": (sizes, _tuple(flat, flat, integer), _tuple(*[flat] * 5), hidden, flat, truth, flat, sums),
-        "backprop": (sizes, _tuple(*[matrix] * 4), flat, flat, integer, flat, sums),
+        "encode": (sizes, flat, integer, weights, hidden),
+        "accumulate": (
+            sizes, _tuple(flat, flat, integer), weights, hidden, flat, truth, _tuple(*[flat] * 4), sums,
+        ),
+        "backprop": (sizes, _tuple(*[matrix] * 4), flat, flat, truth, integer, flat, sums),
         "transpose": (rows, scratch_rows),
         "encode_topk": (
             _tuple(*[integer] * 4), rows, _tuple(flat, flat), lists, _tuple(flat, bits, bits, flat, *[bits] * 5),
             _tuple(units, bits),
         ),
         "accumulate_topk": (
-            sizes, _tuple(rows, rows), _tuple(flat, flat), lists, flat, _tuple(scratch_rows, *[flat] * 5),
-            _tuple(types.intp[::1], units, flat, flat), sums,
+            _tuple(integer, integer, truth), _tuple(rows, rows), _tuple(flat, flat), lists, flat,
+            _tuple(scratch_rows, *[flat] * 5), _tuple(types.intp[::1], units, flat, flat), sums,
         ),
-    }[name]  # fmt: skip
+    }  # fmt: skip
+    return signatures.get(name) or signatures[name.partition("_")[0]]
 
 
 def _tuple(*parts: Any) -> Any:
@@ -70,16 +73,17 @@ def _tuple(*parts: Any) -> Any:
     return types.BaseTuple.from_types(parts)
 
 
-def compile_for(functions: tuple[Any, ...], dtype: np.dtype[Any]) -> float:
+def compile_for(functions: tuple[Any, ...], dtype: np.dtype[Any], sums_dtype: Any = np.float64) -> float:
     """Compile entry points for a dtype, or load them from the cache; returns the seconds that it took.
 
+    `sums_dtype` is that of the `Sums` that they add to.
     Nothing is compiled at a call: numba would otherwise compile once more for matrices in C order, which the signature
     for any strides takes as well.
     """
     started = time.perf_counter()
     with _LOCK:
         for function in functions:
-            signature = signature_of(function.py_func.__name__, dtype)
+            signature = signature_of(function.py_func.__name__, dtype, np.dtype(sums_dtype))
             if signature not in function.signatures:
                 function.disable_compile(False)
                 _compile(function, signature)

@@ -85,12 +85,11 @@ class Emit:
         return self.builder.call(function, [x, y, z])
 
     def total(self, vector: Any) -> Any:
-        """Sum of the lanes, as a double; in an order of the processor's choice, always the same."""
+        """Sum of the lanes; in an order of the processor's choice, always the same."""
         name = f"llvm.vector.reduce.fadd.v{self.lanes}f{self.bits}"
         kind = ir.FunctionType(self.number, [self.number, self.vector])
         function = cgutils.get_or_insert_function(self.builder.module, kind, name)
-        number = self.builder.call(function, [self.number(0.0), vector], fastmath=("reassoc",))
-        return number if self.bits == 64 else self.builder.fpext(number, ir.DoubleType())
+        return self.builder.call(function, [self.number(0.0), vector], fastmath=("reassoc",))
 
     def accumulators(self, rows: int, columns: int, start: Any = None) -> list[list[Any]]:
         """Return rows x columns of vectors that stay in registers; they start as `start`, or 0."""
@@ -104,18 +103,25 @@ class Emit:
         """Accumulator += x y."""
         self.builder.store(self.fma(x, y, self.builder.load(accumulator)), accumulator)
 
-    def add_to_double(self, number: Any, pointer: Any) -> None:
-        """Add a double to one in memory."""
-        self.builder.store(self.builder.fadd(self.builder.load(pointer), number), pointer)
+    def put(self, value: Any, pointer: Any, add: Any = None) -> None:
+        """Add a number, or a vector, to as many in memory, which may be doubles; where `add` is false, store it."""
+        out, wide = pointer.type.pointee, isinstance(value.type, ir.VectorType)
+        kind = ir.VectorType(out, self.lanes) if wide else out
+        place = self.builder.bitcast(pointer, kind.as_pointer())
+        align = 8 if out == ir.DoubleType() else 4
+        converted = value if value.type == kind else self.builder.fpext(value, kind)
 
-    def add_to_doubles(self, vector: Any, pointer: Any) -> None:
-        """Add a vector to as many doubles in memory."""
-        doubles = ir.VectorType(ir.DoubleType(), self.lanes)
-        place = self.builder.bitcast(pointer, doubles.as_pointer())
-        before = self.builder.load(place)
-        before.align = 8
-        addend = vector if self.bits == 64 else self.builder.fpext(vector, doubles)
-        self.builder.store(self.builder.fadd(before, addend), place, align=8)
+        def added() -> Any:
+            return self.builder.fadd(self.builder.load(place, align=align), converted)
+
+        if add is None:
+            self.builder.store(added(), place, align=align)
+            return
+        with self.builder.if_else(add) as (adding, storing):
+            with adding:
+                self.builder.store(added(), place, align=align)
+            with storing:
+                self.builder.store(converted, place, align=align)
 
     def transposed(self, rows: list[Any]) -> list[Any]:
         """Return the columns of a square of registers."""

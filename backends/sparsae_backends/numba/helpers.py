@@ -113,3 +113,11 @@ def hidden_error(delta2: Any, a2: Any) -> None:
     one = a2.dtype.type(1)
     for i in range(len(a2)):
         delta2[i] *= a2[i] * (one - a2[i])
+
+
+@helper
+def active_error(delta2: Any, a2: Any) -> None:
+    """delta2 = (delta3 W2 + s) where a2 is not 0, else 0; the bracket is given."""
+    zero = a2.dtype.type(0)
+    for i in range(len(a2)):
+        delta2[i] = delta2[i] if a2[i] != zero else zero

@@ -1,8 +1,8 @@
-"""The kernel of the `numba` backend: puts rows in panels, packs weights, and calls the compiled passes."""
+"""The kernel of the `numba` backend for dense units: puts rows in panels, packs weights, calls compiled passes."""
 
 from __future__ import annotations
 
-from typing import NamedTuple, final
+from typing import Any, NamedTuple, final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,15 +11,17 @@ from sparsae import Array, Kernel, Parameters, Problem, Sums
 from sparsae_backends._memory import ALIGNMENT, LOG2E, aligned
 
 CACHE_BYTES = 256 * 1024  # of one scratch array (m, n)
+WIDE = 96  # inputs and hidden units, at least, for the gradient products of `wide.py`
+WIDE_ROWS = 1008  # of a block of such layers
 
-PackedWeights = tuple[Array, Array, Array, Array, Array]  # W1, b1, W2, b2, W2', flat, in the order of the products
+PackedWeights = tuple[Array, ...]  # W1, b1, W2, b2, W2', flat, in the order of the products, and the thresholds
 
 
 class PanelHidden(NamedTuple):
     """What `encode` leaves for `accumulate`."""
 
-    a2: Array  # panels of (m, p)
-    total: NDArray[np.float64]  # (p,) summed over the rows
+    a2: Array  # panels of (m, p); of pre-activations for JumpReLU units
+    total: NDArray[np.float64]  # (p,) activations summed over the rows
 
 
 @final
@@ -37,8 +39,8 @@ class PanelBlock:
 class NumbaKernel(Kernel[PanelBlock, PackedWeights, PanelHidden]):
     """Forward and backward pass on panels of rows.
 
-    The constructor compiles what a fit calls, or loads what an earlier process compiled; `backprop` compiles its own
-    pass when it is first called.
+    The constructor compiles what a fit calls, or loads what an earlier process compiled; what sums of the problem's
+    dtype and `backprop` need is compiled when it is first called.
 
     Attributes
     ----------
@@ -52,56 +54,53 @@ class NumbaKernel(Kernel[PanelBlock, PackedWeights, PanelHidden]):
     """
 
     splits_rows = True
+    direct_sums = True
 
     def __init__(self, problem: Problem) -> None:
         super().__init__(problem)
-        from sparsae_backends.numba import emit, passes  # imports numba
+        from sparsae_backends.numba import emit, passes, tiles  # imports numba
         from sparsae_backends.numba.compilation import compile_for, describe
 
         n, p, dtype = problem.n_visible, problem.n_hidden, problem.dtype
         self.passes, self.compile_for = passes, compile_for
-        self.compile_seconds = compile_for((passes.to_panels, passes.pack, passes.encode, passes.accumulate), dtype)
+        self.encode_pass, self.accumulate_pass = passes_of(problem)
+        self.compile_seconds = compile_for(
+            (passes.to_panels, passes.pack, self.encode_pass, self.accumulate_pass), dtype
+        )
         self.notes = (describe(self.compile_seconds),)
         self.width = emit.width(dtype)
-        self.sizes = n, p, problem.output == "sigmoid"
+        self.sizes = n, p, problem.output == "sigmoid", dtype.type((problem.bandwidth or 0) / 2)
+        self.scales = -LOG2E if problem.activation == "sigmoid" else 1.0, -LOG2E if self.sizes[2] else 1.0
         self.layout = tuple(Sums(n, p).layout)
-        self.zeros = np.zeros(p, dtype)
-        self.s = np.empty(p, dtype)
-        rows = -(-problem.block_rows // self.width) * self.width
-        self.rows = rows
-        self.scratch = aligned(((n + 2 * p) * rows,), dtype)
-        self.a2 = PanelHidden(aligned((p * rows,), dtype), np.empty(p))
-        self.x, self.y = aligned((n * rows,), dtype), aligned((n * rows,), dtype)
-        self.backprop_scratch: Array | None = None
+        self.zeros, self.s = np.zeros(p, dtype), np.empty(p, dtype)
+        self.rows = -(-problem.block_rows // self.width) * self.width
+        self.strip = tiles.BROAD * emit.lanes(dtype) * (is_wide(problem) or problem.activation != "sigmoid")
+        self.scratch: dict[str, Array] = {}
 
     def prepare(self, x: Array, target: Array, keep: bool) -> PanelBlock:
         """Put rows in panels: in arrays of their own when they are kept, else in scratch."""
         m, n = x.shape
         size = -(-m // self.width) * self.width * n
         panels = []
-        for rows, scratch in ((x, self.x), (target, self.y))[: 1 if target is x else 2]:
-            panels.append(aligned((size,), x.dtype) if keep else scratch[:size])
+        for name, rows in (("x", x), ("target", target))[: 1 if target is x else 2]:
+            panels.append(aligned((size,), x.dtype) if keep else self._room(name, n)[:size])
             self.passes.to_panels(rows, panels[-1])
         return PanelBlock(panels[0], panels[-1], m, keep)
 
     def begin(self, parameters: Parameters) -> PackedWeights:
         """Pack W1, b1, W2, b2 and W2' in the order of the products, scales of the exponents folded in."""
-        W1, b1, W2, b2 = parameters
-        sigmoid = self.sizes[2]
-        out = -LOG2E if sigmoid else 1.0
-        return self._pack(W1, -LOG2E), b1 * -LOG2E, self._pack(W2, out), b2 * out, self._pack(W2.T)
-
-    def _pack(self, matrix: Array, scale: float = 1.0) -> Array:
-        """Copy a matrix to the order of the products."""
-        packed = aligned((matrix.size + ALIGNMENT,), self.problem.dtype)
-        self.passes.pack(matrix, self.problem.dtype.type(scale), packed)
-        return packed
+        W1, b1, W2, b2 = parameters[:4]
+        scale, out_scale = self.scales
+        threshold = self.zeros if parameters.threshold is None else np.ascontiguousarray(parameters.threshold)
+        return (
+            self._pack(W1, scale), b1 * scale, self._pack(W2, out_scale), b2 * out_scale, self._pack(W2.T), threshold,
+        )  # fmt: skip
 
     def encode(self, weights: PackedWeights, block: PanelBlock) -> tuple[PanelHidden, NDArray[np.float64]]:
         """Hidden activations, in the block's own room where it is kept."""
         hidden = block.hidden
         if hidden is None:
-            n, p, _ = self.sizes
+            n, p = self.sizes[:2]
             hidden = PanelHidden(aligned((block.x.size // n * p,), self.problem.dtype), np.empty(p))
             block.hidden = hidden if block.keep else None
         self._encode(weights, block, hidden)
@@ -111,39 +110,86 @@ class NumbaKernel(Kernel[PanelBlock, PackedWeights, PanelHidden]):
         self, weights: PackedWeights, block: PanelBlock, hidden: PanelHidden | None, sparsity: Array | None, into: Sums
     ) -> None:
         """Add this block's sums."""
-        a2, total = hidden or self._encode(weights, block, self.a2)
+        p = self.sizes[1]
+        if hidden is None:
+            hidden = self._encode(weights, block, PanelHidden(self._room("a2", p), np.empty(p)))
         s, one_pass = self.zeros, sparsity is None
         if sparsity is not None:
             s = self.s
             s[:] = sparsity
-        given, sums = (block.x, block.target, block.m), (into.vector, self.layout)
-        self.passes.accumulate(self.sizes, given, weights, (a2, total), s, one_pass, self.scratch, sums)
+        if into.vector.dtype != np.float64:
+            self.compile_for((self.accumulate_pass,), self.problem.dtype, into.vector.dtype)
+        self.accumulate_pass(
+            self.sizes, (block.x, block.target, block.m), weights, tuple(hidden), s, one_pass,
+            self._accumulate_scratch(one_pass), (into.vector, self.layout),
+        )  # fmt: skip
 
     def finish(self, weights: PackedWeights, sums: Sums) -> None:
         """The compiled code leaves no scale in the sums."""
 
     def backprop(self, a1: Array, a2: Array, a3: Array, W2: Array, sparsity: Array, target: Array) -> Parameters:
         """Gradient sums over the rows given."""
-        n, p, _ = self.sizes
+        n, p = self.sizes[:2]
         rows = min(self.rows, block_rows(self.problem))
-        if self.backprop_scratch is None:
-            self.compile_for((self.passes.backprop,), self.problem.dtype)
-            self.backprop_scratch = aligned(((2 * n + 2 * p) * rows,), self.problem.dtype)
+        self.compile_for((self.passes.backprop,), self.problem.dtype)
         sums = Sums(n, p)
         self.s[:] = sparsity
         self.passes.backprop(
-            self.sizes, (a1, a2, a3, target), self._pack(W2.T), self.s, rows, self.backprop_scratch,
-            (sums.vector, self.layout),
+            self.sizes, (a1, a2, a3, target), self._pack(W2.T), self.s, self.problem.activation == "sigmoid", rows,
+            self._room("backprop", 2 * n + 2 * p), (sums.vector, self.layout),
         )  # fmt: skip
         return Parameters(sums.W1, sums.b1, sums.W2, sums.b2)
 
     def _encode(self, weights: PackedWeights, block: PanelBlock, hidden: PanelHidden) -> PanelHidden:
         """Fill in the hidden activations and their sums."""
-        self.passes.encode(self.sizes, block.x, block.m, weights, (hidden.a2, hidden.total))
+        self.encode_pass(self.sizes, block.x, block.m, weights, tuple(hidden))
         return hidden
+
+    def _pack(self, matrix: Array, scale: float = 1.0) -> Array:
+        """Copy a matrix to the order of the products."""
+        packed = aligned((matrix.size + ALIGNMENT,), self.problem.dtype)
+        self.passes.pack(matrix, self.problem.dtype.type(scale), packed)
+        return packed
+
+    def _accumulate_scratch(self, one_pass: bool) -> tuple[Array, ...]:
+        """Return room for delta3, delta2, q or the activations of JumpReLU units, and a strip."""
+        n, p = self.sizes[:2]
+        third = p if one_pass or self.problem.activation == "jumprelu" else 0
+        return self._room("d", n), self._room("delta2", p), self._room("third", third), self._room("strip", self.strip)
+
+    def _room(self, name: str, columns: int) -> Array:
+        """Return scratch for the rows of a block, made when it is first asked for."""
+        room = self.scratch.get(name)
+        if room is None or room.size < columns * self.rows:
+            room = self.scratch[name] = aligned((columns * self.rows,), self.problem.dtype)
+        return room
+
+
+def is_wide(problem: Problem) -> bool:
+    """Whether gradients are products of wide matrices, for which `wide.py` is faster."""
+    return min(problem.n_visible, problem.n_hidden) >= WIDE
+
+
+def passes_of(problem: Problem) -> tuple[Any, Any]:
+    """Return the compiled passes `encode` and `accumulate` for the problem's units and shape."""
+    if problem.activation == "sigmoid":
+        from sparsae_backends.numba import passes
+
+        if is_wide(problem):
+            from sparsae_backends.numba import wide
+
+            return passes.encode, wide.accumulate_wide
+        return passes.encode, passes.accumulate
+    from sparsae_backends.numba import rectified
+
+    if problem.activation == "relu":
+        return rectified.encode_relu, rectified.accumulate_relu
+    return rectified.encode_jumprelu, rectified.accumulate_jumprelu
 
 
 def block_rows(problem: Problem) -> int:
     """Return whole panels that fit the cache with their scratch: a multiple of 48 rows is whole in every register."""
+    if is_wide(problem):
+        return WIDE_ROWS
     bytes_of_row = problem.n_visible * problem.dtype.itemsize
     return max(240, min(CACHE_BYTES // bytes_of_row, 4800)) // 48 * 48

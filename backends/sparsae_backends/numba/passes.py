@@ -1,7 +1,7 @@
-"""The compiled passes; `__init__.py` has the picture of panels and tiles.
+"""The compiled passes of sigmoid units, and those that all units share; `__init__.py` has the picture of panels.
 
-Five functions are called from Python and compiled for one dtype each, when they are first needed: `to_panels`, `pack`,
-`encode`, `accumulate`, `backprop`.  `helpers.py` holds what they are made of.
+Functions that are called from Python are compiled for one dtype each, when they are first needed.  `helpers.py` and
+`gradients.py` hold what they are made of; `wide.py` and `rectified.py` have the passes of wide layers and other units.
 Arrays are flat and contiguous unless said otherwise; n and p are the numbers of inputs and of hidden units.
 
 Imported by the kernel's constructor, since it imports numba.
@@ -13,14 +13,8 @@ from typing import Any
 
 from sparsae_backends.numba.compilation import entry_point
 from sparsae_backends.numba.emit import PANEL_BYTES, VECTORS, at, at_column, at_row
-from sparsae_backends.numba.helpers import (
-    clear_lanes,
-    error_to_panel,
-    hidden_error,
-    output_error,
-    squares_alive,
-    to_panel,
-)
+from sparsae_backends.numba.gradients import accumulate_sigmoid, gram_of_hidden, gram_of_outputs
+from sparsae_backends.numba.helpers import active_error, clear_lanes, error_to_panel, hidden_error, to_panel
 from sparsae_backends.numba.lanes import copy_column, fetch, pack_square, power_of_two
 from sparsae_backends.numba.tiles import TALL, add_gram, add_gram_of_rows, add_sums, multiply
 
@@ -66,8 +60,8 @@ def pack(matrix: Any, scale: Any, out: Any) -> None:
 @entry_point
 def encode(sizes: Any, x: Any, m: Any, weights: Any, hidden: Any) -> None:
     """a2 = 1 / (1 + 2^z) with z folded, and its sum over the rows."""
-    n, p, _ = sizes
-    W1, b1, _, _, _ = weights
+    n, p, _, _ = sizes
+    W1, b1, _, _, _, _ = weights
     a2, total = hidden
     one = a2.dtype.type(1)
     width = PANEL_BYTES // a2.itemsize
@@ -88,48 +82,15 @@ def accumulate(
     sizes: Any, block: Any, weights: Any, hidden: Any, s: Any, one_pass: Any, scratch: Any, sums: Any
 ) -> None:
     """Add a block's sums to a vector that `layout` describes: the offsets of its parts."""
-    n, p, sigmoid = sizes
-    x, target, m = block
-    _, _, W2, b2, W2_back = weights
-    a2, total = hidden
-    out, layout = sums
-    at_rows, at_squares, at_hidden, _, _, at_W1, at_W2, at_b1, at_b2, _, at_W1_sparsity, at_b1_sparsity, _ = layout
-    one = a2.dtype.type(1)
-    width = PANEL_BYTES // a2.itemsize
-    panels, wide, narrow = (m + width - 1) // width, n * width, p * width
-    d, delta2 = scratch[: panels * wide], scratch[panels * wide : panels * (wide + narrow)]
-    for panel in range(panels):
-        here, goal = d[panel * wide : (panel + 1) * wide], target[panel * wide : (panel + 1) * wide]
-        h, back = a2[panel * narrow : (panel + 1) * narrow], delta2[panel * narrow : (panel + 1) * narrow]
-        multiply((at(W2, 0), at(b2, 0)), (at(h, 0), p), (at(here, 0), n))
-        live = m - panel * width
-        if live >= width:
-            out[at_squares] += output_error(here, goal, sigmoid)
-        else:
-            out[at_squares] += squares_alive(here, goal, live, sigmoid)
-            output_error(here, goal, sigmoid)
-            clear_lanes(here, n, live)
-        multiply((at(W2_back, 0), at(s, 0)), (at(here, 0), n), (at(back, 0), p))
-        hidden_error(back, h)
-    out[at_rows] += m
-    for j in range(p):
-        out[at_hidden + j] += total[j]
-    add_gram((at(delta2, 0), p), (at(x, 0), n), panels, (at(out, at_W1), n, 1))
-    add_gram((at(a2, 0), p), (at(d, 0), n), panels, (at(out, at_W2), 1, p))
-    add_sums((at(delta2, 0), p), panels, at(out, at_b1))
-    add_sums((at(d, 0), n), panels, at(out, at_b2))
-    if one_pass:
-        q = scratch[panels * (wide + narrow) : panels * (wide + 2 * narrow)]
-        for i in range(len(q)):
-            q[i] = a2[i] * (one - a2[i])
-        add_gram((at(q, 0), p), (at(x, 0), n), panels, (at(out, at_W1_sparsity), n, 1))
-        add_sums((at(q, 0), p), panels, at(out, at_b1_sparsity))
+    accumulate_sigmoid(gram_of_hidden, gram_of_outputs, sizes, block, weights, hidden, s, one_pass, scratch, sums)
 
 
 @entry_point
-def backprop(sizes: Any, given: Any, W2_back: Any, s: Any, rows: Any, scratch: Any, sums: Any) -> None:
+def backprop(
+    sizes: Any, given: Any, W2_back: Any, s: Any, sigmoid_units: Any, rows: Any, scratch: Any, sums: Any
+) -> None:
     """Add the gradient sums for given activations, matrices of any strides, `rows` rows at a time."""
-    n, p, sigmoid = sizes
+    n, p, sigmoid, _ = sizes
     a1, a2, a3, target = given
     out, layout = sums
     _, _, _, _, _, at_W1, at_W2, at_b1, at_b2, _, _, _, _ = layout
@@ -149,15 +110,18 @@ def backprop(sizes: Any, given: Any, W2_back: Any, s: Any, rows: Any, scratch: A
             to_panel(a2[start:stop], first, here)
             error_to_panel((a3, target), (start + first, stop), sigmoid, d[panel * wide :])
             multiply((at(W2_back, 0), at(s, 0)), (at(d, panel * wide), n), (at(back, 0), p))
-            hidden_error(back, here)
+            if sigmoid_units:
+                hidden_error(back, here)
+            else:
+                active_error(back, here)
         if as_they_are:
             add_gram_of_rows(
-                (at(delta2, 0), p), (at_row(a1, start, 0), stop - start, a1.strides[0], n), (at(out, at_W1), n)
+                (at(delta2, 0), p), (at_row(a1, start, 0), stop - start, a1.strides[0], n), (at(out, at_W1), n, n), True
             )
         else:
             for panel in range(panels):
                 to_panel(a1[start:stop], panel * width, x[panel * wide :])
-            add_gram((at(delta2, 0), p), (at(x, 0), n), panels, (at(out, at_W1), n, 1))
-        add_gram((at(h, 0), p), (at(d, 0), n), panels, (at(out, at_W2), 1, p))
+            add_gram((at(delta2, 0), p), (at(x, 0), n), panels, (at(out, at_W1), n, 1), True)
+        add_gram((at(h, 0), p), (at(d, 0), n), panels, (at(out, at_W2), 1, p), True)
         add_sums((at(delta2, 0), p), panels, at(out, at_b1))
         add_sums((at(d, 0), n), panels, at(out, at_b2))

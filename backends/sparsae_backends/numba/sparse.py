@@ -213,17 +213,9 @@ def put_turned(typing: Any, square: Any, out: Any, add: Any) -> Any:
 
 def _put_turned(emit: Emit, square: Any, row_step: Any, out: Any, out_step: Any, add: Any) -> None:
     builder = emit.builder
-    vector = ir.VectorType(out.type.pointee, emit.lanes)
     rows = [emit.load(emit.step(square, builder.mul(row_step, INDEX(i)))) for i in range(emit.lanes)]
     for i, turned in enumerate(emit.transposed(rows)):
-        place = builder.bitcast(emit.step(out, builder.mul(out_step, INDEX(i))), vector.as_pointer())
-        align = 8 if out.type.pointee == ir.DoubleType() else 4
-        converted = turned if vector == emit.vector else builder.fpext(turned, vector)
-        with builder.if_else(add) as (adding, storing):
-            with adding:
-                builder.store(builder.fadd(builder.load(place, align=align), converted), place, align=align)
-            with storing:
-                builder.store(converted, place, align=align)
+        emit.put(turned, emit.step(out, builder.mul(out_step, INDEX(i))), add)
 
 
 @intrinsic

@@ -46,6 +46,8 @@ class TopKKernel(Kernel[tuple[Array, Array], SparseWeights, SparseHidden]):
         When numba is told not to compile, or to compile for a processor that this is not.
     """
 
+    direct_sums = True
+
     def __init__(self, problem: Problem) -> None:
         super().__init__(problem)
         from sparsae_backends.numba import emit, passes, tiles, topk  # imports numba
@@ -53,7 +55,7 @@ class TopKKernel(Kernel[tuple[Array, Array], SparseWeights, SparseHidden]):
 
         n, p, dtype, k = problem.n_visible, problem.n_hidden, problem.dtype, problem.k
         assert k is not None
-        self.passes, self.pack = topk, passes.pack
+        self.passes, self.pack, self.compile_for = topk, passes.pack, compile_for
         needed = passes.pack, topk.transpose, topk.encode_topk, topk.accumulate_topk
         self.notes = (describe(compile_for(needed, dtype)),)
         self.n, self.p, self.k, self.tall = n, p, k, tiles.TALL
@@ -136,6 +138,8 @@ class TopKKernel(Kernel[tuple[Array, Array], SparseWeights, SparseHidden]):
         if hidden is None:
             hidden = self._encode(weights, block[0], self.hidden)
         self.s[:] = 0 if sparsity is None else sparsity
+        if into.vector.dtype != np.float64:
+            self.compile_for((self.passes.accumulate_topk,), self.problem.dtype, into.vector.dtype)
         self.passes.accumulate_topk(
             self.sizes, block, tuple(weights[2:]), tuple(hidden), self.s, self.scratch, self.pairs,
             (into.vector, self.layout),

@@ -1,0 +1,102 @@
+"""From activations to sums: the part of the passes that units and shapes share.
+
+The products that make gradients are handed in as functions, which numba inlines: those for narrow layers are here, that
+for wide ones in `wide.py`.  Each computes C (rows, columns) += A' B over the rows of a block, for panels A and B.
+
+Imported by the kernel's constructor, since it imports numba.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sparsae_backends.numba.compilation import helper
+from sparsae_backends.numba.emit import PANEL_BYTES, at
+from sparsae_backends.numba.helpers import clear_lanes, hidden_error, output_error, squares_alive
+from sparsae_backends.numba.tiles import add_gram, add_sums, multiply
+
+
+@helper
+def gram_of_hidden(left: Any, right: Any, m: int, strip: Any, out: Any, first: int, add: bool) -> None:
+    """The product for W1: left (A, rows), right (B, columns), C in `out` from `first` on."""
+    A, rows = left
+    B, columns = right
+    panels = len(A) // (rows * PANEL_BYTES // A.itemsize)
+    add_gram((at(A, 0), rows), (at(B, 0), columns), panels, (at(out, first), columns, 1), add)
+
+
+@helper
+def gram_of_outputs(left: Any, right: Any, m: int, strip: Any, out: Any, first: int, add: bool) -> None:
+    """The product for W2, turned: the hidden units are the rows of tiles here too."""
+    A, rows = left
+    B, columns = right
+    panels = len(A) // (rows * PANEL_BYTES // A.itemsize)
+    add_gram((at(B, 0), columns), (at(A, 0), rows), panels, (at(out, first), 1, columns), add)
+
+
+@helper
+def decode_panel(weights: Any, h: Any, goal: Any, sizes: Any, live: int, here: Any) -> Any:
+    """delta3 of one panel, 0 in lanes without a row; returns its squared error."""
+    n, p, sigmoid, _ = sizes
+    _, _, W2, b2, _, _ = weights
+    multiply((at(W2, 0), at(b2, 0)), (at(h, 0), p), (at(here, 0), n))
+    if live >= PANEL_BYTES // here.itemsize:
+        squares = 0.0 + output_error(here, goal, sigmoid)
+    else:
+        squares = squares_alive(here, goal, live, sigmoid)
+        output_error(here, goal, sigmoid)
+        clear_lanes(here, n, live)
+    return squares
+
+
+@helper
+def add_block(
+    gram1: Any, gram2: Any, sizes: Any, block: Any, hidden: Any, errors: Any, squares: float, strip: Any, sums: Any
+) -> None:
+    """Add what a block's panels x, d (delta3), a2 and delta2 give: everything but counts and q-sums."""
+    n, p, _, _ = sizes
+    x, m = block
+    a2, total = hidden
+    d, delta2 = errors
+    out, layout = sums
+    at_rows, at_squares, at_hidden, _, _, at_W1, at_W2, at_b1, at_b2, _, _, _, _ = layout
+    panels, add = len(d) // (n * PANEL_BYTES // d.itemsize), out[at_rows] > 0
+    out[at_rows] += m
+    out[at_squares] += squares
+    for j in range(p):
+        out[at_hidden + j] += total[j]
+    gram1((delta2, p), (x, n), m, strip, out, at_W1, add)
+    gram2((d, n), (a2, p), m, strip, out, at_W2, add)
+    add_sums((at(delta2, 0), p), panels, at(out, at_b1))
+    add_sums((at(d, 0), n), panels, at(out, at_b2))
+
+
+@helper
+def accumulate_sigmoid(
+    gram1: Any, gram2: Any, sizes: Any, block: Any, weights: Any, hidden: Any, s: Any, one_pass: bool, scratch: Any,
+    sums: Any,
+) -> None:  # fmt: skip
+    """Add a block's sums, for sigmoid units; without s the q-sums too."""
+    n, p, _, _ = sizes
+    x, target, m = block
+    W2_back = weights[4]
+    a2, total = hidden
+    room3, room2, room_q, strip = scratch
+    width = PANEL_BYTES // a2.itemsize
+    panels, wide, narrow = (m + width - 1) // width, n * width, p * width
+    x, a2, d, delta2 = x[: panels * wide], a2[: panels * narrow], room3[: panels * wide], room2[: panels * narrow]
+    squares = 0.0
+    for panel in range(panels):
+        here, goal = d[panel * wide : (panel + 1) * wide], target[panel * wide : (panel + 1) * wide]
+        h, back = a2[panel * narrow : (panel + 1) * narrow], delta2[panel * narrow : (panel + 1) * narrow]
+        squares += decode_panel(weights, h, goal, sizes, m - panel * width, here)
+        multiply((at(W2_back, 0), at(s, 0)), (at(here, 0), n), (at(back, 0), p))
+        hidden_error(back, h)
+    add_block(gram1, gram2, sizes, (x, m), (a2, total), (d, delta2), squares, strip, sums)
+    if one_pass:
+        out, layout = sums
+        one, q = a2.dtype.type(1), room_q[: panels * narrow]
+        for i in range(len(q)):
+            q[i] = a2[i] * (one - a2[i])
+        gram1((q, p), (x, n), m, strip, out, layout[10], True)
+        add_sums((at(q, 0), p), panels, at(out, layout[11]))
