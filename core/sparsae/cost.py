@@ -221,7 +221,7 @@ class Cost:
         if rho_hat is None:
             rho_hat = sums.hidden / sums.rows  # (p,)
         gradient = sums.gradient[: theta.size] / sums.rows  # (size,)
-        self._complete(_parameters(sums, gradient), _parameters(sums, theta), sums)
+        self.complete(_parameters(sums, gradient), _parameters(sums, theta), sums)
         n_weights = 2 * sums.W1.size
         for start in range(0, n_weights, CHUNK):  # a product of all weights at once would touch as much new memory
             part = slice(start, min(start + CHUNK, n_weights))
@@ -229,7 +229,7 @@ class Cost:
         terms = self.terms(sums, theta, rho_hat)
         return Evaluation(sum(terms), gradient, terms, rho_hat, sums.squared_error, sums.fired / sums.rows)
 
-    def _complete(self, gradient: Parameters, parameters: Parameters, sums: GradientSums) -> None:
+    def complete(self, gradient: Parameters, parameters: Parameters, sums: GradientSums) -> None:
         """Turn the mean gradient of the kernel's parameters into that of the cost without weight decay, in place."""
         if self.pre_bias:
             gradient.W1[...] -= np.outer(gradient.b1, parameters.b2)  # (p, n)

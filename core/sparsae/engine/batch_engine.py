@@ -106,6 +106,10 @@ class BatchEngine:
         """Begin to read rows that the next evaluation needs."""
         self._reader.read_ahead(rows)
 
+    def take(self, rows: RowNumbers) -> tuple[Array, Array]:
+        """Return those rows of x and target; the same array where there is no separate target."""
+        return self._reader.take(rows)
+
     def evaluate(self, parameters: Parameters, sparsity: Sparsity, rows: RowNumbers) -> BatchSums:
         """Return the sums over those rows, in one pass where the sparsity vector is known, else in two.
 

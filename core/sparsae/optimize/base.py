@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from sparsae.cost import Evaluation, Terms
 from sparsae.errors import OptimizationError
+from sparsae.model.settings import ModelSettings
 from sparsae.optimize.update import BatchGradient
 
 Vector = NDArray[np.float64]
@@ -107,11 +108,24 @@ class RowFunctions(Protocol):
 
     batch_rows: int
 
-    def gradient(self, theta: Vector, rows: NDArray[np.intp], rho_hat: Vector, rho_decay: float) -> MiniBatchEvaluation:
-        """Cost and gradient, the sparsity vector being that of a running mean activation."""
+    def gradient(
+        self,
+        theta: Vector,
+        rows: NDArray[np.intp],
+        rho_hat: Vector,
+        rho_decay: float,
+        dead: NDArray[np.bool_] | None = None,
+    ) -> MiniBatchEvaluation:
+        """Cost and gradient, the sparsity vector being that of a running mean activation; with what revives units."""
 
-    def evaluate(self, theta: Vector, rows: NDArray[np.intp]) -> Evaluation:
-        """Cost, with the mean activation of these rows, any number of them; its gradient is left out."""
+    def evaluate(self, theta: Vector, rows: NDArray[np.intp], threshold: float | None = None) -> Evaluation:
+        """Cost, with the mean activation of these rows, any number of them; its gradient is left out.
+
+        `threshold` is that of batch top-k; when left out, that of each mini-batch.
+        """
+
+    def constrain(self, theta: Vector) -> None:
+        """Put parameters back to where they have to stay, in place: after each update."""
 
     def read_ahead(self, rows: NDArray[np.intp]) -> None:
         """Begin to read rows that `gradient` is asked for next."""
@@ -125,7 +139,10 @@ class ObjectiveFunctions(Protocol):
 
     size: int
     n_samples: int
+    n_hidden: int
     dtype: np.dtype[Any]
+    settings: ModelSettings
+    epochs: int
 
     def evaluate(self, theta: Vector) -> Evaluation:
         """Cost and gradient over all rows."""
@@ -148,12 +165,18 @@ class MiniBatchEvaluation(NamedTuple):
         Its third term, for sigmoid units that of the running mean activation.
     rho_hat : ndarray (n_hidden,)
         The running mean activation, this mini-batch included.
+    fired : ndarray (n_hidden,)
+        Number of rows in which each unit is active.
+    smallest_kept : float
+        The smallest pre-activation that batch top-k kept; 0 for other units.
     """
 
     gradient: BatchGradient
     squared_error: float
     sparsity: float
     rho_hat: Vector
+    fired: Vector
+    smallest_kept: float
 
 
 class BoundMethod(ABC):

@@ -29,6 +29,7 @@ from sparsae.optimize.base import (
     run_steps,
 )
 from sparsae.optimize.stochastic import Moments
+from sparsae.optimize.unit_state import UnitState, rows_until_dead
 
 if TYPE_CHECKING:
     from sparsae.optimize.stochastic import StochasticMethod
@@ -56,6 +57,7 @@ class EpochState:
         Sums over the rows of the present epoch that are done.
     gradient_max : float
         Largest absolute component of the gradient of the last mini-batch of the last finished epoch; NaN before.
+    units : UnitState
     best_theta : ndarray (size,)
         Changed in place.
     best_cost : float
@@ -71,6 +73,7 @@ class EpochState:
     epoch_terms: Vector
     term_sums: Vector
     gradient_max: float
+    units: UnitState
     best_theta: Vector
     best_cost: float
     best_epoch: int
@@ -122,6 +125,9 @@ class Epochs(BoundMethod):
         self.held_out: RowIndices = np.sort(order[:held])
         self.trained_on: RowIndices = np.sort(order[held:])
         self._order: tuple[int, RowIndices] = (-1, self.trained_on)
+        trained, epochs = len(self.trained_on), objective.epochs
+        self._n_updates = epochs * -(-trained // self._batches.batch_rows)
+        self._dead_after = rows_until_dead(objective.settings, epochs * trained)
 
     def run(self, start: Vector | OptimizerState, callback: Callback) -> OptimizerState:
         """Step until `callback` returns True or a step ends with an outcome."""
@@ -137,10 +143,12 @@ class Epochs(BoundMethod):
         OptimizationError
             When the cost is not finite there.
         """
+        theta = theta.astype(self.method.dtype_for(theta.size, self._objective.dtype))
+        self._batches.constrain(theta)
         start = self._batches.evaluate(theta, self._start_rows())
         check_start(start.cost)
         best = self._batches.evaluate(theta, self.held_out).cost if len(self.held_out) else start.cost
-        moments = self.method.start(theta.astype(self.method.dtype_for(theta.size, self._objective.dtype)))
+        moments = self.method.start(theta)
         return EpochState(
             moments=moments,
             rho_hat=start.rho_hat,
@@ -149,6 +157,7 @@ class Epochs(BoundMethod):
             epoch_terms=np.array(start.terms),
             term_sums=np.zeros(3),
             gradient_max=float("nan"),
+            units=UnitState.start(self._objective.n_hidden),
             best_theta=moments.theta.copy(),
             best_cost=best,
             best_epoch=0,
@@ -164,7 +173,7 @@ class Epochs(BoundMethod):
         rows = self._start_rows()
         if len(rows) == self._objective.n_samples:
             return evaluation.cost
-        return self._batches.evaluate(theta, rows).cost
+        return self._batches.evaluate(theta[: self._objective.size], rows).cost
 
     def step(self, state: EpochState) -> EpochState:
         """Do one mini-batch, and at the end of an epoch what is due then.
@@ -174,17 +183,26 @@ class Epochs(BoundMethod):
         rows = self._batch(state.iteration, state.position)
         position = state.position + len(rows)
         ends = position >= len(self.trained_on)
-        batch = self._batches.gradient(state.theta, rows, state.rho_hat, self.method.rho_decay)
+        dead = None if self._dead_after is None else state.units.silent >= self._dead_after
+        batch = self._batches.gradient(state.theta, rows, state.rho_hat, self.method.rho_decay, dead)
         if not ends:
             self._batches.read_ahead(self._batch(state.iteration, position))
         if not np.isfinite(batch.squared_error + batch.sparsity):
             return replace(state, outcome="not finite")
-        moments, report = self.method.update(state.moments, batch.gradient, self._batches.spread, measure=ends)
-        decay = batch.gradient.decay / 2 * report.weight_squares
+        moments, report = self.method.update(
+            state.moments,
+            self.method.clipped(batch.gradient, state.theta, self._batches.spread),
+            self._batches.spread,
+            measure=ends,
+            factor=self.method.rate_factor(state.moments.updates, self._n_updates),
+        )
+        self._batches.constrain(moments.theta)
+        decay = batch.gradient.decay / 2 * (report.weight_squares + batch.gradient.undecayed)
         after = replace(
             state,
             moments=moments,
             rho_hat=batch.rho_hat,
+            units=state.units.after(len(rows), batch.fired, batch.smallest_kept),
             position=position,
             term_sums=state.term_sums + len(rows) * np.array((batch.squared_error, decay, batch.sparsity)),
         )
@@ -217,7 +235,12 @@ class Epochs(BoundMethod):
         """Return the best parameters where rows are held out or the cost is not finite, else the last ones."""
         best = len(self.held_out) > 0 or state.outcome == "not finite"
         theta: Vector = state.best_theta if best else state.theta
-        return theta, self._batches.evaluate(theta, np.arange(self._objective.n_samples))
+        every = np.arange(self._objective.n_samples)
+        if self._objective.settings.activation != "batchtopk":
+            return theta, self._batches.evaluate(theta, every)
+        threshold = state.units.corrected_threshold
+        evaluation = self._batches.evaluate(theta, every, threshold)
+        return np.concatenate([theta, np.full(self._objective.n_hidden, threshold, theta.dtype)]), evaluation
 
     def pack(self, state: EpochState) -> dict[str, NDArray[Any]]:
         """Return the state as named arrays, for a checkpoint."""
@@ -231,6 +254,8 @@ class Epochs(BoundMethod):
             "best_theta": state.best_theta,
             "best_cost": np.array(state.best_cost),
             "gradient_max": np.array(state.gradient_max),
+            "silent": state.units.silent,
+            "threshold": np.array([state.units.threshold, state.units.updates]),
             "counts": np.array([state.moments.updates, state.iteration, state.position, state.best_epoch]),
         }
 
@@ -246,6 +271,7 @@ class Epochs(BoundMethod):
             epoch_terms=arrays["epoch_terms"],
             term_sums=arrays["term_sums"],
             gradient_max=float(arrays["gradient_max"]),
+            units=UnitState(arrays["silent"], float(arrays["threshold"][0]), int(arrays["threshold"][1])),
             best_theta=arrays["best_theta"],
             best_cost=float(arrays["best_cost"]),
             best_epoch=best_epoch,

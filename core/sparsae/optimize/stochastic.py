@@ -15,7 +15,14 @@ from sparsae._types import Array
 from sparsae.errors import ParameterError
 from sparsae.model import check_size
 from sparsae.optimize.base import Method, ObjectiveFunctions, Vector, dataclass_settings
-from sparsae.optimize.update import BatchGradient, Spread, UpdateReport, one_after_the_other, update_in_chunks
+from sparsae.optimize.update import (
+    BatchGradient,
+    Spread,
+    UpdateReport,
+    one_after_the_other,
+    square_sum,
+    update_in_chunks,
+)
 
 if TYPE_CHECKING:
     from sparsae.optimize.epochs import Epochs
@@ -65,6 +72,12 @@ class StochasticMethod(Method):
         Of parameters and moments; when left out, float64 up to 100,000 parameters, else what the kernel computes in.
     evaluate_start : bool
         Whether the learning curve begins with the cost of all rows; else with that of the first mini-batch.
+    warm_up : int
+        Updates over which the learning rate rises linearly to its value.
+    decay : float
+        Share of the planned updates, at the end, over which it falls linearly to 0; in [0, 1].
+    clip : float, optional
+        Longer gradients are shortened to this length.
     """
 
     learning_rate: float
@@ -74,6 +87,9 @@ class StochasticMethod(Method):
     patience: int = 10
     state_dtype: str | None = None
     evaluate_start: bool = False
+    warm_up: int = 0
+    decay: float = 0.0
+    clip: float | None = None
 
     def __post_init__(self) -> None:
         if not 0 < self.learning_rate < np.inf:
@@ -87,6 +103,28 @@ class StochasticMethod(Method):
             raise ParameterError(f'state_dtype must be "float32", "float64" or None; given {self.state_dtype!r}.')
         if not isinstance(self.evaluate_start, bool):
             raise ParameterError(f"evaluate_start must be True or False; given {self.evaluate_start!r}.")
+        check_size("warm_up", self.warm_up, least=0)
+        if not 0 <= self.decay <= 1:
+            raise ParameterError(f"decay must lie from 0 to 1; given {self.decay!r}.")
+        if self.clip is not None and not 0 < self.clip < np.inf:
+            raise ParameterError(f"clip must be a positive number or None; given {self.clip!r}.")
+
+    def rate_factor(self, updates: int, planned: int) -> float:
+        """Return what the learning rate is multiplied by after so many updates of those planned."""
+        rise = (updates + 1) / self.warm_up if updates < self.warm_up else 1.0
+        falling = self.decay * planned
+        left = planned - updates
+        return rise * (max(left, 0) / falling if falling > 0 and left < falling else 1.0)
+
+    def clipped(self, gradient: BatchGradient, theta: Vector, spread: Spread) -> BatchGradient:
+        """Return the gradient, shortened to the length `clip` where it is longer."""
+        if self.clip is None:
+            return gradient
+        length = float(np.sqrt(square_sum(gradient, theta, spread)))
+        if length <= self.clip:
+            return gradient
+        share = self.clip / length
+        return gradient._replace(scale=gradient.scale * share, decay=gradient.decay * share)
 
     def dtype_for(self, size: int, kernel_dtype: np.dtype[Any]) -> np.dtype[Any]:
         """Return the dtype of parameters and moments for that many parameters."""
@@ -122,6 +160,7 @@ class StochasticMethod(Method):
         spread: Spread = one_after_the_other,
         *,
         measure: bool = False,
+        factor: float = 1.0,
     ) -> tuple[Moments, UpdateReport]:
         """Do one update, in place; the state that is returned has the same arrays."""
 
@@ -140,7 +179,7 @@ class Adam(StochasticMethod):
         Decay of the moments, in [0, 1).
     epsilon : float
         Added to the root of the second moment.
-    batch_rows, rho_decay, held_out, patience, state_dtype, evaluate_start
+    batch_rows, rho_decay, held_out, patience, state_dtype, evaluate_start, warm_up, decay, clip
         As in `StochasticMethod`.
     """
 
@@ -168,6 +207,7 @@ class Adam(StochasticMethod):
         spread: Spread = one_after_the_other,
         *,
         measure: bool = False,
+        factor: float = 1.0,
     ) -> tuple[Moments, UpdateReport]:
         """Step along first / (sqrt(second) + epsilon), both corrected for their bias; in place.
 
@@ -176,7 +216,7 @@ class Adam(StochasticMethod):
         t = state.updates + 1
         beta1, beta2 = self.beta1, self.beta2
         unbias = np.sqrt((1 - beta2**t) / (1 - beta2))
-        rate = float(self.learning_rate * unbias * (1 - beta1) / (1 - beta1**t))
+        rate = float(factor * self.learning_rate * unbias * (1 - beta1) / (1 - beta1**t))
         epsilon = max(float(self.epsilon * unbias), float(np.finfo(state.theta.dtype).tiny))
         flush = t % _flush_interval(min(beta1, beta2)) == 0
         dtype = state.theta.dtype
@@ -209,7 +249,7 @@ class SGD(StochasticMethod):
     learning_rate : float
     momentum : float
         Share of the last step that is added to the next, in [0, 1).
-    batch_rows, rho_decay, held_out, patience, state_dtype, evaluate_start
+    batch_rows, rho_decay, held_out, patience, state_dtype, evaluate_start, warm_up, decay, clip
         As in `StochasticMethod`.
     """
 
@@ -232,9 +272,11 @@ class SGD(StochasticMethod):
         spread: Spread = one_after_the_other,
         *,
         measure: bool = False,
+        factor: float = 1.0,
     ) -> tuple[Moments, UpdateReport]:
         """Step along the decaying sum of gradients; in place."""
         t = state.updates + 1
+        rate = self.learning_rate * factor
         flush = t % _flush_interval(self.momentum) == 0
 
         def step(chunks: tuple[Array, ...], g: Array, scratch: Array) -> None:
@@ -243,7 +285,7 @@ class SGD(StochasticMethod):
             np.add(first, g, out=first)
             if flush:
                 _flush(first, _FLUSH_FIRST[first.dtype])
-            np.subtract(theta, np.multiply(first, self.learning_rate, out=scratch), out=theta)
+            np.subtract(theta, np.multiply(first, rate, out=scratch), out=theta)
 
         report = update_in_chunks((state.theta, state.first), gradient, step, spread, measure=measure)
         return state._replace(updates=t), report

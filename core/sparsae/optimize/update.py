@@ -47,12 +47,15 @@ class BatchGradient(NamedTuple):
         Weight decay.
     n_weights : int
         So many parameters at the beginning are decayed.
+    undecayed : float
+        Sum of the squares of weights that the decay leaves alone, since their length is fixed.
     """
 
     parts: tuple[Array, ...]
     scale: float = 1.0
     decay: float = 0.0
     n_weights: int = 0
+    undecayed: float = 0.0
 
     def chunk(self, start: int, theta: Array, out: Array, scratch: Array) -> Array:
         """Return the part from `start` on, in `out`; `theta` and `scratch` are of its length."""
@@ -139,6 +142,22 @@ def update_in_chunks(
 
     (spread if len(theta) >= ALONE else one_after_the_other)(update, count)
     return UpdateReport(float(squares.sum()), float(largest.max()))
+
+
+def square_sum(gradient: BatchGradient, theta: Array, spread: Spread) -> float:
+    """Return the sum of the squares of the gradient's components."""
+    size = chunk_size(len(theta), theta.dtype)
+    count = -(-len(theta) // size)
+    squares = np.zeros(count)
+
+    def add(number: int) -> None:
+        here = theta[number * size : (number + 1) * size]
+        a, b = _SCRATCH.of(len(here), theta.dtype)
+        g = gradient.chunk(number * size, here, a, b)
+        squares[number] = np.dot(g, g)
+
+    (spread if len(theta) >= ALONE else one_after_the_other)(add, count)
+    return float(squares.sum())
 
 
 def chunk_size(size: int, dtype: np.dtype[Any]) -> int:

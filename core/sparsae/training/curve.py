@@ -54,6 +54,8 @@ class MeteredObjective:
     objective : Objective
     used : FitCounts
         What the fit had used before it was resumed.
+    epochs : int
+        Iterations that are planned, for schedules of mini-batch methods.
 
     Attributes
     ----------
@@ -61,8 +63,9 @@ class MeteredObjective:
         For the receipt.
     """
 
-    def __init__(self, objective: Objective, used: FitCounts) -> None:
+    def __init__(self, objective: Objective, used: FitCounts, epochs: int = 1) -> None:
         self.size, self.n_samples, self.dtype = objective.size, objective.n_samples, objective.dtype
+        self.n_hidden, self.settings, self.epochs = objective.n_hidden, objective.settings, epochs
         self.notes: list[str] = []
         self._objective = objective
         self._batches: list[MiniBatches] = []
@@ -106,15 +109,22 @@ class _MeteredMiniBatches:
 
     def __init__(self, batches: MiniBatches, meter: Callable[..., Any]) -> None:
         self.batch_rows = batches.batch_rows
-        self.read_ahead, self.spread = batches.read_ahead, batches.spread
+        self.read_ahead, self.spread, self.constrain = batches.read_ahead, batches.spread, batches.constrain
         self._batches, self._meter = batches, meter
 
-    def gradient(self, theta: Vector, rows: NDArray[np.intp], rho_hat: Vector, rho_decay: float) -> MiniBatchEvaluation:
-        evaluation: MiniBatchEvaluation = self._meter(self._batches.gradient, theta, rows, rho_hat, rho_decay)
+    def gradient(
+        self,
+        theta: Vector,
+        rows: NDArray[np.intp],
+        rho_hat: Vector,
+        rho_decay: float,
+        dead: NDArray[np.bool_] | None = None,
+    ) -> MiniBatchEvaluation:
+        evaluation: MiniBatchEvaluation = self._meter(self._batches.gradient, theta, rows, rho_hat, rho_decay, dead)
         return evaluation
 
-    def evaluate(self, theta: Vector, rows: NDArray[np.intp]) -> Evaluation:
-        evaluation: Evaluation = self._meter(self._batches.evaluate, theta, rows)
+    def evaluate(self, theta: Vector, rows: NDArray[np.intp], threshold: float | None = None) -> Evaluation:
+        evaluation: Evaluation = self._meter(self._batches.evaluate, theta, rows, threshold)
         return evaluation
 
 

@@ -21,7 +21,7 @@ from sparsae.training.fit_figures import fit_figures
 from sparsae.training.interrupt import Interrupt
 from sparsae.training.notices import Notices
 from sparsae.training.observers import ObserverSet, Progress
-from sparsae.training.options import FitOptions
+from sparsae.training.options import FitOptions, check_full_batch
 from sparsae.training.result import Reason, TrainResult
 from sparsae.training.resume import check_identity, fit_identity, is_same_fit, resume_notes, resumed_method
 from sparsae.training.stopping import FitEnd, describe_end, met_tolerance
@@ -84,8 +84,10 @@ class Fit:
             self._notices.notes += resume_notes(saved.header, objective.receipt, self._method)
             self._shuffle_seed, used = saved.header["shuffle_seed"], FitCounts(*saved.header["counts"])
             self._curve = LearningCurve([CurveRow(*row) for row in saved.history.tolist()])
-        self._metered = MeteredObjective(objective, used)
+        self._metered = MeteredObjective(objective, used, max(1, self._options.max_iter))
         self._bound = self._method.bind(self._metered, self._shuffle_seed)
+        if self._bound.full_batch:
+            check_full_batch(objective.settings, self._method.name)
         self._start: Vector | OptimizerState = theta if saved is None else _unpack(self._bound, saved)
         self._writer = self._make_writer(checkpoint_path, rotate=not search.damaged)
         self._end: tuple[Reason, str] | None = None

@@ -10,7 +10,9 @@ from numpy.typing import NDArray
 
 from sparsae._text import plural
 from sparsae.cost import Evaluation
+from sparsae.engine.auxiliary import AuxiliaryLoss
 from sparsae.engine.batch_engine import BatchEngine, BatchSums
+from sparsae.errors import ParameterError
 from sparsae.model import Parameters
 from sparsae.objective import Objective
 from sparsae.optimize.base import MiniBatchEvaluation, Vector
@@ -45,6 +47,7 @@ class MiniBatches:
             direct=objective.size > FLOAT64_PARAMETERS,
         )
         self._theta: Vector | None = None
+        self._auxiliary: AuxiliaryLoss | None = None
         self.note = (
             f"Mini-batches of {plural(self.batch_rows, 'row')} ran in "
             f"{plural(self._engine.partition.n_blocks, 'block')} "
@@ -63,7 +66,14 @@ class MiniBatches:
         """Call ``task(i)`` for i below `count`, on all threads."""
         self._engine.spread(task, count)
 
-    def gradient(self, theta: Vector, rows: NDArray[np.intp], rho_hat: Vector, rho_decay: float) -> MiniBatchEvaluation:
+    def gradient(
+        self,
+        theta: Vector,
+        rows: NDArray[np.intp],
+        rho_hat: Vector,
+        rho_decay: float,
+        dead: NDArray[np.bool_] | None = None,
+    ) -> MiniBatchEvaluation:
         """Cost and gradient over those rows.
 
         Parameters
@@ -76,6 +86,8 @@ class MiniBatches:
             The running mean activation before.
         rho_decay : float
             Share of it that is kept.
+        dead : ndarray of bool (n_hidden,), optional
+            Units that the auxiliary loss revives.
         """
         cost, running = self._objective.cost, rho_hat
         parameters = self._parameters(theta)
@@ -86,26 +98,29 @@ class MiniBatches:
             return cost.sparsity(running)
 
         known = cost.known_sparsity(parameters)
-        given = self._given(parameters)
+        given, smallest = self._given(parameters, rows)
         sums = self._engine.evaluate(given, sparsity_of_total if known is None else known, rows)
         total = sums.total
         if known is not None:
             running = rho_decay * rho_hat + (1 - rho_decay) / total.rows * total.hidden
+        gradient, revival = self._gradient(sums, theta, rows, given, dead)
         return MiniBatchEvaluation(
-            gradient=self._gradient(sums, theta),
+            gradient=gradient,
             squared_error=total.squared_error / (2 * total.rows),
-            sparsity=cost.sparsity_term(total, parameters, running),
+            sparsity=cost.sparsity_term(total, parameters, running) + revival,
             rho_hat=running,
+            fired=total.fired.copy(),
+            smallest_kept=smallest,
         )
 
-    def evaluate(self, theta: Vector, rows: NDArray[np.intp]) -> Evaluation:
+    def evaluate(self, theta: Vector, rows: NDArray[np.intp], threshold: float | None = None) -> Evaluation:
         """Cost over those rows, any number of them, with their own mean activation; the gradient is left out."""
         o, parameters = self._objective, self._parameters(theta)
-        given, total = self._given(parameters), Sums(o.n_visible, o.n_hidden)
+        total, zeros = Sums(o.n_visible, o.n_hidden), np.zeros(o.n_hidden)
         at = total.layout
-        zeros = np.zeros(o.n_hidden)
         pieces = [rows[start : start + self.batch_rows] for start in range(0, len(rows), self.batch_rows)]
         for piece, following in zip(pieces, [*pieces[1:], None], strict=True):
+            given, _ = self._given(parameters, piece, threshold)
             if following is not None:
                 self._engine.read_ahead(following)
             total.vector[: at.W1] += self._engine.evaluate(given, zeros, piece).total.vector[: at.W1]
@@ -119,21 +134,110 @@ class MiniBatches:
             density=total.fired / total.rows,
         )
 
-    def _gradient(self, sums: BatchSums, theta: Vector) -> BatchGradient:
-        """Return the gradient of the cost; where only weight decay has to be added, it is not made whole."""
-        cost, total = self._objective.cost, sums.total
-        n_weights = 2 * total.W1.size
-        if cost.activation == "sigmoid" and not cost.pre_bias:
-            return BatchGradient(sums.gradient, 1 / total.rows, cost.weight_decay, n_weights)
-        for part in sums.gradient[1:]:
-            total.gradient[:] += part
-        return BatchGradient((cost.evaluate(total, theta).gradient,), n_weights=n_weights)
+    def constrain(self, theta: Vector) -> None:
+        """Give columns of W2 unit length again, and keep thresholds from falling below 0, in place.
 
-    def _given(self, parameters: Parameters) -> Parameters:
-        """Return what the kernel is given, in its dtype; it is checked at its first use."""
-        given = self._objective.cost.kernel_parameters(parameters).astype(self._objective.dtype)
-        self._objective.check_kernel(given)
-        return given
+        Raises
+        ------
+        ParameterError
+            When a column of W2 is zero, which has no direction.
+        """
+        parameters = self._parameters(theta)
+        if self._objective.settings.unit_norm:
+            lengths = np.sqrt(np.einsum("np,np->p", parameters.W2, parameters.W2))
+            if not lengths.all():
+                raise ParameterError(
+                    f"unit_norm: {plural(int(np.count_nonzero(lengths == 0)), 'column')} of W2 are zero and have no "
+                    f"direction; give other starting weights, or unit_norm=False."
+                )
+            np.divide(parameters.W2, lengths, out=parameters.W2)
+        if parameters.threshold is not None:
+            np.maximum(parameters.threshold, 0, out=parameters.threshold)
+
+    def _gradient(
+        self,
+        sums: BatchSums,
+        theta: Vector,
+        rows: NDArray[np.intp],
+        given: Parameters,
+        dead: NDArray[np.bool_] | None,
+    ) -> tuple[BatchGradient, float]:
+        """Return the gradient of the cost, and the auxiliary loss.
+
+        Where only weight decay has to be added to the sums, the gradient is not made whole.
+        """
+        cost, total, unit_norm = self._objective.cost, sums.total, bool(self._objective.settings.unit_norm)
+        n_weights = 2 * total.W1.size
+        if cost.activation == "sigmoid" and not cost.pre_bias and not unit_norm:
+            return BatchGradient(sums.gradient, 1 / total.rows, cost.weight_decay, n_weights), 0.0
+        flat = total.gradient[: theta.size]
+        for part in sums.gradient[1:]:
+            flat += part[: theta.size]
+        flat /= total.rows
+        parameters = self._parameters(theta)
+        gradient = Parameters.from_flat(flat, self._objective.n_visible, self._objective.n_hidden)
+        cost.complete(gradient, parameters, total)
+        revival = self._revive(gradient, parameters, given, rows, dead)
+        if not unit_norm:
+            return BatchGradient((flat,), 1.0, cost.weight_decay, n_weights), revival
+        W2 = parameters.W2
+        gradient.W2[...] -= np.einsum("np,np->p", gradient.W2, W2) * W2  # along the columns, which have unit length
+        undecayed = float(self._objective.n_hidden)
+        return BatchGradient((flat,), 1.0, cost.weight_decay, n_weights // 2, undecayed), revival
+
+    def _revive(
+        self,
+        gradient: Parameters,
+        parameters: Parameters,
+        given: Parameters,
+        rows: NDArray[np.intp],
+        dead: NDArray[np.bool_] | None,
+    ) -> float:
+        """Add the gradient of the auxiliary loss where units are dead; return that loss."""
+        if dead is None or not dead.any():
+            return 0.0
+        o, settings = self._objective, self._objective.settings
+        if self._auxiliary is None:
+            self._auxiliary = AuxiliaryLoss(
+                backend=o.backend,
+                problem=o.problem,
+                workers=o.grant.workers,
+                aux=settings.aux or 0.0,
+                k_aux=settings.k_aux or 1,
+                pre_bias=settings.pre_bias,
+            )
+        x, target = self._engine.take(rows)
+        error = np.empty_like(x)
+        step = self._engine.partition.block_rows
+
+        def leave_over(number: int) -> None:
+            here = slice(number * step, (number + 1) * step)
+            a2 = o.problem.activate(x[here] @ given.W1.T + given.b1, given.threshold)
+            error[here] = target[here] - o.problem.output_activate(a2 @ given.W2.T + given.b2)
+
+        self._engine.spread(leave_over, -(-len(x) // step))
+        term = self._auxiliary.evaluate(parameters.astype(o.dtype), x, error, dead)
+        if term is None:
+            return 0.0
+        term.add_to(gradient)
+        return term.value
+
+    def _given(
+        self, parameters: Parameters, rows: NDArray[np.intp], threshold: float | None = None
+    ) -> tuple[Parameters, float]:
+        """Return what the kernel is given, in its dtype, and the smallest value that batch top-k keeps of the rows.
+
+        The kernel is checked at its first use.
+        """
+        o, smallest, model = self._objective, 0.0, parameters.astype(self._objective.dtype)
+        given = o.cost.kernel_parameters(parameters).astype(o.dtype)
+        if o.settings.activation == "batchtopk":
+            if threshold is None:
+                threshold, smallest = o.engine.batch_threshold(given, o.settings.k or 0, rows)
+            thresholds = np.full(o.n_hidden, threshold, o.dtype)
+            given, model = given._replace(threshold=thresholds), model._replace(threshold=thresholds)
+        o.check_kernel(model)
+        return given, smallest
 
     def _parameters(self, theta: Vector) -> Parameters:
         """Return views of theta, which mini-batch methods change in place."""

@@ -10,6 +10,7 @@ import numpy as np
 
 from sparsae.errors import ParameterError
 from sparsae.model import Parameters, check_parameters, check_size
+from sparsae.model.settings import ModelSettings
 from sparsae.objective import Objective
 from sparsae.optimize import Method, get_method
 from sparsae.optimize.base import Vector
@@ -104,7 +105,30 @@ class FitOptions:
                     f"initial is for n_visible={given[0]} and n_hidden={given[1]}; "
                     f"this fit has n_visible={n_visible} and n_hidden={n_hidden}."
                 )
-            theta = self.initial.flatten()
+            initial = self.initial
+            if objective.settings.activation == "batchtopk":  # its threshold is found anew
+                initial = initial._replace(threshold=None)
+            theta = initial.flatten()
             objective.check_size(theta)
         shuffle_seed = self.seed.integers(2**63) if isinstance(self.seed, np.random.Generator) else self.seed
         return theta, int(shuffle_seed)
+
+
+def check_full_batch(settings: ModelSettings, method: str) -> None:
+    """Refuse to train with a full-batch method what it cannot minimise.
+
+    Raises
+    ------
+    ParameterError
+        With the reason, and what to use.
+    """
+    if settings.activation not in ("sigmoid", "relu"):
+        raise ParameterError(
+            f"activation={settings.activation!r} cannot be trained with {method}: its cost jumps where another unit "
+            f"becomes active, and a line search needs one that does not. Use method='adam'."
+        )
+    if settings.unit_norm:
+        raise ParameterError(
+            f"unit_norm=True cannot be used with {method}: it steps along straight lines, which columns of fixed "
+            f"length leave. Use method='adam', or unit_norm=False."
+        )
