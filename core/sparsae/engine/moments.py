@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from sparsae.errors import DataError, ParameterError
 
 Rows = NDArray[np.float64]
+PIECE = 1 << 15  # numbers taken in at a time: temporaries of them stay in cache
 
 
 @final
@@ -46,8 +47,12 @@ class Moments:
 
     def add(self, rows: Rows) -> None:
         """Take in rows (k, n_visible)."""
-        if not len(rows):
-            return
+        n = rows.shape[1]
+        step = max(PIECE // n, n if self._products else 1)
+        for start in range(0, len(rows), step):
+            self._add(rows[start : start + step])
+
+    def _add(self, rows: Rows) -> None:
         if not self.count:
             self._pivot = rows[0].copy()
         k = len(rows)

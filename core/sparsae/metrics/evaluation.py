@@ -22,7 +22,7 @@ from sparsae.plugins.selection import requested_threads
 from sparsae.transforms import Transform
 
 BLOCK_BYTES = 1 << 22  # of the activations and outputs of a block in float64, between
-LEAST_ROWS, MOST_ROWS = 256, 4096  # of a block: matrix products of fewer rows are slow, of more rows no faster
+LEAST_ROWS, MOST_ROWS = 256, 1024  # of a block: products of fewer rows are slow; temporaries of more leave the cache
 SIGMOID_ACTIVE = 0.1  # a sigmoid unit is never 0; its usual mean activation is 0.01 to 0.05
 
 
