@@ -107,7 +107,15 @@ def our_call(kind: str, case: str, size: tuple[int, int, int], threads: int) -> 
     X, *weights = problem(size)
     options = {"topk": {"k": K}, "relu": {"l1": L1, "l1_weighted": False}}[case]
     objective = sparsae.Objective(
-        X, size[2], backend=kind, threads=threads, activation=case, output="linear", weight_decay=0.0, pre_bias=False, **options
+        X,
+        size[2],
+        backend=kind,
+        threads=threads,
+        activation=case,
+        output="linear",
+        weight_decay=0.0,
+        pre_bias=False,
+        **options,
     ).__enter__()
     theta = sparsae.Parameters(*weights).flatten()
     return lambda: float(objective(theta)[0])
