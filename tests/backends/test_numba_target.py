@@ -141,11 +141,12 @@ def fresh(monkeypatch, tmp_path):
 
 
 def convert(function):
-    """Compile it and use it."""
+    """Compile it and use it; returns how often numba found it in the cache."""
     compilation.compile_for((function,), np.dtype(np.float64))
     out = np.full(24, np.nan)
     function(np.ones((1, 1)), out)
     assert out[0] == 1
+    return sum(function.stats.cache_hits.values())
 
 
 def test_a_damaged_cache_is_done_without(fresh, tmp_path):
@@ -156,6 +157,32 @@ def test_a_damaged_cache_is_done_without(fresh, tmp_path):
     index.write_bytes(b"not an index")
     convert(fresh())
     assert "each process compiles" in compilation.describe(1.0)
+
+
+def test_a_change_in_any_file_of_the_package_compiles_anew(fresh, monkeypatch):
+    """Tiles and lanes are written in files that numba does not look at."""
+    assert convert(fresh()) == 0
+    assert convert(fresh()) == 1
+    stamp = compilation.package_stamp()
+    assert {"emit.py", "tiles.py", "lanes.py", "sparse.py"} <= {name for name, _, _ in stamp}
+    monkeypatch.setattr(compilation, "package_stamp", lambda: (("tiles.py", 0, 1), *stamp[1:]))
+    assert convert(fresh()) == 0
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_a_fork_while_another_thread_compiles_does_not_hang_the_child(tmp_path):
+    """The lock is held in the parent and free in the child."""
+    script = (
+        "import os\n"
+        "from sparsae_backends.numba import compilation\n"
+        "compilation._LOCK.acquire()\n"
+        "pid = os.fork()\n"
+        "if pid == 0: os._exit(10 + compilation._LOCK.acquire(timeout=5))\n"
+        "assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 11\n"
+        "assert compilation._LOCK.locked()\n"
+    )
+    done = run(script, tmp_path)
+    assert done.returncode == 0, done.stderr
 
 
 def test_a_full_disk_costs_only_the_cache(fresh, monkeypatch):

@@ -5,31 +5,54 @@ Imported by the kernel's constructor, since it imports numba.
 
 from __future__ import annotations
 
+import os
 import pickle
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numba import njit, types
-from numba.core.caching import NullCache
+from numba.core.caching import IndexDataCacheFile, NullCache
 
 OPTIONS = {"nogil": True, "error_model": "numpy", "fastmath": {"contract"}}  # without the GIL; NaN kept
 _LOCK = threading.Lock()  # two workers that are made at once compile once
 _UNCACHED: set[str] = set()
 
 
+def _renew_lock() -> None:
+    """In the child after a fork: a thread of the parent that held the lock is not there to release it."""
+    global _LOCK
+    _LOCK = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_lock)
+
+
+def package_stamp() -> tuple[tuple[str, int, int], ...]:
+    """Return what changes when a file of this package does: names, times and sizes."""
+    files = sorted(Path(__file__).parent.glob("*.py"))
+    return tuple((file.name, file.stat().st_mtime_ns, file.stat().st_size) for file in files)
+
+
 def entry_point(function: Callable[..., Any]) -> Any:
     """Compile when first asked for, and remember on disk where that can be written.
 
     numba remembers beside this file or, where that is read-only, in the user's cache folder or ``NUMBA_CACHE_DIR``.
+    What it remembers is used while no file of this package has changed: numba itself looks at the function's file only,
+    and most of the code of a pass comes from others.
     """
     try:
-        return njit(cache=True, **OPTIONS)(function)
+        made = njit(cache=True, **OPTIONS)(function)
     except RuntimeError:  # no folder can be written: compile anew in each process
         _UNCACHED.add(function.__name__)
         return njit(**OPTIONS)(function)
+    cache = made._cache
+    cache._cache_file = IndexDataCacheFile(cache.cache_path, cache._impl.filename_base, package_stamp())
+    return made
 
 
 def helper(function: Callable[..., Any]) -> Any:
