@@ -185,7 +185,7 @@ def test_a_strangers_distribution_from_wheel_to_training(fresh, tmp_path):
     records = {record["name"]: record for record in json.loads(listed.stdout)}
     for name in ("numexpr", "mine"):
         assert (records[name]["state"], records[name]["distribution"]) == ("ready", f"sparsae-{name}")
-        done = command("check", name, "--quick", python=fresh, folder=tmp_path)
+        done = command("check", name, "--quick", "--dtype", "float64", python=fresh, folder=tmp_path)
         assert done.returncode == 0, done.stdout + done.stderr
         done = command("train", "digits", "--backend", name, "--max-iter", 3, "--json", python=fresh, folder=tmp_path)
         assert done.returncode == 0, done.stderr

@@ -22,7 +22,7 @@ def start(folder, *words, **options):
 
 def test_ctrl_c_keeps_the_model_so_far(tmp_path):
     """Without a checkpoint too: the model is written, its place is said, the exit code is the shell's."""
-    process = start(tmp_path, "train", "digits", "--max-iter", 1_000_000, "--hidden", 50, "--log", "log.jsonl")
+    process = start(tmp_path, "train", "digits", "--max-iter", 1_000_000, "--hidden", 20, "--log", "log.jsonl")
     deadline = time.monotonic() + 60
     while not (tmp_path / "log.jsonl").exists() or (tmp_path / "log.jsonl").stat().st_size < 500:
         assert process.poll() is None, process.communicate()
@@ -40,13 +40,13 @@ def test_ctrl_c_keeps_the_model_so_far(tmp_path):
 
 def test_a_terminal_gets_a_live_line_and_a_pipe_does_not(tmp_path):
     """On a terminal progress is drawn in place; a pipe gets plain lines without control characters."""
-    process = start(tmp_path, "train", "digits", "--max-iter", 30)
+    process = start(tmp_path, "train", "digits", "--hidden", 5, "--max-iter", 30)
     _, err = process.communicate(timeout=60)
     assert "\x1b" not in err
     assert "iteration 0/30" in err
     ours, theirs = pty.openpty()
     process = subprocess.Popen(
-        [sys.executable, "-m", "sparsae", "train", "digits", "--max-iter", "300", "--force"],
+        [sys.executable, "-m", "sparsae", "train", "digits", "--hidden", "5", "--max-iter", "100", "--force"],
         cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=theirs, env={**os.environ, "TERM": "xterm"},
     )  # fmt: skip
     os.close(theirs)

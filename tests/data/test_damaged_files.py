@@ -52,9 +52,9 @@ def test_damaged_matlab_files_are_loaded_or_refused_in_one_line(tmp_path, option
     file = io.BytesIO()
     scipy.io.savemat(file, {"X": X}, **options)
     assert load_outcome(tmp_path / "x.mat", file.getvalue()) == "loaded"
-    outcomes = Counter(load_outcome(tmp_path / "x.mat", c) for c in damaged(file.getvalue(), 20, seed=3))
-    assert outcomes.total() == 20
-    assert outcomes["loaded"] < 15
+    outcomes = Counter(load_outcome(tmp_path / "x.mat", c) for c in damaged(file.getvalue(), 8, seed=3))
+    assert outcomes.total() == 8
+    assert outcomes["loaded"] < 7
 
 
 # .npy and .npz
