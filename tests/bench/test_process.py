@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
-from sparsae.bench import process as process_module
-from sparsae.bench.process import LineProcess, TaskProcess, WrongResultError, thread_environment
+from sparsae.bench import task_process
+from sparsae.bench.process import LineProcess, thread_environment
+from sparsae.bench.task_process import TaskProcess, WrongResultError
 from sparsae.errors import ProbeError
 
 SMALL = {"size": [50, 8, 3], "seed": 0}
@@ -89,7 +90,7 @@ def test_a_process_that_hangs_is_given_up_and_killed() -> None:
 )
 def test_garbage_on_the_pipe_is_refused(monkeypatch: pytest.MonkeyPatch, line: str) -> None:
     """An answer that is not the JSON that was asked for is an error with a piece of it, whatever it is."""
-    monkeypatch.setattr(process_module, "_SERVE", f"print({line!r}, flush=True); input()")
+    monkeypatch.setattr(task_process, "_SERVE", f"print({line!r}, flush=True); input()")
     with start("variant_task", name="mine") as process, pytest.raises(ProbeError) as caught:
         process.time(1)
     assert str(caught.value).startswith("mine: printed something else than an answer: ")
@@ -128,7 +129,7 @@ def test_what_a_task_prints_does_not_disturb(monkeypatch: pytest.MonkeyPatch) ->
     """Answers travel on a pipe of their own: a library that prints does no harm."""
     patch = "import sparsae.bench.tasks as t; run = t.BackpropTask.run; "
     patch += "t.BackpropTask.run = lambda self: (print('LOUD'), run(self))[1]; "
-    monkeypatch.setattr(process_module, "_SERVE", patch + process_module._SERVE)
+    monkeypatch.setattr(task_process, "_SERVE", patch + task_process._SERVE)
     with start("variant_task", name="vectorised") as process:
         process.prepare()
         assert process.check() <= 1
@@ -138,7 +139,7 @@ def test_what_a_task_prints_does_not_disturb(monkeypatch: pytest.MonkeyPatch) ->
 def test_a_wrong_result_is_told_apart_from_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
     """An error above 1, and a backend that is reported as wrong, are wrong results."""
     patch = "import sparsae.bench.tasks as t; t.BackpropTask.error = lambda self: 7.0; "
-    monkeypatch.setattr(process_module, "_SERVE", patch + process_module._SERVE)
+    monkeypatch.setattr(task_process, "_SERVE", patch + task_process._SERVE)
     with start("variant_task", name="vectorised") as process:
         process.prepare()
         with pytest.raises(WrongResultError, match="wrong result: 7 times"):

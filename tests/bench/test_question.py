@@ -14,12 +14,12 @@ import pytest
 
 import sparsae
 from sparsae.bench.inputs import make_backprop_inputs
-from sparsae.bench.process import WrongResultError
 from sparsae.bench.question import octave as octave_module
 from sparsae.bench.question import replay, run_question
 from sparsae.bench.question.octave import OctaveProcess, find_octave
 from sparsae.bench.question.tasks import product_task
 from sparsae.bench.question.variants import VARIANTS, Variant
+from sparsae.bench.task_process import WrongResultError
 from sparsae.bench.timing import TimedBatch
 from sparsae.bench.worker import Worker
 from sparsae.errors import ProbeError
@@ -225,7 +225,7 @@ def test_a_way_that_becomes_wrong_is_not_shown() -> None:
 
     results = replay.QuestionResults()
     turning = replay.Competitor("turning", "turning", 1, Turning)  # type: ignore[arg-type]
-    list(replay._run_launch([turning], 1, 0, results))
+    replay._run_launch([turning], 1, 0, results)
     assert results.left_out == {"turning": "wrong result: 7 times"}
     assert results.rows([turning], "turning") == ()
 

@@ -20,6 +20,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import scipy.io
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
 from tests.support.damaged_files import damaged, load_outcome
 from tests.support.sound_files import PICTURES, SOUND, X, mat_bytes, picture_bytes
 

@@ -17,8 +17,9 @@ from statistics import fmean, median, stdev
 from typing import final
 
 from sparsae.bench.plan import Workload
-from sparsae.bench.process import TaskProcess, choose_cpus, thread_environment
+from sparsae.bench.process import choose_cpus, thread_environment
 from sparsae.bench.statistics import student_quantile
+from sparsae.bench.task_process import TaskProcess
 from sparsae.bench.timing import TimedBatch, calibrate, time_batch, warm_up
 
 Time = Callable[[], float]  # one batch, in seconds per call

@@ -1,15 +1,12 @@
 """Child processes that measure: pinned, with an environment of their own, asked in lines and answering in lines.
 
-`LineProcess` runs any command that works that way (Octave does, too).
-`TaskProcess` runs a `sparsae.bench.tasks.Task` and speaks JSON; the race, the replayed question and the doctor use it.
+`LineProcess` runs any command that works that way (Octave does, too); see `sparsae.bench.task_process` for Python.
 The caller asks one process at a time, so that processes never compete with each other.
 """
 
 from __future__ import annotations
 
 import contextlib
-import json
-import math
 import os
 import queue
 import signal
@@ -19,26 +16,19 @@ import tempfile
 import threading
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import IO, Any, NoReturn, Self, final
+from typing import IO, Self, final
 
 from sparsae._text import printable
-from sparsae.bench.timing import TimedBatch
 from sparsae.errors import ProbeError
-from sparsae.machine.cpu_demand import read_process, total, wait_until_quiet
+from sparsae.machine.cpu_demand import read_process, total
 from sparsae.machine.facts import THREAD_VARIABLES, affinity
 
 TIMEOUT = 120.0  # seconds that one answer may take
 LONGEST_LINE = 1 << 24  # bytes; no answer is longer than that
-LONGEST_REASON = 2000  # characters of the text of an error
 _WAITING_LINES = 1000  # lines that are kept until they are read; a process that prints more has to wait
 _TOPOLOGY = "/sys/devices/system/cpu/cpu{}/topology/thread_siblings_list"
 # Affinity is set before the command starts: OpenBLAS counts its CPUs while it loads.
 _PIN = "import os, sys; os.sched_setaffinity(0, map(int, sys.argv[1].split(','))); os.execvp(sys.argv[2], sys.argv[2:])"
-_SERVE = "import sys; from sparsae.bench.worker import serve; serve(sys.argv[1])"
-
-
-class WrongResultError(ProbeError):
-    """A result that disagrees with the reference."""
 
 
 def choose_cpus(threads: int) -> list[int]:
@@ -207,132 +197,3 @@ class LineProcess:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-
-@final
-class TaskProcess:
-    """A `sparsae.bench.tasks.Task` in a pinned process of its own; a context manager.
-
-    Parameters
-    ----------
-    factory : str
-        "module:function"; ``function(**settings)`` returns the task.
-    settings : mapping
-        JSON values.
-    threads : int
-        How many threads the task may use; with more than one, a batch is preceded by a longer warm-up.
-    environment, cpus, name
-        As in `LineProcess`.
-    timeout : float
-        Seconds that one answer may take; the first one, which includes imports, at least `TIMEOUT`.
-    ignore_waiting : bool
-        Whether a batch counts as undisturbed however long its threads waited for a CPU:
-        where waiting for each other is the subject of the measurement.
-    """
-
-    def __init__(
-        self,
-        factory: str,
-        settings: Mapping[str, Any],
-        *,
-        threads: int,
-        environment: Mapping[str, str | None],
-        cpus: Iterable[int] = (),
-        name: str,
-        timeout: float = TIMEOUT,
-        ignore_waiting: bool = False,
-    ) -> None:
-        configuration = {"factory": factory, "settings": dict(settings), "threads": threads}
-        command = [sys.executable, "-c", _SERVE, json.dumps(configuration)]
-        self._lines = LineProcess(command, environment=environment, cpus=cpus, name=name)
-        self._timeout = timeout
-        self._ignore_waiting = ignore_waiting
-        self.name = name
-
-    def prepare(self) -> dict[str, Any]:
-        """Make the task and run it once; return what the process says of itself and of the task."""
-        answer = self._ask({"do": "prepare"}, timeout=max(self._timeout, TIMEOUT))
-        pools = answer.get("pools_after_call")
-        if not isinstance(pools, list) or not all(isinstance(pool, dict) for pool in pools):
-            self._refuse(json.dumps(answer))
-        return answer
-
-    def error(self) -> float:
-        """Return the task's error; see `Task.error`."""
-        return self._number(self._ask({"do": "error"}), "error")
-
-    def check(self) -> float:
-        """Return the task's error.
-
-        Raises
-        ------
-        WrongResultError
-            When it is more than rounding explains.
-        """
-        error = self.error()
-        if not error <= 1:
-            raise WrongResultError(f"{self.name}: wrong result: {error:.3g} times the error that rounding explains")
-        return error
-
-    def work(self, seconds: float) -> tuple[float, float, float]:
-        """Let the task run for at least that long; return wall time, CPU time, and wall time of the shortest call."""
-        answer = self._ask({"do": "work", "seconds": seconds})
-        return self._number(answer, "wall"), self._number(answer, "cpu"), self._number(answer, "shortest")
-
-    def time(self, loops: int) -> TimedBatch:
-        """Warm up and time one batch of `loops` calls; then wait until the process is quiet."""
-        answer = self._ask({"do": "time", "loops": loops})
-        try:
-            batch = TimedBatch.from_dict(answer | {"delay": None} if self._ignore_waiting else answer)
-        except (KeyError, TypeError, ValueError) as error:
-            self._refuse(f"{type(error).__name__}: {error}")
-        return batch._replace(quiet_after=wait_until_quiet(self.pid))
-
-    @property
-    def pid(self) -> int:
-        """Its process id."""
-        return self._lines.pid
-
-    def kill(self, *, wait: bool = True) -> None:
-        """End the process, and those that it started, at once."""
-        self._lines.kill(wait=wait)
-
-    def close(self) -> None:
-        """End the process."""
-        self._lines.close()
-
-    def _ask(self, request: Mapping[str, Any], *, timeout: float | None = None) -> dict[str, Any]:
-        line = self._lines.ask(json.dumps(request), timeout=timeout or self._timeout)
-        try:
-            answer = json.loads(line, parse_constant=self._refuse, parse_float=_finite)
-        except (ValueError, RecursionError):
-            self._refuse(line)
-        if not isinstance(answer, dict):
-            self._refuse(line)
-        if "failed" in answer:
-            kind = WrongResultError if answer.get("kind") == "BackendWrongError" else ProbeError
-            raise kind(f"{self.name}: {printable(answer['failed'])[:LONGEST_REASON]}")
-        return answer
-
-    def _number(self, answer: Mapping[str, Any], key: str) -> float:
-        value = answer.get(key)
-        if isinstance(value, bool) or not isinstance(value, (int, float)):
-            self._refuse(json.dumps(answer))
-        return float(value)
-
-    def _refuse(self, line: str) -> NoReturn:
-        raise ProbeError(f"{self.name}: printed something else than an answer: {printable(line[:80])!r}")
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-
-def _finite(word: str) -> float:
-    """Read a number of JSON; one that is too large for a float is refused."""
-    number = float(word)
-    if not math.isfinite(number):
-        raise ValueError(word)
-    return number

@@ -14,8 +14,9 @@ from functools import partial
 from typing import Any, final
 
 from sparsae.bench.plan import Cell, RacePlan, Workload
-from sparsae.bench.process import TaskProcess, WrongResultError, choose_cpus, thread_environment
+from sparsae.bench.process import choose_cpus, thread_environment
 from sparsae.bench.schema import FORMAT, VERSION, find_fault
+from sparsae.bench.task_process import TaskProcess, WrongResultError
 from sparsae.bench.timing import WARM_UP, Attempt, choose_loops, interleave
 from sparsae.bench.worker import library_versions
 from sparsae.errors import ProbeError

@@ -11,7 +11,7 @@ from typing import Any, Literal, final, get_args
 
 import numpy as np
 
-from sparsae.bench.plan import Cell, RacePlan, Workload
+from sparsae.bench.plan import PEAK, Cell, RacePlan, Workload
 from sparsae.bench.statistics import Effect, Verdict, compare, noise_floor, pair_noise_floor, tiers, verdict
 from sparsae.machine.cpu_demand import TOLERANCE
 
@@ -50,6 +50,29 @@ class CellSummary:
         """Set a state other than "ok"; the first one stays."""
         if self.state == "ok":
             self.state, self.why = state, why
+
+    @property
+    def median_seconds(self) -> float | None:
+        """Median over launches of the median over rounds."""
+        times = [median(rounds.values()) for rounds in self.seconds.values() if rounds]
+        if self.state == "breach" and not times:  # its threads waited for each other throughout
+            times = self.all_seconds
+        return median(times) if times else None
+
+    @property
+    def spread(self) -> tuple[float, float] | None:
+        """10th and 90th percentile over all undisturbed batches."""
+        times = [seconds for rounds in self.seconds.values() for seconds in rounds.values()]
+        if not times:
+            return None
+        low, high = np.quantile(times, (0.1, 0.9))
+        return float(low), float(high)
+
+    @property
+    def rate(self) -> float | None:
+        """Median rate of the peak product."""
+        rates = [rate for rounds in self.rates.values() for rate in rounds.values()]
+        return median(rates) if rates else None
 
 
 @final
@@ -193,8 +216,8 @@ def _rank(
     if not complete:
         absent = CellSummary(state="interrupted", why="it had not started")
     found = {cell.label: summaries.get((workload.key, cell.key), absent) for cell in cells}
-    peak = next(found[cell.label].rates for cell in cells if cell.kind == "peak")
-    shares = {cell.label: _share(workload.flop, found[cell.label], peak) for cell in cells if cell.kind != "peak"}
+    peak = found[PEAK]
+    shares = {cell.label: _share(workload.flop, found[cell.label], peak.rates) for cell in cells if cell.label != PEAK}
     for label, share in shares.items():
         if share is not None and share > MOST_OF_PEAK and found[label].threading != "own":
             found[label].disqualify("impossible", f"{share:.0%} of the peak")
@@ -204,13 +227,12 @@ def _rank(
     placed = _place(found, sound, reference, floor, plan.least_floor)
     rows = [_make_row(workload, cell, found, shares, placed, reference, floor) for cell in cells]
     rows.sort(key=lambda row: (row.kind == "peak", row.state != "ok", _estimate(row.effect)))
-    rates = [rate for rounds in peak.values() for rate in rounds.values()]
     return Standings(
         workload=workload.key,
         threads=threads,
         reference=reference,
         floor=floor,
-        peak=median(rates) if rates else None,
+        peak=peak.rate,
         interrupted=not complete,
         rows=tuple(rows),
     )
@@ -250,50 +272,30 @@ def _make_row(
     floor: float | None,
 ) -> StandingsRow:
     """Put together what was measured of a cell, and its rank."""
-    label = cell.label
-    effect = compare(found[label].seconds, found[reference].seconds)
-    ranked = cell.kind == "backend" and found[label].state == "ok"
+    label, own, peak = cell.label, found[cell.label], cell.kind == "peak"
+    effect = compare(own.seconds, found[reference].seconds)
+    ranked = cell.kind == "backend" and own.state == "ok"
     against: Verdict | Literal["reference", ""] = verdict(effect, floor) if ranked else ""
+    seconds = own.median_seconds
+    rate = own.rate if peak else workload.flop / seconds if seconds else None
     return StandingsRow(
-        **_measurements(workload, cell, found[label]),
+        workload=workload.key,
+        label=label,
+        threads=cell.threads,
+        kind=cell.kind,
+        state=own.state,
+        why=own.why,
         tier=placed.get(label) if ranked else None,
         verdict="reference" if label == reference else against,
-        effect=None if cell.kind == "peak" else effect,
+        effect=None if peak else effect,
+        seconds=None if peak else seconds,
+        spread=None if peak else own.spread,
+        gflops=rate / 1e9 if rate else None,
         share=shares.get(label),
+        demand=own.demand,
+        error=own.error,
+        kept=own.undisturbed / own.batches if own.batches else None,
     )
-
-
-def _measurements(workload: Workload, cell: Cell, found: CellSummary) -> dict[str, Any]:
-    """Return what was measured of one cell by itself."""
-    times = [median(rounds.values()) for rounds in found.seconds.values() if rounds]
-    if found.state == "breach" and not times:  # its threads waited for each other throughout
-        times = found.all_seconds
-    seconds = median(times) if times else None
-    peak = cell.kind == "peak"
-    rates = [rate for rounds in found.rates.values() for rate in rounds.values()]
-    rate = (median(rates) if rates else None) if peak else workload.flop / seconds if seconds else None
-    return {
-        "workload": workload.key,
-        "label": cell.label,
-        "threads": cell.threads,
-        "kind": cell.kind,
-        "state": found.state,
-        "why": found.why,
-        "seconds": None if peak else seconds,
-        "spread": None if peak else _spread(found),
-        "gflops": rate / 1e9 if rate else None,
-        "demand": found.demand,
-        "error": found.error,
-        "kept": found.undisturbed / found.batches if found.batches else None,
-    }
-
-
-def _spread(cell: CellSummary) -> tuple[float, float] | None:
-    times = [seconds for rounds in cell.seconds.values() for seconds in rounds.values()]
-    if not times:
-        return None
-    low, high = np.quantile(times, (0.1, 0.9))
-    return float(low), float(high)
 
 
 def _share(flop: float, cell: CellSummary, peak: Mapping[int, Mapping[int, float]]) -> float | None:

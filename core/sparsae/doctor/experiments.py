@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any, Literal, NamedTuple, final
 
-from sparsae.bench.process import TaskProcess, choose_cpus, thread_environment
+from sparsae.bench.contest import Contest
+from sparsae.bench.process import choose_cpus, thread_environment
 from sparsae.bench.statistics import PairedRatio, paired_ratio
-from sparsae.bench.timing import BATCH_SECONDS, Timed, TimedBatch, take_turns
+from sparsae.bench.task_process import TaskProcess
+from sparsae.bench.timing import BATCH_SECONDS, TimedBatch
 from sparsae.doctor.facts import BIASING, PRODUCT_VARIABLES, Facts
-from sparsae.errors import ProbeError
 
 ROUNDS = 15
 SURE = 0.8  # share of the rounds in which the better setting must be faster: by chance 2 times in 100 with 15 rounds
@@ -131,27 +132,14 @@ def run_experiments(
     changes: dict[str, Mapping[str, str | None]] = {"": {}} | {e.key: e.change for e in experiments}
     settings = [_Setting(e.key, e.work, size) for e in experiments for size in _SIZES]
     settings += dict.fromkeys(_Setting("", one.work, one.size) for one in settings)
-    architectures: dict[str, tuple[str, ...]] = {}
-    dropped: dict[str, str] = {}
-    batches: dict[str, list[TimedBatch]] = {}
-    with ExitStack() as running:
-        started = [(one, running.enter_context(_start(one, changes[one.key], cpus))) for one in settings]
-        timed: dict[str, Timed] = {}
-        for one, process in started:
-            try:
-                pools = process.prepare()["pools_after_call"]
-                process.check()
-            except ProbeError as error:
-                dropped[one.name] = str(error)
-                continue
-            architectures[one.key] = tuple(p["architecture"] for p in pools if p.get("architecture"))
-            timed[one.name] = process
-        turns = take_turns(timed, rounds=rounds, seed=seed, batch_seconds=batch_seconds, dropped=dropped)
-        for done, turn in enumerate(turns, start=1):
-            for name, batch in turn.items():
-                batches.setdefault(name, []).append(batch)
-            progress(done / rounds)
-    return {e.key: _gain(e, batches, dropped, architectures.get(e.key, ())) for e in experiments}
+    batches: dict[str, list[TimedBatch]] = {one.name: [] for one in settings}
+    contest = Contest({one.name: partial(_start, one, changes[one.key], cpus) for one in settings})
+    turns = contest.turns(rounds=rounds, seed=seed, batch_seconds=batch_seconds)
+    for done, turn in enumerate(turns, start=1):
+        for name, batch in turn.items():
+            batches[name].append(batch)
+        progress(done / rounds)
+    return {e.key: _gain(e, batches, contest) for e in experiments}
 
 
 def _kernel_experiments(facts: Facts) -> Iterator[Experiment]:
@@ -180,20 +168,18 @@ def _thread_experiments(facts: Facts) -> Iterator[Experiment]:
         yield Experiment(key="oversubscription", change=facts.pool_limits, work="pool")
 
 
-def _gain(
-    experiment: Experiment,
-    batches: Mapping[str, list[TimedBatch]],
-    dropped: Mapping[str, str],
-    architectures: tuple[str, ...],
-) -> Gain:
+def _gain(experiment: Experiment, batches: Mapping[str, list[TimedBatch]], contest: Contest) -> Gain:
     """Compute the ratios of one experiment to the environment as it is."""
     ratios = {}
+    architectures: tuple[str, ...] = ()
     for size in _SIZES:
         before, after = (_Setting(key, experiment.work, size).name for key in ("", experiment.key))
         for name in (before, after):
-            if name in dropped:
-                return Gain(ratios={}, failed=dropped[name])
+            if name in contest.dropped:
+                return Gain(ratios={}, failed=contest.dropped[name])
         ratios[size] = paired_ratio(batches[before], batches[after])
+        pools = contest.facts[after]["pools_after_call"]
+        architectures = tuple(pool["architecture"] for pool in pools if pool.get("architecture"))
     return Gain(ratios=ratios, architectures=architectures)
 
 

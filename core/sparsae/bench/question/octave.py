@@ -12,7 +12,8 @@ import numpy as np
 
 from sparsae._text import printable
 from sparsae.bench.inputs import BackpropInputs
-from sparsae.bench.process import LineProcess, WrongResultError
+from sparsae.bench.process import LineProcess
+from sparsae.bench.task_process import check_error
 from sparsae.bench.timing import TimedBatch
 from sparsae.errors import ProbeError
 
@@ -81,10 +82,7 @@ class OctaveProcess:
 
     def check(self) -> float:
         """Return the error, or raise `WrongResultError` where it is more than rounding explains."""
-        error = self.error()
-        if not error <= 1:
-            raise WrongResultError(f"{self.name}: wrong result: {error:.3g} times the error that rounding explains")
-        return error
+        return check_error(self.name, self.error())
 
     def time(self, loops: int) -> TimedBatch:
         """Call once untimed, then `loops` times between tic and toc."""

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from statistics import median
 from typing import Any, NamedTuple
 
+from sparsae.bench.contest import Contest, Process
 from sparsae.bench.inputs import make_backprop_inputs
-from sparsae.bench.process import TaskProcess, choose_cpus, thread_environment
+from sparsae.bench.process import choose_cpus, thread_environment
 from sparsae.bench.question.octave import WAYS, OctaveProcess, find_octave
 from sparsae.bench.question.report import QuestionReport, QuestionRow
 from sparsae.bench.question.variants import VARIANTS
 from sparsae.bench.statistics import paired_ratio
-from sparsae.bench.timing import Timed, TimedBatch, take_turns
-from sparsae.errors import BackendError, ProbeError
+from sparsae.bench.task_process import TaskProcess
+from sparsae.bench.timing import TimedBatch
+from sparsae.errors import BackendError
 from sparsae.machine.threads import cpu_budget
 from sparsae.model import check_size
 from sparsae.plugins.selection import DEFAULT_BACKEND, select
@@ -23,7 +24,6 @@ SIZE = (10_000, 64, 25)  # samples, visible units, hidden units
 _OURS = ("fused", "numba", "dot")  # timed with the default backend
 _SCRATCH = {"order": "made once", "empty": "np.empty in each call", "zeros": "np.zeros in each call"}
 _ORDERS = ("CC", "CF", "FC", "FF")
-AnyProcess = TaskProcess | OctaveProcess
 
 
 class Competitor(NamedTuple):
@@ -32,7 +32,7 @@ class Competitor(NamedTuple):
     key: str
     label: str
     threads: int
-    start: Callable[[], AnyProcess]
+    start: Callable[[], Process]
 
 
 def run_question(
@@ -76,8 +76,11 @@ def run_question(
     interrupted = False
     try:
         for launch in range(launches):
-            for turn in _run_launch(competitors, rounds, seed + launch, results):
+
+            def show(turn: int, launch: int = launch) -> None:
                 progress(f"launch {launch + 1} of {launches}", (launch + turn / rounds) / launches)
+
+            _run_launch(competitors, rounds, seed + launch, results, show)
     except KeyboardInterrupt:
         interrupted = True
     scratch = [one._replace(label=_SCRATCH[one.key]) for one in competitors if one.key in _SCRATCH]
@@ -104,7 +107,18 @@ class QuestionResults:
         self.left_out: dict[str, str] = {}
         self.facts: dict[str, str] = {}
 
-    def rows(self, competitors: list[Competitor], reference: str) -> tuple[QuestionRow, ...]:
+    def add(self, competitors: Iterable[Competitor], contest: Contest) -> None:
+        """Add what the processes of a launch said: facts, the largest errors, reasons."""
+        for facts in contest.facts.values():
+            self.facts |= _libraries(facts)
+        for key, (before, after) in contest.errors.items():
+            old = self.errors.get(key, (0.0, 0.0))
+            self.errors[key] = max(old[0], before), max(old[1], after)
+        for one in competitors:
+            if one.key in contest.dropped:
+                self.left_out[one.label] = contest.dropped[one.key].removeprefix(f"{one.label}: ")
+
+    def rows(self, competitors: Iterable[Competitor], reference: str) -> tuple[QuestionRow, ...]:
         """Rows of those that were timed; ratios over the rounds that both finished."""
         made = []
         for one in competitors:
@@ -127,36 +141,22 @@ class QuestionResults:
         return tuple(made)
 
 
-def _run_launch(competitors: list[Competitor], rounds: int, seed: int, results: QuestionResults) -> Iterator[int]:
-    """Start every process, check it, take turns, check it again; yield the number of each finished round."""
-    labels = {one.key: one.label for one in competitors}
-    dropped: dict[str, str] = {}
-    with ExitStack() as running:
-        started: dict[str, AnyProcess] = {}
-        for one in competitors:
-            if one.label not in results.left_out:
-                started[one.key] = one.start()
-                running.callback(started[one.key].close)
-        before: dict[str, float] = {}
-        for key, process in started.items():
-            try:
-                results.facts |= _libraries(process.prepare())
-                before[key] = process.check()
-            except ProbeError as error:
-                dropped[key] = str(error)
-        timed: dict[str, Timed] = {key: started[key] for key in before}
-        for number, turn in enumerate(take_turns(timed, rounds=rounds, seed=seed, dropped=dropped), start=1):
+def _run_launch(
+    competitors: Sequence[Competitor],
+    rounds: int,
+    seed: int,
+    results: QuestionResults,
+    progress: Callable[[int], None] = lambda turn: None,
+) -> None:
+    """Let everybody that is not left out take turns; call `progress` with the number of each finished round."""
+    taking_part = [one for one in competitors if one.label not in results.left_out]
+    contest = Contest({one.key: one.start for one in taking_part})
+    try:
+        for number, turn in enumerate(contest.turns(rounds=rounds, seed=seed), start=1):
             results.turns.append(turn)
-            for key in turn:
-                results.errors.setdefault(key, (before[key], before[key]))
-            yield number
-        for key in timed:
-            try:
-                first, last = results.errors[key]
-                results.errors[key] = max(first, before[key]), max(last, started[key].check())
-            except ProbeError as error:
-                dropped[key] = str(error)
-    results.left_out.update({labels[key]: why.removeprefix(f"{labels[key]}: ") for key, why in dropped.items()})
+            progress(number)
+    finally:
+        results.add(taking_part, contest)
 
 
 def _libraries(prepared: Mapping[str, Any]) -> dict[str, str]:

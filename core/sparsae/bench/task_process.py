@@ -1,0 +1,161 @@
+"""A child process that times a `sparsae.bench.tasks.Task` and speaks JSON; of the race, the question and the doctor."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from collections.abc import Iterable, Mapping
+from typing import Any, NoReturn, Self, final
+
+from sparsae._text import printable
+from sparsae.bench.process import TIMEOUT, LineProcess
+from sparsae.bench.timing import TimedBatch
+from sparsae.errors import ProbeError
+from sparsae.machine.cpu_demand import wait_until_quiet
+
+LONGEST_REASON = 2000  # characters of the text of an error
+_SERVE = "import sys; from sparsae.bench.worker import serve; serve(sys.argv[1])"
+
+
+class WrongResultError(ProbeError):
+    """A result that disagrees with the reference."""
+
+
+def check_error(name: str, error: float) -> float:
+    """Return the error, in units of what rounding explains.
+
+    Raises
+    ------
+    WrongResultError
+        When it is more than that, or NaN.
+    """
+    if not error <= 1:
+        raise WrongResultError(f"{name}: wrong result: {error:.3g} times the error that rounding explains")
+    return error
+
+
+@final
+class TaskProcess:
+    """A `sparsae.bench.tasks.Task` in a pinned process of its own; a context manager.
+
+    Parameters
+    ----------
+    factory : str
+        "module:function"; ``function(**settings)`` returns the task.
+    settings : mapping
+        JSON values.
+    threads : int
+        How many threads the task may use; with more than one, a batch is preceded by a longer warm-up.
+    environment, cpus, name
+        As in `LineProcess`.
+    timeout : float
+        Seconds that one answer may take; the first one, which includes imports, at least `TIMEOUT`.
+    ignore_waiting : bool
+        Whether a batch counts as undisturbed however long its threads waited for a CPU:
+        where waiting for each other is the subject of the measurement.
+    """
+
+    def __init__(
+        self,
+        factory: str,
+        settings: Mapping[str, Any],
+        *,
+        threads: int,
+        environment: Mapping[str, str | None],
+        cpus: Iterable[int] = (),
+        name: str,
+        timeout: float = TIMEOUT,
+        ignore_waiting: bool = False,
+    ) -> None:
+        configuration = {"factory": factory, "settings": dict(settings), "threads": threads}
+        command = [sys.executable, "-c", _SERVE, json.dumps(configuration)]
+        self._lines = LineProcess(command, environment=environment, cpus=cpus, name=name)
+        self._timeout = timeout
+        self._ignore_waiting = ignore_waiting
+        self.name = name
+
+    def prepare(self) -> dict[str, Any]:
+        """Make the task and run it once; return what the process says of itself and of the task."""
+        answer = self._ask({"do": "prepare"}, timeout=max(self._timeout, TIMEOUT))
+        pools = answer.get("pools_after_call")
+        if not isinstance(pools, list) or not all(isinstance(pool, dict) for pool in pools):
+            self._refuse(json.dumps(answer))
+        return answer
+
+    def error(self) -> float:
+        """Return the task's error; see `Task.error`."""
+        return self._number(self._ask({"do": "error"}), "error")
+
+    def check(self) -> float:
+        """Return the task's error.
+
+        Raises
+        ------
+        WrongResultError
+            When it is more than rounding explains.
+        """
+        return check_error(self.name, self.error())
+
+    def work(self, seconds: float) -> tuple[float, float, float]:
+        """Let the task run for at least that long; return wall time, CPU time, and wall time of the shortest call."""
+        answer = self._ask({"do": "work", "seconds": seconds})
+        return self._number(answer, "wall"), self._number(answer, "cpu"), self._number(answer, "shortest")
+
+    def time(self, loops: int) -> TimedBatch:
+        """Warm up and time one batch of `loops` calls; then wait until the process is quiet."""
+        answer = self._ask({"do": "time", "loops": loops})
+        try:
+            batch = TimedBatch.from_dict(answer | {"delay": None} if self._ignore_waiting else answer)
+        except (KeyError, TypeError, ValueError) as error:
+            self._refuse(f"{type(error).__name__}: {error}")
+        return batch._replace(quiet_after=wait_until_quiet(self.pid))
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._lines.pid
+
+    def kill(self, *, wait: bool = True) -> None:
+        """End the process, and those that it started, at once."""
+        self._lines.kill(wait=wait)
+
+    def close(self) -> None:
+        """End the process."""
+        self._lines.close()
+
+    def _ask(self, request: Mapping[str, Any], *, timeout: float | None = None) -> dict[str, Any]:
+        line = self._lines.ask(json.dumps(request), timeout=timeout or self._timeout)
+        try:
+            answer = json.loads(line, parse_constant=self._refuse, parse_float=_finite)
+        except (ValueError, RecursionError):
+            self._refuse(line)
+        if not isinstance(answer, dict):
+            self._refuse(line)
+        if "failed" in answer:
+            kind = WrongResultError if answer.get("kind") == "BackendWrongError" else ProbeError
+            raise kind(f"{self.name}: {printable(answer['failed'])[:LONGEST_REASON]}")
+        return answer
+
+    def _number(self, answer: Mapping[str, Any], key: str) -> float:
+        value = answer.get(key)
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            self._refuse(json.dumps(answer))
+        return float(value)
+
+    def _refuse(self, line: str) -> NoReturn:
+        raise ProbeError(f"{self.name}: printed something else than an answer: {printable(line[:80])!r}")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def _finite(word: str) -> float:
+    """Read a number of JSON; one that is too large for a float is refused."""
+    number = float(word)
+    if not math.isfinite(number):
+        raise ValueError(word)
+    return number
