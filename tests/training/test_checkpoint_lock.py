@@ -18,7 +18,7 @@ import pytest
 
 import sparsae
 from sparsae.errors import CheckpointError
-from sparsae.training import checkpoint_lock
+from sparsae.files import locks
 from sparsae.training.checkpoint_lock import lock_checkpoint
 
 pytestmark = pytest.mark.filterwarnings(
@@ -41,7 +41,7 @@ with lock_checkpoint(Path(sys.argv[1])):
 def path(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A checkpoint path, with the system's locks and as on a system without them."""
     if request.param == "existence":
-        monkeypatch.setattr(checkpoint_lock, "fcntl", None)
+        monkeypatch.setattr(locks, "fcntl", None)
     return tmp_path / "run.ckpt"
 
 
@@ -122,7 +122,7 @@ def test_an_owner_on_another_machine_is_believed(path: Path) -> None:
     """Where the file is the lock, only processes of this machine can be looked for; the message says what to do."""
     lock = path.with_name("run.ckpt.lock")
     lock.write_text(json.dumps({"process": 2**22 + 1, "host": "elsewhere", "since": "yesterday"}))
-    if checkpoint_lock.fcntl is not None:
+    if locks.fcntl is not None:
         with lock_checkpoint(path):
             return_of_owner = json.loads(lock.read_text())
         assert return_of_owner["host"] == socket.gethostname()

@@ -11,8 +11,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
+from sparsae.files.locks import has_locks
 from sparsae.files.status import AnyPath, as_access_error, check_stream, inspect_output, is_null_device, stream_number
-from sparsae.files.temporary import HAS_LOCKS, name_temporary, open_temporary
+from sparsae.files.temporary import name_temporary, open_temporary
 
 
 def atomic_write(path: AnyPath, write: Callable[[BinaryIO], object]) -> None:
@@ -78,7 +79,7 @@ def _replace(target: Path, status: os.stat_result | None, write: Callable[[Binar
         os.fsync(descriptor)
         if name is None:
             name = name_temporary(descriptor, target)
-        if not HAS_LOCKS:
+        if not has_locks():
             file.close()
         _rename(name, target)
         name = None

@@ -9,12 +9,8 @@ import zlib
 from contextlib import suppress
 from pathlib import Path
 
-try:
-    import fcntl
-except ImportError:  # Windows, where an abandoned file is not recognised and stays
-    fcntl = None  # type: ignore[assignment]
+from sparsae.files.locks import has_locks, try_lock
 
-HAS_LOCKS = fcntl is not None
 PART = ".part"
 _OWN_FILES = Path("/proc/self/fd")  # through which an unnamed file gets its name
 
@@ -92,21 +88,15 @@ def _temporary_name(target: Path) -> Path:
 
 
 def _lock(descriptor: int) -> bool:
-    """Lock a file as being written; False where another process has the lock."""
-    if fcntl is None:
-        return True
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError:  # a file system without locks
-        return True
+    """Lock a file as being written, where there are locks; False where another process has it."""
+    with suppress(OSError):
+        return try_lock(descriptor) is not False
     return True
 
 
 def _remove_abandoned(target: Path) -> None:
     """Remove what processes that died while they wrote this target have left: their locks are gone."""
-    if fcntl is None:
+    if not has_locks():  # Windows, where an abandoned file is not recognised and stays
         return
     prefix = _prefix(target)
     with suppress(OSError), os.scandir(target.parent) as entries:
@@ -120,7 +110,7 @@ def _remove_unlocked(name: str) -> None:
     with suppress(OSError):
         descriptor = os.open(name, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            os.unlink(name)  # noqa: PTH108 (a str from scandir)
+            if try_lock(descriptor):
+                os.unlink(name)  # noqa: PTH108 (a str from scandir)
         finally:
             os.close(descriptor)

@@ -7,7 +7,6 @@ the file itself is the lock: it is removed where its owner is known to be gone, 
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 import socket
@@ -18,14 +17,9 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from sparsae.errors import CheckpointError, FileAccessError
-
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
+from sparsae.files.locks import has_locks, try_lock
 
 SUFFIX = ".lock"
-_NO_LOCKS = {errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL}  # what file systems without locks answer
 
 
 @contextmanager
@@ -57,7 +51,7 @@ def _acquire(path: Path, lock: Path) -> int:
     while True:
         descriptor, created = _open(lock)
         try:
-            held = _lock_descriptor(descriptor)
+            held = try_lock(descriptor)
             if held is None and not created:
                 _remove_or_refuse(path, lock)
             elif held is False:
@@ -80,21 +74,6 @@ def _open(lock: Path) -> tuple[int, bool]:
             return os.open(lock, flags | os.O_CREAT | os.O_EXCL, 0o666), True
         with suppress(FileNotFoundError):
             return os.open(lock, flags), False
-
-
-def _lock_descriptor(descriptor: int) -> bool | None:
-    """Whether the descriptor could be locked; None where the system has no locks."""
-    if fcntl is None:
-        return None
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError as error:
-        if error.errno in _NO_LOCKS:
-            return None
-        raise
-    return True
 
 
 def _is_same_file(descriptor: int, lock: Path) -> bool:
@@ -161,11 +140,11 @@ def _read_owner(lock: Path) -> dict[str, Any]:
 
 def _release(lock: Path, descriptor: int) -> None:
     """Remove the file while the lock is held, then release the lock."""
-    if fcntl is not None:
+    if has_locks():
         with suppress(OSError):
             lock.unlink(missing_ok=True)
     with suppress(OSError):
         os.close(descriptor)
-    if fcntl is None:
+    if not has_locks():
         with suppress(OSError):
             lock.unlink(missing_ok=True)
