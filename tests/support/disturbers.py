@@ -23,6 +23,7 @@ import threadpoolctl
 from tests.support.kernels import WholeKernel
 
 import sparsae
+from sparsae.model import units
 
 KEPT: list = []
 LOCK = threading.Lock()
@@ -104,7 +105,7 @@ STATE = [
     ("open files: descriptor", lambda: KEPT.append(open(__file__))),  # noqa: PTH123, SIM115
     ("child processes", lambda: KEPT.append(subprocess.Popen(["sleep", "60"]))),
     ("replaced functions: numpy.median", lambda: setattr(np, "median", np.mean)),
-    ("replaced functions: sparsae.model.sigmoid", _set(sparsae.model, "sigmoid", lambda z, out=None: z)),
+    ("replaced functions: sparsae.model.units.sigmoid", _set(units, "sigmoid", lambda z, out=None: z)),
 ]
 
 
