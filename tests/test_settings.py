@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 import sparsae
 from sparsae import DataError, Objective
-from sparsae.model.settings import DEFAULTS, default_method
+from sparsae.model.settings import DEFAULTS, default_method, defaults_table
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(500, 12)) * 0.3 + 2
@@ -42,7 +44,7 @@ def test_penalties_and_bandwidth_follow_the_scale_of_the_data_and_the_receipt_sa
     assert any("bandwidth is 0.01" in note and "0.05 r" in note for note in Objective(
         X, 5, activation="jumprelu", backend="numpy").receipt.notes)  # fmt: skip
     plain = Objective(X, 5, activation="relu", pre_bias=False, backend="numpy")
-    np.testing.assert_allclose(plain.settings.l1, 2.5 * np.sqrt(np.square(X).mean()))
+    np.testing.assert_allclose(plain.settings.l1, 0.04 * np.sqrt(12 * np.square(X).mean()))
     assert Objective(X, 5, activation="relu", l1=0.5, backend="numpy").settings.l1 == 0.5
 
 
@@ -74,3 +76,11 @@ def test_a_scale_that_cannot_be_used_is_named():
         Objective(np.array([[1, np.nan], [2, 3]]), 2, activation="relu", backend="numpy")
     with pytest.raises(DataError, match="The squares of X overflow: scale the data"):
         Objective(np.array([[1e200, 1], [2, 3]]), 2, activation="relu", backend="numpy")
+
+
+def test_the_documentation_shows_the_table_of_defaults():
+    """As it is in the code; ``sparsae.model.settings.defaults_table()`` writes it."""
+    page = (Path(__file__).parents[1] / "docs" / "units.md").read_text(encoding="utf-8")
+    assert (
+        page.partition("<!-- defaults:begin -->")[2].partition("<!-- defaults:end -->")[0].strip() == defaults_table()
+    )

@@ -167,3 +167,25 @@ def test_options_that_cannot_be_used(
     assert err.startswith("Error: ")
     assert err.count("\n") == 1
     assert not Path("m.npz").exists()
+
+
+def test_every_keyword_of_the_model_is_an_option(data: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Those of the activation reach the fit, the model knows them, and one of another activation is refused."""
+    from sparsae import ModelOptions, encode
+    from sparsae.cli.model_options import ACTIVATIONS, MODEL_OPTIONS
+    from sparsae.model.settings import DEFAULTS
+
+    assert {*MODEL_OPTIONS} == {*ModelOptions.__annotations__}
+    assert {*ACTIVATIONS} == {*DEFAULTS}
+    words = ("--activation", "relu", "--l1", 0.01, "--no-l1-weighted", "--no-pre-bias", "--init", "uniform")
+    assert run("train", data, "--hidden", 4, "--method", "lbfgs", "--max-iter", 2, "--quiet", *words) == 0
+    model = load("model.npz")
+    expected = {"activation": "relu", "l1": 0.01, "l1_weighted": False, "pre_bias": False, "init": "uniform"}
+    assert expected.items() <= model.settings.items()
+    assert model.settings["output"] == "linear"
+    X = np.load(data)
+    activations = np.maximum(X @ model.parameters.W1.T + model.parameters.b1, 0)
+    np.testing.assert_allclose(model.encode(X), activations, rtol=1e-12, atol=1e-14)
+    np.testing.assert_array_equal(encode(model, X), model.encode(X))
+    assert run("train", data, "--activation", "relu", "--k", 3, "--force") != 0
+    assert "k does not belong to" in capsys.readouterr().err

@@ -23,7 +23,7 @@ def fit_options(command: Decorated) -> Decorated:
     """Add the options."""
     for option in reversed(
         (
-            click.option("--method", default="lbfgs", show_default=True, help="lbfgs, adam, sgd, scipy:L-BFGS-B, ..."),
+            click.option("--method", help="lbfgs, adam, sgd, scipy:L-BFGS-B, ... [default: by activation]."),
             click.option("--memory", type=int, help="Pairs that lbfgs keeps [default: 20]."),
             click.option("--learning-rate", type=float, help="Of adam and sgd [default: 0.01]."),
             click.option("--batch-rows", type=int, help="Rows in a mini-batch of adam and sgd [default: 128]."),
@@ -72,6 +72,7 @@ def fit_arguments(options: Mapping[str, Any], *, model: Path, dataset: Dataset, 
     """
     from sparsae.cli.model_input import load_model
     from sparsae.errors import ParameterError
+    from sparsae.model.settings import default_method
     from sparsae.optimize import get_method
     from sparsae.training.checkpoint import Checkpoint
     from sparsae.training.json_log import JsonLog
@@ -83,7 +84,8 @@ def fit_arguments(options: Mapping[str, Any], *, model: Path, dataset: Dataset, 
         "seconds": options["max_seconds"],
         "evaluations": options["max_evaluations"],
     }
-    method, checkpoint = get_method(options["method"], **settings), options["checkpoint"]
+    name = options["method"] or default_method({"activation": options["activation"]})
+    method, checkpoint = get_method(name, **settings), options["checkpoint"]
     if options["gradient_tolerance"] and "held_out" in method.settings():
         raise ParameterError(
             f"--gradient-tolerance has no effect on {method.name}, whose gradients are of mini-batches; "

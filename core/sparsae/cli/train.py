@@ -11,6 +11,7 @@ import click
 from sparsae.cli.command import Command
 from sparsae.cli.fit_options import METHOD_OPTIONS, RUN_OPTIONS, fit_arguments, fit_options, fit_outputs
 from sparsae.cli.fit_report import fit_values
+from sparsae.cli.model_options import MODEL_OPTIONS, model_options
 from sparsae.cli.options import DATA_OPTIONS, data_options
 from sparsae.cli.report import print_facts, print_json, say, warnings_as_lines
 
@@ -19,11 +20,12 @@ if TYPE_CHECKING:
     from sparsae.training.result import TrainResult
 
 OBJECTIVE_OPTIONS = (
-    *("rho", "beta", "weight_decay", "output", "backend", "threads", "dtype", "block_rows", "passes", "cluster"),
+    *MODEL_OPTIONS,
+    *("backend", "threads", "dtype", "block_rows", "passes", "cluster"),
 )
 GROUPS = {
     "Data": DATA_OPTIONS,
-    "Model": ("n_hidden", "rho", "beta", "weight_decay", "output"),
+    "Model": ("n_hidden", *MODEL_OPTIONS),
     "Optimisation": ("max_iter", "seed", *METHOD_OPTIONS),
     "Computation": ("backend", "threads", "dtype", "block_rows", "passes", "cluster"),
     "A long fit": RUN_OPTIONS,
@@ -34,6 +36,7 @@ EXAMPLES = (
     "sparsae train patches --whiten olshausen -o edges.npz",
     "sparsae train measurements.csv --scale --hidden 40 --rho 0.05",
     "sparsae train activations.npy --transform unit_rms --output linear",
+    "sparsae train digits --activation relu --method lbfgs --hidden 200",
     "sparsae train table.parquet --select 'a,b,7-20' --drop-missing --output linear",
     "sparsae train x.npy --checkpoint run --log run.jsonl",
     "sparsae train x.npy --checkpoint run --log run.jsonl --resume",
@@ -44,10 +47,6 @@ EXAMPLES = (
 @click.argument("data")
 @click.option("-o", "--out", type=click.Path(path_type=Path), help="Model file to write [default: model.npz].")
 @click.option("--hidden", "n_hidden", default=25, show_default=True, help="Hidden units.")
-@click.option("--rho", default=0.01, show_default=True, help="Sparsity target: wanted mean activation.")
-@click.option("--beta", default=3.0, show_default=True, help="Weight of the sparsity term.")
-@click.option("--weight-decay", default=1e-4, show_default=True, help="Weight of the weight decay.")
-@click.option("--output", type=click.Choice(["sigmoid", "linear"]), default="sigmoid", show_default=True)
 @click.option("--max-iter", default=400, show_default=True, help="Iterations at most.")
 @click.option("--backend", help="Backend by name; see `sparsae backends`.")
 @click.option("--threads", type=int, help="Thread budget [default: what the machine grants].")
@@ -59,6 +58,7 @@ EXAMPLES = (
 @click.option("--force", is_flag=True, help="Replace an existing model file.")
 @click.option("--quiet", is_flag=True, help="Print nothing but errors.")
 @click.option("--json", "as_json", is_flag=True, help="Print a report for programs.")
+@model_options
 @fit_options
 @data_options
 def train(*, data: str, out: Path | None, quiet: bool, as_json: bool, force: bool, **options: Any) -> int:

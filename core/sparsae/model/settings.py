@@ -158,7 +158,7 @@ DEFAULTS: dict[Activation, dict[str, Any]] = {
     "relu": COMMON
     | {
         "unit_norm": False,
-        "l1": Scaled("2.5 r", lambda n, r: 2.5 * r),
+        "l1": Scaled("0.04 r sqrt(n)", lambda n, r: 0.04 * r * math.sqrt(n)),
         "l1_weighted": True,
     },
     "topk": TOPK,
