@@ -163,10 +163,12 @@ def test_a_partial_fit_after_a_fit_starts_at_its_weights_and_a_fit_after_it_star
     assert portion.fit(X).cost_curve_[0] == expected
 
 
-def test_a_partial_fit_with_held_out_rows_is_refused() -> None:
-    """A portion cannot stand for the rest."""
+def test_a_partial_fit_with_held_out_rows_or_a_schedule_is_refused() -> None:
+    """A portion cannot stand for the rest, and does not know how many come."""
     with pytest.raises(ParameterError, match=r"held_out=0.1 has no meaning for data in portions; use held_out=0"):
         SparseAutoencoder(4, method=Adam(held_out=0.1)).partial_fit(X)
+    with pytest.raises(ParameterError, match=r"decay=0.5 is a share of a fit whose length is known, .* use decay=0"):
+        SparseAutoencoder(4, method=Adam(decay=0.5)).partial_fit(X)
 
 
 @pytest.mark.filterwarnings("ignore:overflow:RuntimeWarning")
@@ -240,6 +242,7 @@ def test_the_keywords_are_those_of_train() -> None:
     [
         {"activation": "relu"},
         {"activation": "topk", "k": 2},
+        {"activation": "batchtopk", "k": 2},
         {"activation": "jumprelu", "l0": 0.01},
         {"activation": "relu", "l1": 0.1, "method": "lbfgs"},
     ],
@@ -247,6 +250,8 @@ def test_the_keywords_are_those_of_train() -> None:
 def test_each_hidden_unit_is_fitted_as_train_does(options: dict[str, Any]) -> None:
     """With the default method of the activation; portions too, whose derived defaults are those of the first."""
     settings = {"backend": "numpy", **options}
+    row = SparseAutoencoder(**QUICK, **settings).fit(X)
+    np.testing.assert_allclose(row.transform(X[3:4]), row.transform(X)[3:4], rtol=1e-12)
     model = SparseAutoencoder(**QUICK, **settings).fit(X)
     result = sparsae.train(X, 4, max_iter=10, seed=0, **settings)
     assert same(model, result)
@@ -258,6 +263,11 @@ def test_each_hidden_unit_is_fitted_as_train_does(options: dict[str, Any]) -> No
         portions = SparseAutoencoder(**QUICK, **settings).partial_fit(X)
         first = portions.result_.settings
         assert portions.partial_fit(X * 9).result_.settings == first | {"max_iter": 2}
+        assert portions.transform(X).shape == (150, 4)
+        again = SparseAutoencoder(**QUICK, **settings).partial_fit(X)
+        dead_after = {"dead_after": 10_000_000} if "topk" in options["activation"] else {}
+        epoch = sparsae.train(X, 4, max_iter=1, seed=0, **settings, **dead_after)
+        assert same(again, epoch)
 
 
 def test_a_keyword_of_another_activation_is_refused_with_those_that_there_are() -> None:

@@ -60,8 +60,9 @@ class SparseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         For the starting weights and the order of mini-batches.
     warm_start : bool
         `fit` goes on from the last fit.  With the same data and settings the optimiser goes on from its state, for up
-        to `max_iter` further iterations: two fits of 50 iterations are one of 100, bit for bit.  With others it starts
-        from the weights.  The state is kept, and pickled: for L-BFGS it is forty times the size of the weights.
+        to `max_iter` further iterations: two fits of 50 iterations are one of 100, bit for bit, unless something
+        follows the length of the fit (`dead_after` left out, an optimiser's `decay`).  With others it starts from the
+        weights.  The state is kept, and pickled: for L-BFGS it is forty times the size of the weights.
     verbose : int
         0: silent.  Else the progress of `fit` is shown, as by ``sparsae.train(progress=True)``.
 
@@ -194,7 +195,8 @@ class SparseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         """Train on one more portion of the data: one pass over it, in mini-batches.
 
         The optimiser keeps its state between calls.  It is `method` where that has mini-batches, else Adam.
-        After a `fit` it starts from the weights of that.
+        After a `fit` it starts from the weights of that.  Defaults that follow the data are those of the first portion,
+        and units are dead after ten million rows unless `dead_after` says otherwise.
 
         Parameters
         ----------

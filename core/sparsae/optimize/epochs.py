@@ -232,15 +232,23 @@ class Epochs(BoundMethod):
         return np.sort(self._order[1][position : position + self._batches.batch_rows])
 
     def result(self, state: Any) -> tuple[Vector, Evaluation]:
-        """Return the best parameters where rows are held out or the cost is not finite, else the last ones."""
+        """Return what `kept` does, and the evaluation of all rows there."""
+        theta, every = self.kept(state), np.arange(self._objective.n_samples)
+        size = self._objective.size
+        threshold = state.units.corrected_threshold if len(theta) > size else None
+        return theta, self._batches.evaluate(theta[:size], every, threshold)
+
+    def kept(self, state: EpochState) -> Vector:
+        """Return the model: the best parameters where rows are held out or the cost is not finite, else the last ones.
+
+        Those of batch top-k end with the threshold.
+        """
         best = len(self.held_out) > 0 or state.outcome == "not finite"
         theta: Vector = state.best_theta if best else state.theta
-        every = np.arange(self._objective.n_samples)
         if self._objective.settings.activation != "batchtopk":
-            return theta, self._batches.evaluate(theta, every)
-        threshold = state.units.corrected_threshold
-        evaluation = self._batches.evaluate(theta, every, threshold)
-        return np.concatenate([theta, np.full(self._objective.n_hidden, threshold, theta.dtype)]), evaluation
+            return theta
+        threshold = np.full(self._objective.n_hidden, state.units.corrected_threshold, theta.dtype)
+        return np.concatenate([theta, threshold])
 
     def pack(self, state: EpochState) -> dict[str, NDArray[Any]]:
         """Return the state as named arrays, for a checkpoint."""

@@ -12,8 +12,11 @@ from sparsae._text import plural
 from sparsae.cost import Terms
 from sparsae.errors import ParameterError
 from sparsae.model import Parameters
+from sparsae.model.settings import keywords
 from sparsae.objective import Objective, ObjectiveOptions
 from sparsae.optimize import StochasticMethod
+from sparsae.optimize.base import Vector
+from sparsae.optimize.unit_state import MOST_ROWS
 from sparsae.training.curve import FitCounts, LearningCurve, MeteredObjective
 from sparsae.training.fit import describe_fit
 from sparsae.training.fit_figures import fit_figures
@@ -35,7 +38,8 @@ class IncrementalFit:
     Raises
     ------
     ParameterError
-        When the method has no mini-batches, or holds rows out, which a portion cannot stand for.
+        When the method has no mini-batches, or holds rows out or lowers its learning rate towards the end, which a
+        portion does not know.
     """
 
     def __init__(self, n_hidden: int, options: FitOptions) -> None:
@@ -48,6 +52,11 @@ class IncrementalFit:
             raise ParameterError(
                 f"held_out={method.held_out:g} has no meaning for data in portions; use held_out=0, "
                 f"and compare scores of data of your own."
+            )
+        if method.decay > 0:
+            raise ParameterError(
+                f"decay={method.decay:g} is a share of a fit whose length is known, and portions have no end; "
+                f"use decay=0, and a smaller learning_rate for the last portions."
             )
         self.n_hidden = n_hidden
         self._options, self._method = options, method
@@ -77,19 +86,22 @@ class IncrementalFit:
             As `Objective`, or when the portion has another number of columns.
         """
         given = {name: value for name, value in objective_options.items() if value is not None}
-        objective = Objective(X, self.n_hidden, **cast(ObjectiveOptions, {**self._settings, **given}))
+        defaults = dict(self._settings)
+        if "dead_after" in keywords(objective_options.get("activation") or "sigmoid"):
+            defaults.setdefault("dead_after", MOST_ROWS)  # its default is a share of the fit's rows
+        objective = Objective(X, self.n_hidden, **cast(ObjectiveOptions, {**defaults, **given}))
         self._settings = cast(ObjectiveOptions, objective.settings.to_dict())
         with objective:
             metered = MeteredObjective(objective, self._counts)
             try:
-                self._pass_over(objective, metered)
+                theta = self._pass_over(objective, metered)
             finally:
                 metered.close()
         self._rows += objective.n_samples
-        return self._result(objective, metered)
+        return self._result(objective, metered, theta)
 
-    def _pass_over(self, objective: Objective, metered: MeteredObjective) -> None:
-        """Take steps until each row was used once."""
+    def _pass_over(self, objective: Objective, metered: MeteredObjective) -> Vector:
+        """Take steps until each row was used once; return the parameters of the model."""
         if self._state is None:
             theta, self._seed = self._options.start(objective)
             bound = self._method.bind(metered, self._seed)
@@ -105,8 +117,9 @@ class IncrementalFit:
             self._curve.record(state, metered.counts)
         self._state = replace(state, position=0, term_sums=np.zeros_like(state.term_sums))
         self._counts = metered.counts
+        return bound.kept(state)
 
-    def _result(self, objective: Objective, metered: MeteredObjective) -> TrainResult:
+    def _result(self, objective: Objective, metered: MeteredObjective, theta: Vector) -> TrainResult:
         """Put the result together."""
         state, receipt = self._state, objective.receipt
         terms: Terms = state.terms
@@ -114,9 +127,7 @@ class IncrementalFit:
         variance = objective.sources[1].summary().variance_sum
         seed = self._options.start_seed
         return TrainResult(
-            parameters=Parameters.from_flat(
-                np.array(state.theta, dtype=np.float64), objective.n_visible, objective.n_hidden
-            ),
+            parameters=Parameters.from_flat(np.array(theta, dtype=np.float64), objective.n_visible, objective.n_hidden),
             cost=state.cost,
             history=self._curve.history(),
             receipt=replace(receipt, seed=seed, notes=(*receipt.notes, *metered.notes)),
