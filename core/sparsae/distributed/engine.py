@@ -16,6 +16,7 @@ from typing import Any, final
 import numpy as np
 from numpy.typing import NDArray
 
+from sparsae._types import Array
 from sparsae.distributed.connection import Connection
 from sparsae.distributed.placement import Subtree, complete_subtrees, place_near, split_segments
 from sparsae.distributed.rounds import Round
@@ -25,9 +26,9 @@ from sparsae.distributed.tasks import FitDescription, Work
 from sparsae.distributed.workers import check_workers
 from sparsae.engine.batch_threshold import BatchThreshold
 from sparsae.engine.engine import Engine, SumsEngine
-from sparsae.engine.fold import Sparsity, cast_sparsity, complete_sums
-from sparsae.engine.kernel_calls import call_kernel, make_kernel
-from sparsae.engine.partition import Partition, TreeSum, tree_sum
+from sparsae.engine.fold import Sparsity, evaluate_sums
+from sparsae.engine.kernel_calls import make_kernel
+from sparsae.engine.partition import Partition, TreeSum
 from sparsae.engine.sources import DataSource
 from sparsae.engine.storage import Storage
 from sparsae.model import Parameters
@@ -116,7 +117,21 @@ class ClusterEngine:
         """
         m = self.partition.n_samples
         of_total = (lambda total: sparsity(total / m)) if callable(sparsity) else sparsity
-        return self._evaluate(self.partition, None, parameters, of_total, self.storage.passes)
+        self._evaluations += 1
+        n_segments = self.partition.n_segments
+        work = Work(evaluation=self._evaluations, round="accumulate", partition=self.partition, subtrees=())
+
+        def totals(weights: Any) -> NDArray[np.float64]:
+            found = np.zeros((n_segments, self.problem.n_hidden))
+            for subtree, part in self._round(replace(work, round="encode"), parameters).items():
+                found[list(subtree.segments(n_segments))] = part
+            return found
+
+        def sums(weights: Any, s: Array | None) -> Sums:
+            return self._sum(n_segments, self._round(replace(work, sparsity=s), parameters), whole=s is None)
+
+        both = totals if self.storage.passes == 2 else None
+        return evaluate_sums(self._name, self.kernels[0], parameters, of_total, totals=both, sums=sums)
 
     def batch_threshold(self, parameters: Parameters, k: int, rows: NDArray[np.intp] | None = None) -> BatchThreshold:
         """Return what batch top-k keeps of some rows, or of all; as `Engine.batch_threshold`."""
@@ -140,28 +155,6 @@ class ClusterEngine:
         """Return how a mini-batch is cut, and the numbers of the rows of each segment."""
         partition = Partition(len(rows), min(self.problem.block_rows, len(rows)))
         return partition, {s: rows[slice(*partition.segment_rows(s))] for s in range(partition.n_segments)}
-
-    def _evaluate(
-        self, partition: Partition, batch: Batch, parameters: Parameters, sparsity: Sparsity, passes: int
-    ) -> Sums:
-        self._evaluations += 1
-        name, n_segments = self._name, partition.n_segments
-        s = None if callable(sparsity) else cast_sparsity(sparsity, self.problem.dtype)
-        work = Work(
-            evaluation=self._evaluations, round="accumulate", partition=partition, subtrees=(), batch=batch, sparsity=s
-        )
-        weights = call_kernel(name, self.kernels[0], "begin", parameters)
-        if passes == 2:
-            totals = np.zeros((n_segments, self.problem.n_hidden))
-            for subtree, part in self._round(replace(work, round="encode"), parameters).items():
-                totals[list(subtree.segments(n_segments))] = part
-            if callable(sparsity):
-                s = cast_sparsity(sparsity(tree_sum(totals)), self.problem.dtype)
-                work = replace(work, sparsity=s)
-        sums = self._sum(n_segments, self._round(work, parameters), whole=s is None)
-        call_kernel(name, self.kernels[0], "finish", weights, sums)
-        complete_sums(sums, self.problem, sparsity if s is None else None)
-        return sums
 
     def _round(self, work: Work, parameters: Parameters) -> dict[Subtree, Any]:
         """Have every subtree done once; return what came back for each."""

@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from sparsae._types import Array
 from sparsae.engine.batch_threshold import BatchThreshold, Largest
 from sparsae.engine.blocks import KeptBlocks, StreamedBlocks
-from sparsae.engine.fold import Blocks, Sparsity, cast_sparsity, complete_sums, for_each_block, sum_blocks
-from sparsae.engine.kernel_calls import call_kernel, make_kernel
-from sparsae.engine.partition import Partition, TreeSum, tree_sum
+from sparsae.engine.fold import Blocks, Sparsity, evaluate_sums, for_each_block, sum_blocks
+from sparsae.engine.kernel_calls import make_kernel
+from sparsae.engine.partition import Partition, TreeSum
 from sparsae.engine.sources import DataSource
 from sparsae.engine.storage import Storage
 from sparsae.engine.workers import WorkerPool
@@ -194,28 +194,26 @@ class Engine:
         return found[0].threshold()
 
     def _evaluate(self, blocks: Blocks, parameters: Parameters, sparsity: Sparsity, passes: int) -> Sums:
-        partition, name, pool = blocks.partition, self._name, self._pool
-        weights = call_kernel(name, self.kernels[0], "begin", parameters)
-        hidden = blocks.hidden
-        s: Array | None = None if callable(sparsity) else cast_sparsity(sparsity, self.problem.dtype)
-        if passes == 2:
-            totals = np.zeros((partition.n_segments, self.problem.n_hidden))
+        partition, name, pool, hidden = blocks.partition, self._name, self._pool, blocks.hidden
+
+        def totals(weights: Any) -> NDArray[np.float64]:
+            found = np.zeros((partition.n_segments, self.problem.n_hidden))
 
             def encode(kernel: AnyKernel, segment: int, index: int) -> None:
                 hidden[index], total = kernel.encode(weights, blocks.block(kernel, index))
-                totals[segment] += total
+                found[segment] += total
 
             for_each_block(pool, partition, name, encode)
-            if callable(sparsity):
-                s = cast_sparsity(sparsity(tree_sum(totals)), self.problem.dtype)
+            return found
 
-        def accumulate(kernel: AnyKernel, index: int, sums: Sums) -> None:
-            kernel.accumulate(weights, blocks.block(kernel, index), hidden[index], s, sums)
+        def sums(weights: Any, s: Array | None) -> Sums:
+            def accumulate(kernel: AnyKernel, index: int, into: Sums) -> None:
+                kernel.accumulate(weights, blocks.block(kernel, index), hidden[index], s, into)
 
-        sums = sum_blocks(pool, partition, name, self._tree(partition.n_segments, s is None), accumulate)
-        call_kernel(name, self.kernels[0], "finish", weights, sums)
-        complete_sums(sums, self.problem, sparsity if s is None else None)
-        return sums
+            return sum_blocks(pool, partition, name, self._tree(partition.n_segments, s is None), accumulate)
+
+        both = totals if passes == 2 else None
+        return evaluate_sums(name, self.kernels[0], parameters, sparsity, totals=both, sums=sums)
 
     def _tree(self, n_segments: int, with_sparsity: bool) -> TreeSum:
         key = n_segments, with_sparsity

@@ -10,10 +10,12 @@ from numpy.typing import NDArray
 
 from sparsae._text import plural
 from sparsae._types import Array
-from sparsae.engine.partition import Partition, TreeSum
+from sparsae.engine.kernel_calls import call_kernel
+from sparsae.engine.partition import Partition, TreeSum, tree_sum
 from sparsae.engine.workers import SegmentRun, WorkerPool
 from sparsae.errors import ParameterError
-from sparsae.plugins.contract import AnyKernel, Problem
+from sparsae.model import Parameters
+from sparsae.plugins.contract import AnyKernel
 from sparsae.plugins.sums import Sums
 
 
@@ -103,11 +105,44 @@ def sum_blocks(
     return tree.total()
 
 
-def complete_sums(sums: Sums, problem: Problem, sparsity: Sparsity | None) -> None:
-    """Add what follows from the finished sums of all rows: activity of sigmoid units, and s where it was not known."""
+def evaluate_sums(
+    backend: str,
+    kernel: AnyKernel,
+    parameters: Parameters,
+    sparsity: Sparsity,
+    *,
+    totals: Callable[[Any], NDArray[np.float64]] | None,
+    sums: Callable[[Any, Array | None], Sums],
+) -> Sums:
+    """Return the sums over all rows: what is done once in an evaluation, wherever the rows are.
+
+    Parameters
+    ----------
+    backend : str
+    kernel : Kernel
+        Does what is done once.
+    parameters : Parameters
+        In the problem's dtype.
+    sparsity : ndarray (p,) or callable
+        The sparsity vector, or what gives it for the activations summed over all rows (p,).
+    totals : callable, optional
+        The first of two passes: gives, for the weights, the activations summed over each segment (n_segments, p).
+    sums : callable
+        The second pass or the only one: gives, for weights and sparsity vector, the sums over all rows.
+    """
+    problem = kernel.problem
+    weights = call_kernel(backend, kernel, "begin", parameters)
+    s = None if callable(sparsity) else cast_sparsity(sparsity, problem.dtype)
+    if totals is not None:
+        total = tree_sum(totals(weights))
+        if callable(sparsity):
+            s = cast_sparsity(sparsity(total), problem.dtype)
+    found = sums(weights, s)
+    call_kernel(backend, kernel, "finish", weights, found)
     if problem.activation == "sigmoid":
-        sums.fired[:] = sums.rows  # a sigmoid unit is never 0
-    if callable(sparsity):
-        found = sparsity(sums.hidden)
-        sums.W1 += found[:, None] * sums.W1_sparsity
-        sums.b1 += found * sums.b1_sparsity
+        found.fired[:] = found.rows  # a sigmoid unit is never 0
+    if s is None and callable(sparsity):
+        vector = sparsity(found.hidden)
+        found.W1 += vector[:, None] * found.W1_sparsity
+        found.b1 += vector * found.b1_sparsity
+    return found
