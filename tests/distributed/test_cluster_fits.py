@@ -172,6 +172,28 @@ def test_a_scheduler_that_is_not_there(monkeypatch):
     assert time.monotonic() - started < 10
 
 
+def test_nothing_listens_beyond_this_machine(client):
+    """Scheduler, workers, nannies and their pages of "local:N" listen on 127.0.0.1 only."""
+    import psutil
+
+    here = psutil.Process()
+    sockets = [s for process in [here, *here.children(recursive=True)] for s in process.net_connections("inet")]
+    listening = {s.laddr.ip for s in sockets if s.status == psutil.CONN_LISTEN}
+    assert listening == {"127.0.0.1"}
+
+
+def test_a_cluster_without_workers():
+    """It is not waited for without end, and the error says how to start one."""
+    from distributed import Client, LocalCluster
+
+    with (
+        LocalCluster(n_workers=0, host="127.0.0.1", dashboard_address="127.0.0.1:0") as cluster,
+        Client(cluster, set_as_default=False) as client,
+        pytest.raises(ClusterError, match=r"no workers; waited 0.5 s .*dask worker tcp://127"),
+    ):
+        gradient(X, cluster=Connection(client, deadline=0.5))
+
+
 @pytest.mark.parametrize("given", ["local:", "local:0", "local:x", 3, ["tls://a"]])
 def test_a_cluster_that_is_none(given):
     """What is neither client nor address is refused with what is possible."""

@@ -16,6 +16,7 @@ from sparsae.model import Parameters, check_size
 
 CONNECT_SECONDS = 10.0
 PATIENCE = 30.0
+WORKER_SECONDS = 60.0
 DEADLINE = 600.0
 BROADCAST_SECONDS = 5.0
 INLINE_BYTES = 1 << 20  # larger parameters are one future an evaluation, so that the scheduler carries them once
@@ -31,8 +32,7 @@ class Connection:
     threads : int, optional
         Of each worker; its number of Dask threads when left out.
     patience : float
-        Seconds without a heartbeat after which a worker is given up and its part is asked of others;
-        also how long a first worker is waited for.
+        Seconds without a heartbeat after which a worker is given up and its part is asked of others.
     deadline : float
         Seconds without any progress after which an evaluation fails.
     bits : {"same", "strict"}
@@ -99,7 +99,11 @@ class Connection:
                 )
             before = dict(os.environ)
             processes = LocalCluster(
-                n_workers=int(rest), threads_per_worker=1, processes=True, host="127.0.0.1", dashboard_address=None
+                n_workers=int(rest),
+                threads_per_worker=1,
+                processes=True,
+                host="127.0.0.1",
+                dashboard_address="127.0.0.1:0",
             )
             _restore(before)
             return cls(Client(processes, set_as_default=False), owned=processes, **settings)
@@ -160,13 +164,13 @@ class Connection:
         Raises
         ------
         ClusterError
-            When there is none within `patience` seconds.
+            When there is none within 60 seconds, or the deadline where that is shorter.
         """
-        deadline = time.monotonic() + self.patience
+        started, seconds = time.monotonic(), min(WORKER_SECONDS, self.deadline)
         while not (workers := self.workers()):
-            if time.monotonic() > deadline:
+            if time.monotonic() - started > seconds:
                 raise ClusterError(
-                    f"The cluster has no workers; waited {self.patience:g} s for one. "
+                    f"The cluster has no workers; waited {seconds:g} s for one. "
                     f"Start one with: dask worker {self.client.scheduler.address}."
                 )
             time.sleep(0.2)
