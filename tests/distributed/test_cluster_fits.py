@@ -14,6 +14,7 @@ import pytest
 import sparsae
 from sparsae.distributed.connection import Connection
 from sparsae.engine.npy_file import open_npy
+from sparsae.engine.row_file import RowFile
 from sparsae.errors import ClusterError, DataError, FileMissingError, ParameterError
 
 RNG = np.random.default_rng(0)
@@ -161,6 +162,21 @@ def test_a_file_that_only_the_client_can_see(client, tmp_path):
     (tmp_path / "x.npy").unlink()
     with pytest.raises(FileMissingError, match=r"x\.npy does not exist"):
         gradient(file, cluster=client)
+
+
+class OtherRows(RowFile):
+    """A file of another format."""
+
+    label, shape, dtype = "x.zarr", X.shape, X.dtype
+
+    def read_into(self, start, stop, out):
+        out[:] = X[start:stop]
+
+
+def test_a_file_that_workers_cannot_open(client):
+    """Formats without a way to open them elsewhere are refused with what to give instead."""
+    with pytest.raises(DataError, match=r"x\.zarr cannot be opened by the workers .*dask\.array\.from_zarr"):
+        gradient(OtherRows(), cluster=client)
 
 
 def test_a_scheduler_that_is_not_there(monkeypatch):

@@ -8,7 +8,9 @@ from sparsae.distributed.connection import Connection
 from sparsae.distributed.tasks import Work
 from sparsae.engine.binary_file import BinaryFile
 from sparsae.engine.partition import Partition
+from sparsae.engine.row_file import RowFile
 from sparsae.engine.sources import DataSource
+from sparsae.errors import DataError
 
 
 def is_dask_array(data: object) -> bool:
@@ -41,6 +43,12 @@ class RemoteRows:
         if all(isinstance(container, BinaryFile) for container in containers):
             self.containers: tuple[Any, ...] = tuple(containers)
             return
+        for container in containers:
+            if isinstance(container, RowFile):
+                raise DataError(
+                    f"{container.label} cannot be opened by the workers of a cluster in this version: give a Dask "
+                    f"array, such as dask.array.from_zarr(...), or a .npy file."
+                )
         self.containers = (None,)
         for container in containers:
             self._pieces.append(self._on_workers(container, partition))
