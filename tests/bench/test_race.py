@@ -13,11 +13,12 @@ import pytest
 from tests.support import strangers
 
 from sparsae.bench import process as process_module
-from sparsae.bench.plan import PEAK, RacePlan
+from sparsae.bench.plan import PEAK, SIZES, RacePlan
 from sparsae.bench.process import choose_cpus, thread_environment
 from sparsae.bench.race import LaunchRun, run
 from sparsae.bench.record import RaceRecorder, read_record
 from sparsae.bench.standings import compute_standings
+from sparsae.cli.bench import bench
 from sparsae.cli.race_table import print_session
 from sparsae.errors import BackendNotFoundError, ParameterError
 
@@ -356,6 +357,14 @@ def test_what_cannot_be_raced_is_refused_with_the_choices(choice, error, message
     """Unknown backends, cases, dtypes, sizes and presets are refused before anything starts."""
     with pytest.raises(error, match=message):
         RacePlan.checked(**choice)
+
+
+def test_wide_layers_have_names_and_stand_in_the_help():
+    """784 inputs with 1,024 hidden units, and 768 with 4,096."""
+    plan = RacePlan.checked(backends=["dot"], sizes=["wide", "language"])
+    assert plan.sizes == ((10_000, 784, 1024), (4_096, 768, 4096))
+    (option,) = [one for one in bench.params if one.name == "sizes"]
+    assert all(name in option.help for name in SIZES)
 
 
 def test_a_name_given_twice_races_against_itself():

@@ -1,8 +1,8 @@
-"""Evidence: `auto` picks the fastest backend on the question's case, or one within 5 % of it.
+"""Evidence: `auto` picks the fastest backend on a case of the race, or one within 5 % of it.
 
 Each trial prepares `auto` afresh, then times every ready backend and what `auto` chose in turns, the order shuffled.
 
-    python tests/prove/auto_choice.py [--trials 5] [--rounds 10]
+    python tests/prove/auto_choice.py [--trials 5] [--rounds 10] [--size question] [--dtypes float64,float32]
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ import time
 import numpy as np
 
 import sparsae
+from sparsae.bench.plan import parse_size
 
-M, N, P = 10_000, 64, 25
 TURN, WARM = 0.03, 0.06  # seconds of a turn, and of calls before it
 
 
@@ -42,12 +42,15 @@ def main() -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("--trials", type=int, default=5)
     parser.add_argument("--rounds", type=int, default=10)
+    parser.add_argument("--size", default="question", help="as in `sparsae bench`")
+    parser.add_argument("--dtypes", default="float64,float32")
     options = parser.parse_args()
+    M, N, P = parse_size(options.size)
     X = np.random.default_rng(0).random((M, N))
     theta = sparsae.Parameters.random(N, P).flatten()
     names = [record.name for record in sparsae.list_backends() if record.state == "ready" and record.name != "loop"]
     worst = 0.0
-    for dtype in (np.float64, np.float32):
+    for dtype in map(np.dtype, options.dtypes.split(",")):
         for threads in (1, 2):
             prepared = {name: sparsae.Objective(X, P, backend=name, threads=threads, dtype=dtype) for name in names}
             for trial in range(options.trials):

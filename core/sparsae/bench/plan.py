@@ -17,7 +17,13 @@ from sparsae.machine.threads import cpu_budget
 from sparsae.plugins.selection import list_backends, select
 
 CASES = ("backprop", "objective", "train")
-SIZES = {"question": (10_000, 64, 25), "mnist": (10_000, 784, 196), "small": (100, 8, 3)}
+SIZES = {
+    "question": (10_000, 64, 25),
+    "mnist": (10_000, 784, 196),
+    "wide": (10_000, 784, 1024),
+    "language": (4_096, 768, 4096),  # the width of a small language model's residual stream
+    "small": (100, 8, 3),
+}
 DTYPES = {"f8": "float64", "f4": "float32", "float64": "float64", "float32": "float32"}
 TRAIN_EVALUATIONS = 20  # of the objective, in one timed training
 PEAK = "peak GEMM"

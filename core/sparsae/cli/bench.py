@@ -67,7 +67,7 @@ EXAMPLES = (
     "sizes",
     callback=_parse_names,
     default="question",
-    help="SAMPLESxINPUTSxHIDDEN or question, mnist, small.",
+    help="SAMPLESxINPUTSxHIDDEN or question, mnist, wide, language, small.",
 )
 @click.option("--dtype", "dtypes", callback=_parse_names, default="f8", help="f8, f4; with commas.")
 @click.option("--reference", help="The backend that the others are compared with; default: numpy.")
