@@ -194,6 +194,17 @@ def test_rows_in_chunks_are_decoded_once_in_a_pass_by_several_threads(monkeypatc
         objective(np.zeros(objective.size))
 
 
+def test_memory_that_is_short_is_not_called_damage():
+    """A library that gets no memory for a chunk says nothing about the file."""
+
+    def decode(first, last):
+        raise MemoryError
+
+    rows = ChunkedRows("x.zarr", (10, 2), np.dtype(np.float32), [0, 10], decode)
+    with pytest.raises(DataError, match=r"x.zarr: rows 0 to 9 \(counted from 0\) do not fit into memory at once"):
+        rows[:]
+
+
 def test_rows_that_can_only_be_read_in_order_are_copied_for_mini_batches(monkeypatch, tmp_path):
     """Once, with a warning; the copy has no name and its space is checked."""
     X = np.random.default_rng(0).random((300, 4)).astype(np.float32)

@@ -14,6 +14,8 @@ from sparsae.errors import DataError
 
 def unreadable(label: str, start: int, stop: int, reason: object) -> DataError:
     """Return the error for rows that a library cannot read."""
+    if isinstance(reason, MemoryError):
+        return DataError(f"{label}: rows {start} to {stop - 1} (counted from 0) do not fit into memory at once.")
     what = " ".join(str(reason).split())[:200].rstrip(".") or type(reason).__name__
     return DataError(
         f"{label}: rows {start} to {stop - 1} (counted from 0) cannot be read; the file is damaged, or it was "
