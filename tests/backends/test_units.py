@@ -21,7 +21,7 @@ UNITS = {
     "jumprelu": {"activation": "jumprelu", "l0": 0.1, "bandwidth": 0.4},
     "jumprelu, constant": {"activation": "batchtopk", "k": 3},
 }
-EVERY = ("relu", "topk", "jumprelu")
+EVERY = ("relu", "topk", "jumprelu")  # numba's other two take 50 s to compile: test_numba_units.py compares them
 DECLARED = {
     "loop": EVERY, "numpy": EVERY, "einsum": EVERY, "fused": EVERY, "dot": EVERY[:2], "numba": ("topk",),
     "torch": EVERY[:2], "jax": EVERY[:2],
