@@ -418,7 +418,7 @@ def test_names_that_lead_nowhere_are_one_line(name, message):
     ("content", "message"),
     [
         (b"\x89PNG\r\n\x1a\n", "is a picture: use patches:"),
-        (b"PAR1", "is damaged or not a .parquet file"),
+        (b"PAR1", "is damaged or not a Parquet file"),
         (b"ARROW1", "is damaged or not a .feather file"),
         (b"FEA1", "is a Feather file of version 1; write it again"),
         (b"\x80\x04\x95", "is a pickle, which can run code"),

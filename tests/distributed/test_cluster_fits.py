@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 
@@ -186,6 +188,21 @@ def test_a_scheduler_that_is_not_there(monkeypatch):
     with pytest.raises(ClusterError, match=r"No scheduler answered at 'tcp://127.0.0.1:1' .*dask scheduler"):
         gradient(X, cluster="tcp://127.0.0.1:1")
     assert time.monotonic() - started < 10
+
+
+def test_a_local_cluster_leaves_the_environment_of_this_process_alone():
+    """Dask's nannies would set the thread variables to 1 here, which slows what is loaded later."""
+    script = (
+        "import os; before = dict(os.environ)\n"
+        "if __name__ == '__main__':\n"
+        "    from sparsae.distributed.connection import Connection\n"
+        "    connection = Connection.open('local:1')\n"
+        "    connection.close()\n"
+        "    print({name for name in os.environ if 'THREADS' in name and os.environ[name] != before.get(name)})"
+    )
+    environment = {name: value for name, value in os.environ.items() if not name.endswith("_NUM_THREADS")}
+    done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"
 
 
 def test_nothing_listens_beyond_this_machine(client):

@@ -37,7 +37,7 @@ EXAMPLES = (
     "sparsae train measurements.csv --scale --hidden 40 --rho 0.05",
     "sparsae train activations.npy --transform unit_rms --output linear",
     "sparsae train digits --activation relu --method lbfgs --hidden 200",
-    "sparsae train table.parquet --select 'a,b,7-20' --drop-missing --output linear",
+    "sparsae train table.parquet --select 'a,b' --drop-missing --output linear",
     "sparsae train x.npy --checkpoint run --log run.jsonl",
     "sparsae train x.npy --checkpoint run --log run.jsonl --resume",
 )

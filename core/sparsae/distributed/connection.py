@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 import warnings
 import weakref
@@ -79,6 +78,8 @@ class Connection:
         if isinstance(cluster, cls):
             return cluster
         try:
+            import dask
+
             from distributed import Client, LocalCluster
         except ImportError as error:
             raise MissingExtraError("A cluster needs Dask: pip install 'sparsae[dask]'.") from error
@@ -97,15 +98,15 @@ class Connection:
                 raise ParameterError(
                     f'"local:N" needs a number of worker processes, such as "local:4"; given {cluster!r}.'
                 )
-            before = dict(os.environ)
-            processes = LocalCluster(
-                n_workers=int(rest),
-                threads_per_worker=1,
-                processes=True,
-                host="127.0.0.1",
-                dashboard_address="127.0.0.1:0",
-            )
-            _restore(before)
+            # Nannies set thread variables to 1 in this process too, for their children, also when they restart one.
+            with dask.config.set({"distributed.nanny.pre-spawn-environ": {}}):
+                processes = LocalCluster(
+                    n_workers=int(rest),
+                    threads_per_worker=1,
+                    processes=True,
+                    host="127.0.0.1",
+                    dashboard_address="127.0.0.1:0",  # None listens on all interfaces
+                )
             return cls(Client(processes, set_as_default=False), owned=processes, **settings)
         if kind == "tcp" and not rest.startswith(("//127.", "//localhost", "//[::1]")):
             warnings.warn(
@@ -277,13 +278,6 @@ def connect(owner: object, cluster: Any) -> Connection:
     if connection is not cluster:
         weakref.finalize(owner, connection.close)
     return connection
-
-
-def _restore(environment: dict[str, str]) -> None:
-    """Take back the thread variables that Dask's nannies set in this process too, to 1, for their children."""
-    for name in os.environ.keys() - environment.keys():
-        del os.environ[name]
-    os.environ.update(environment)
 
 
 def _as_is(parameters: Parameters) -> Parameters:
