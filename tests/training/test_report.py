@@ -13,6 +13,7 @@ import pytest
 
 import sparsae
 from sparsae.errors import MissingExtraError, ParameterError
+from sparsae.training.report import fit_facts
 
 X = np.random.default_rng(0).uniform(0.1, 0.9, (60, 6))
 
@@ -41,6 +42,18 @@ class Reader(HTMLParser):
 
     def handle_data(self, data: str) -> None:
         self.words.append(data)
+
+
+def test_the_terms_that_are_shown_add_up_to_the_cost(result: sparsae.TrainResult) -> None:
+    """Those of a full-batch fit; a fit on mini-batches shows the mean of its last epoch, which is another number."""
+    facts = fit_facts(result)
+    terms = [float(facts[f"  {term}"]) for term in ("squared error", "weight decay", "sparsity")]
+    assert sum(terms) == pytest.approx(float(facts["cost"]), abs=3e-6)
+    with pytest.warns(sparsae.ConvergenceWarning):
+        epochs = sparsae.train(X, 4, max_iter=3, method=sparsae.optimize.Adam(batch_rows=16))
+    facts = fit_facts(epochs)
+    assert "  squared error" not in facts
+    assert facts["  last epoch"] == f"{epochs.history.cost[-1]:.6f}, the mean over its mini-batches"
 
 
 def test_a_result_shows_what_a_person_wants_first(result: sparsae.TrainResult) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -37,11 +38,19 @@ def fit_facts(result: TrainResult) -> dict[str, Any]:
         "iterations": int(history.iteration[-1]),
         "evaluations": int(history.evaluations[-1]),
         "cost": f"{result.cost:.6f}",
-        **{title: f"{getattr(history, name)[-1]:.6f}" for name, title in TERMS.items()},
+        **_cost_facts(result.cost, history),
         "seconds": f"{seconds:.2f}, {outside:.0f} % of it outside the evaluations",
         "backend": f"{receipt.backend}, {describe_threads(receipt)}, {receipt.dtype}",
         **metric_facts(result.metrics),
     }
+
+
+def _cost_facts(cost: float, history: History) -> dict[str, str]:
+    """Return the terms of the cost; for mini-batches, whose learning curve is of means over an epoch, that mean."""
+    terms = {title: float(getattr(history, name)[-1]) for name, title in TERMS.items()}
+    if math.isclose(sum(terms.values()), cost, rel_tol=1e-6):
+        return {title: f"{value:.6f}" for title, value in terms.items()}
+    return {"  last epoch": f"{history.cost[-1]:.6f}, the mean over its mini-batches"}
 
 
 def metric_facts(metrics: Mapping[str, float]) -> dict[str, str]:
