@@ -15,7 +15,7 @@ from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import Generic, TypeVar, final
 
-KEPT_BYTES = 1 << 25
+KEPT_BYTES = 48 << 20
 TURNS = 64  # locks: two threads that decode different pieces seldom wait for each other
 Piece = TypeVar("Piece")
 
