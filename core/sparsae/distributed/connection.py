@@ -228,29 +228,28 @@ class Connection:
         """
         from distributed import wait
 
-        asked = [
-            self.client.submit(function, *arguments, workers=[worker], pure=False, priority=10)
+        names = {
+            self.client.submit(function, *arguments, workers=[worker], pure=False, priority=10): worker
             for worker in self.shares()
-        ]
-        names = dict(zip(asked, self.shares(), strict=False))
-        started, waiting = time.monotonic(), set(asked)
+        }
+        started, waiting = time.monotonic(), set(names)
         while waiting and time.monotonic() - started < self.deadline:
             with self.client.as_current(), suppress(TimeoutError):
                 wait(list(waiting), timeout=1.0)
             gone = self.give_up_silent({names[future] for future in waiting})
             waiting = {future for future in waiting if not future.done() and names[future] not in gone}
-        for future in asked:
+        for future in names:
             if future.status == "error":
                 self.raise_or_ignore(future.exception(timeout=self.patience))
         answers = {}
-        for future in asked:
+        for future, worker in names.items():
             if future.status == "finished" and future not in waiting:
                 with suppress(TimeoutError):
-                    answers[names[future]] = future.result(timeout=self.patience)
+                    answers[worker] = future.result(timeout=self.patience)
         for future in waiting:
             future.cancel()
         if not answers:
-            raise ClusterError(f"None of {plural(len(asked), 'worker')} answered within {self.deadline:g} s.")
+            raise ClusterError(f"None of {plural(len(names), 'worker')} answered within {self.deadline:g} s.")
         return answers
 
     def raise_or_ignore(self, error: BaseException) -> None:

@@ -96,7 +96,7 @@ class ClusterEngine:
         self._description = pickle.dumps(description)
         self._evaluations = 0
         self._placements: dict[int, tuple[tuple[str, ...], dict[str, tuple[Subtree, ...]]]] = {}
-        self._trees: dict[tuple[int, bool], TreeSum] = {}
+        self._trees: dict[bool, TreeSum] = {}  # with the q-sums, and without
 
     def close(self) -> None:
         """Have the workers drop what they hold of this fit; it is read again if the engine is used again."""
@@ -128,7 +128,7 @@ class ClusterEngine:
             return found
 
         def sums(weights: Any, s: Array | None) -> Sums:
-            return self._sum(n_segments, self._round(replace(work, sparsity=s), parameters), whole=s is None)
+            return self._sum(self._round(replace(work, sparsity=s), parameters), whole=s is None)
 
         both = totals if self.storage.passes == 2 else None
         return evaluate_sums(self._name, self.kernels[0], parameters, of_total, totals=both, sums=sums)
@@ -157,7 +157,7 @@ class ClusterEngine:
         return partition, {s: rows[slice(*partition.segment_rows(s))] for s in range(partition.n_segments)}
 
     def _round(self, work: Work, parameters: Parameters) -> dict[Subtree, Any]:
-        """Have every subtree done once; return what came back for each."""
+        """Send the work to the workers and return the result of each subtree."""
         done = Round(self._connection, self._fit, self._description, self._rows.of, work, parameters)
         return done.run(self._place(work.partition.n_segments, near=work.batch is None))
 
@@ -173,10 +173,12 @@ class ClusterEngine:
             self._placements[n_segments] = tuple(shares), placement
         return placement
 
-    def _sum(self, n_segments: int, parts: Mapping[Subtree, NDArray[np.float64]], *, whole: bool) -> Sums:
-        """Add the subtrees in the order of the tree."""
-        n, p = self.problem.n_visible, self.problem.n_hidden
-        tree = self._trees.setdefault((n_segments, whole), TreeSum(n, p, n_segments, with_sparsity=whole))
+    def _sum(self, parts: Mapping[Subtree, NDArray[np.float64]], *, whole: bool) -> Sums:
+        """Add the subtrees of all rows in the order of the tree."""
+        n, p, n_segments = self.problem.n_visible, self.problem.n_hidden, self.partition.n_segments
+        if whole not in self._trees:
+            self._trees[whole] = TreeSum(n, p, n_segments, with_sparsity=whole)
+        tree = self._trees[whole]
         tree.restart()
         for subtree, part in parts.items():
             sums = tree.cleared_sums()

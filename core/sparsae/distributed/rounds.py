@@ -61,7 +61,7 @@ class Round:
         self._sent = 0
 
     def run(self, placement: Mapping[str, tuple[Subtree, ...]]) -> dict[Subtree, Any]:
-        """Return what came back for each subtree.
+        """Return the result of each subtree.
 
         Raises
         ------

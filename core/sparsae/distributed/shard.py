@@ -92,7 +92,7 @@ class Shard:
                 run.check()
                 found, total = kernel.encode(weights, self._block(kernel, work, segments[position], index, rows))
                 totals[position] += total
-                if index in self._blocks and work.batch is None:  # without its block an activation is not kept
+                if index in self._blocks:  # without its block an activation is not kept
                     hidden[index] = found
 
         self._for_segments(action, work)
@@ -126,12 +126,13 @@ class Shard:
         return [sums.vector if whole else sums.head for sums in totals]
 
     def _largest(self, work: Work, parameters: Parameters, rows: Rows) -> list[Largest]:
-        found = [Largest(work.count, self._problem.dtype) for _ in work.segments]
+        segments = work.segments
+        found = [Largest(work.count, self._problem.dtype) for _ in segments]
 
         def action(kernel: AnyKernel, position: int, run: SegmentRun) -> None:
-            for index in work.partition.blocks(work.segments[position]):
+            for index in work.partition.blocks(segments[position]):
                 run.check()
-                x, _ = self._read(work, work.segments[position], index, rows)
+                x, _ = self._read(work, segments[position], index, rows)
                 found[position].add(x @ parameters.W1.T + parameters.b1)
 
         self._for_segments(action, work)
@@ -150,8 +151,6 @@ class Shard:
 
     def _block(self, kernel: AnyKernel, work: Work, segment: int, index: int, rows: Rows) -> Any:
         """Return a prepared block: the one that is kept, or one that is read and prepared now."""
-        if work.batch is not None:
-            return kernel.prepare(*self._read(work, segment, index, rows), False)
         block = self._blocks.get(index)
         if block is not None:
             return block

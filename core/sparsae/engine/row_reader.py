@@ -85,7 +85,7 @@ class RowReader:
 
 @final
 class _Request:
-    """Rows to read, and what came of it."""
+    """Rows to read, and the result: the rows or an error."""
 
     def __init__(self, rows: RowNumbers) -> None:
         self.rows = rows

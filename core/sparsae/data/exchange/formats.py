@@ -125,7 +125,7 @@ def export_model(
     return (*layout.model.notes, *((f"Weights were rounded to {wanted}.",) if rounded else ()))
 
 
-def import_model(folder: str | os.PathLike[str], *, format: str | None = None) -> TrainResult:  # noqa: A002
+def import_model(folder: str | os.PathLike[str], *, format: str | None = None) -> TrainResult:  # noqa: A002 (as in `export_model`)
     """Read a model that another project, or `export_model`, has written.
 
     Parameters
