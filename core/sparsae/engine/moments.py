@@ -18,7 +18,7 @@ PIECE = 1 << 15  # numbers taken in at a time: temporaries of them stay in cache
 
 
 @final
-class Moments:
+class ColumnMoments:
     """Number of rows, mean of each column, and sums of squares or products of what differs from the mean.
 
     Parameters
@@ -70,7 +70,7 @@ class Moments:
             self._mean = self._mean + shift * (k / (self.count + k))
         self.count += k
 
-    def merge(self, other: Moments) -> None:
+    def merge(self, other: ColumnMoments) -> None:
         """Take in the rows of another one, of the same number of columns and kind."""
         if not other.count:
             return

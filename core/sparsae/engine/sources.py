@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from sparsae._types import FLOATS, Array
 from sparsae.engine.containers import as_matrix
 from sparsae.engine.memmap import MappedFile
-from sparsae.engine.moments import Moments
+from sparsae.engine.moments import ColumnMoments
 from sparsae.engine.row_file import RowFile
 from sparsae.engine.spill import spill
 from sparsae.engine.value_check import ValueCheck
@@ -232,7 +232,7 @@ class DataSource:
         """Read the data through once, the first time, for its digest and its variance."""
         if self._summary is None:
             sha = hashlib.sha256(f"{self.shape} {self.dtype.str}".encode())
-            moments = Moments(self.shape[1])
+            moments = ColumnMoments(self.shape[1])
             for _, rows in self.pieces():
                 sha.update(rows.data)
                 moments.add(rows.astype(np.float64, copy=False))

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sparsae._types import Array
-from sparsae.engine.moments import Moments
+from sparsae.engine.moments import ColumnMoments
 from sparsae.errors import DataError
 from sparsae.metrics.figures import Metrics
 
@@ -26,7 +26,7 @@ class MetricSums:
 
     def __init__(self, n_visible: int, n_hidden: int, *, active_above: float = 0.0) -> None:
         self._active_above = active_above
-        self._moments = Moments(n_visible)
+        self._moments = ColumnMoments(n_visible)
         self._error = self._squares = self._l1 = 0.0
         self._cosine, self._directions = 0.0, 0
         self._fired: NDArray[np.int64] = np.zeros(n_hidden, np.int64)

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Self, final
 import numpy as np
 from numpy.typing import NDArray
 
-from sparsae.engine.moments import Moments
+from sparsae.engine.moments import ColumnMoments
 from sparsae.errors import DataError, ParameterError
 from sparsae.transforms.base import Affine, Rows, Transform
 from sparsae.transforms.checks import check_names, read_array, read_number, read_size
@@ -188,7 +188,7 @@ class StandardiseFitter:
     """Finds mean and deviation of each column."""
 
     def __init__(self, n_visible: int) -> None:
-        self._moments = Moments(n_visible)
+        self._moments = ColumnMoments(n_visible)
 
     def add(self, rows: Rows) -> None:
         """Take in rows."""

@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Self, final
 import numpy as np
 from numpy.typing import NDArray
 
-from sparsae.engine.moments import Moments
+from sparsae.engine.moments import ColumnMoments
 from sparsae.errors import DataError, ParameterError
 from sparsae.machine.resources import gibibytes, memory_limit
 from sparsae.transforms.base import Affine, Rows, Transform
@@ -125,7 +125,7 @@ class ZCAFitter:
                 f"more than half of the memory; use standardise, or fewer columns."
             )
         self._epsilon = float(epsilon)
-        self._moments = Moments(n_visible, products=True)
+        self._moments = ColumnMoments(n_visible, products=True)
 
     def add(self, rows: Rows) -> None:
         """Take in rows."""
