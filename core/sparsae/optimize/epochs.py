@@ -20,14 +20,13 @@ from sparsae.errors import DataError
 from sparsae.optimize.base import (
     BoundMethod,
     Callback,
-    ObjectiveFunctions,
     OptimizerState,
     Outcome,
-    Vector,
     check_start,
     is_finite,
     run_steps,
 )
+from sparsae.optimize.objective_functions import ObjectiveFunctions, Vector
 from sparsae.optimize.stochastic import Moments
 from sparsae.optimize.unit_state import UnitState, rows_until_dead
 

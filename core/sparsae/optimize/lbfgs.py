@@ -19,7 +19,6 @@ from sparsae.optimize.base import (
     Outcome,
     PointState,
     StepMethod,
-    Vector,
     dataclass_settings,
     evaluate_start,
     pack_evaluation,
@@ -27,6 +26,7 @@ from sparsae.optimize.base import (
 )
 from sparsae.optimize.lbfgs_history import CurvatureHistory
 from sparsae.optimize.linesearch import LinePoint, LineSearchResult, strong_wolfe
+from sparsae.optimize.objective_functions import Vector
 
 LEAST_MEMORY, MOST_MEMORY = 5, 100
 _EPS = float(np.finfo(np.float64).eps)

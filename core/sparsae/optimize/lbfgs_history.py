@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg.blas import dtrsv
 
-from sparsae.optimize.base import Vector
+from sparsae.optimize.objective_functions import Vector
 
 
 @final

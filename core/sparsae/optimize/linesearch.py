@@ -12,7 +12,8 @@ from typing import NamedTuple, final
 import numpy as np
 
 from sparsae.cost import Evaluation
-from sparsae.optimize.base import Function, Vector, is_finite
+from sparsae.optimize.base import Function, is_finite
+from sparsae.optimize.objective_functions import Vector
 
 
 @final

@@ -16,17 +16,16 @@ from sparsae.optimize.base import (
     Callback,
     Function,
     Method,
-    ObjectiveFunctions,
     OptimizerState,
     Outcome,
     PointState,
-    Vector,
     dataclass_settings,
     evaluate_start,
     is_finite,
     pack_evaluation,
     unpack_evaluation,
 )
+from sparsae.optimize.objective_functions import ObjectiveFunctions, Vector
 
 PREFIX = "scipy:"
 LIMITED = ("L-BFGS-B", "CG", "TNC", "Newton-CG")

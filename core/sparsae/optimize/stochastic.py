@@ -14,7 +14,8 @@ import numpy as np
 from sparsae._types import Array
 from sparsae.errors import ParameterError
 from sparsae.model import check_size
-from sparsae.optimize.base import Method, ObjectiveFunctions, Vector, dataclass_settings
+from sparsae.optimize.base import Method, dataclass_settings
+from sparsae.optimize.objective_functions import ObjectiveFunctions, Vector
 from sparsae.optimize.update import (
     BatchGradient,
     Spread,

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sparsae.objective import Evaluation, Objective
-from sparsae.optimize.base import MiniBatchEvaluation, OptimizerState, RowFunctions, Vector
+from sparsae.optimize.base import OptimizerState
+from sparsae.optimize.objective_functions import MiniBatchEvaluation, RowFunctions, Vector
 from sparsae.training.minibatch import MiniBatches
 from sparsae.training.result import History
 

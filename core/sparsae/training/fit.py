@@ -13,7 +13,8 @@ from sparsae.errors import CheckpointError, ClusterError, ParameterError
 from sparsae.model import Parameters
 from sparsae.objective import Objective
 from sparsae.optimize import Method, OptimizerState, describe
-from sparsae.optimize.base import BoundMethod, Vector
+from sparsae.optimize.base import BoundMethod
+from sparsae.optimize.objective_functions import Vector
 from sparsae.training.checkpoint import CheckpointSearch, SavedFit
 from sparsae.training.checkpoint_writer import CheckpointWriter, pack_fit
 from sparsae.training.curve import CurveRow, FitCounts, LearningCurve, MeteredObjective

@@ -15,7 +15,7 @@ from sparsae.model import Parameters
 from sparsae.model.settings import keywords
 from sparsae.objective import Objective, ObjectiveOptions
 from sparsae.optimize import StochasticMethod
-from sparsae.optimize.base import Vector
+from sparsae.optimize.objective_functions import Vector
 from sparsae.optimize.unit_state import MOST_ROWS
 from sparsae.training.curve import FitCounts, LearningCurve, MeteredObjective
 from sparsae.training.fit import describe_fit

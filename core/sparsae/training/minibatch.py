@@ -15,7 +15,7 @@ from sparsae.engine.batch_engine import BatchEngine, BatchSums
 from sparsae.errors import ParameterError
 from sparsae.model import Parameters
 from sparsae.objective import Objective
-from sparsae.optimize.base import MiniBatchEvaluation, Vector
+from sparsae.optimize.objective_functions import MiniBatchEvaluation, Vector
 from sparsae.optimize.stochastic import FLOAT64_PARAMETERS
 from sparsae.optimize.update import BatchGradient
 from sparsae.plugins.sums import Sums

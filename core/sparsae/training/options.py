@@ -13,7 +13,7 @@ from sparsae.model import Parameters, check_parameters, check_size
 from sparsae.model.settings import ModelSettings
 from sparsae.objective import Objective
 from sparsae.optimize import Method, get_method
-from sparsae.optimize.base import Vector
+from sparsae.optimize.objective_functions import Vector
 from sparsae.training.checkpoint import Checkpoint
 from sparsae.training.result import TrainResult
 from sparsae.training.stopping import Stop
