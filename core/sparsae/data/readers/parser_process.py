@@ -48,6 +48,8 @@ def reading_process(file: SourceFile, library: str) -> Iterator[subprocess.Popen
         yield process
     finally:
         timer.cancel()
+        if timer.is_alive():  # for a moment after it is cancelled
+            timer.join()
         process.kill()
         for stream in (process.stdin, process.stdout):
             if stream is not None:
