@@ -1,5 +1,6 @@
 """Rows in files: the same values as an array, and an error where a memory map would end the process."""
 
+import gc
 import itertools
 import os
 import tempfile
@@ -123,6 +124,7 @@ def test_the_file_is_closed_and_the_readahead_thread_ends_when_it_is_dropped(tmp
     reads = itertools.count()
     monkeypatch.setattr(readahead, "reads_from_disk", lambda: (0, next(reads)))
     np.save(tmp_path / "x.npy", np.zeros((1000, 8)))
+    gc.collect()  # what other tests have dropped does not close its files from here on
     before = len(list(Path("/proc/self/fd").iterdir()))
     rows = open_npy(tmp_path / "x.npy")
     for start in range(0, 1000, 10):

@@ -15,6 +15,7 @@ import warnings
 import numpy as np
 import pytest
 from tests.support import disturbers, mutants, rare_mutants
+from tests.support.kernels import WholeKernel
 
 import sparsae
 from sparsae.engine.npy_file import open_npy
@@ -347,6 +348,15 @@ def test_a_kernel_that_takes_all_memory_fails_alone(monkeypatch):
     verdict = one(backend_of(rare_mutants.TakesAllMemory), "reference")
     assert verdict.outcome == "fail"
     assert "MemoryError" in verdict.message
+
+
+def test_what_the_parent_holds_is_not_taken_from_the_child(monkeypatch):
+    """A notebook of two gibibytes forks a child that may take one: a right kernel passes, a greedy one fails."""
+    held = np.empty(1 << 28)  # not touched: the system counts it all the same
+    monkeypatch.setattr("sparsae.testing.child.memory_limit", lambda: 1 << 30)
+    assert one(backend_of(WholeKernel), "reference").outcome == "pass"
+    assert "MemoryError" in one(backend_of(rare_mutants.TakesAllMemory), "reference").message
+    assert held.size == 1 << 28
 
 
 def test_a_kernel_that_cannot_be_compared_or_shown_disturbs_no_check():

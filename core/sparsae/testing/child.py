@@ -138,16 +138,25 @@ def _flush() -> None:
 
 
 def _limit_memory() -> None:
-    """Let a kernel that takes all memory fail, and not the machine."""
+    """Let a kernel that takes all memory fail, and not the machine.
+
+    A forked child begins with all that its parent holds, so the limit is what is free beyond that.
+    """
     try:
         import resource
     except ImportError:  # Windows
         return
-    free = memory_limit()
+    free = min(memory_limit(), _kibibytes("/proc/meminfo", "MemAvailable:") or sys.maxsize)
+    limit = (_kibibytes("/proc/self/status", "VmData:") or 0) + max(free - RESERVE, RESERVE)
+    soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    if soft == resource.RLIM_INFINITY or limit < soft:
+        with suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_DATA, (limit, hard))
+
+
+def _kibibytes(path: str, name: str) -> int | None:
+    """Bytes that a line ``NAME NUMBER kB`` of a file of the system gives; None where there is no such line."""
     with suppress(OSError, ValueError, StopIteration):
-        lines = Path("/proc/meminfo").read_text().splitlines()
-        free = min(free, next(int(line.split()[1]) << 10 for line in lines if line.startswith("MemAvailable")))
-    with suppress(OSError, ValueError):
-        resource.setrlimit(
-            resource.RLIMIT_DATA, (max(free - RESERVE, RESERVE), resource.getrlimit(resource.RLIMIT_DATA)[1])
-        )
+        lines = Path(path).read_text().splitlines()
+        return next(int(line.split()[1]) << 10 for line in lines if line.startswith(name))
+    return None
