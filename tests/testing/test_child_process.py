@@ -49,9 +49,9 @@ def test_a_kernel_that_ends_crashes_or_prints_fails_the_check_at_hand(words, act
 @pytest.mark.parametrize(("words", "action"), disturbers.HANGS)
 def test_a_kernel_that_hangs_is_ended_at_the_time_limit(words, action):
     """The message names the limit and, where Python knows it, the author's line."""
-    verdict = one(disturbers.make(action), time_limit=0.7)
+    verdict = one(disturbers.make(action), time_limit=3)
     assert verdict.outcome == "fail"
-    assert "it exceeded the time limit of 0.7 s" in verdict.message
+    assert "it exceeded the time limit of 3 s" in verdict.message
     assert words in verdict.message
     assert "disturbers.py, line" in verdict.message
 
@@ -337,9 +337,9 @@ def test_what_is_right_at_first_or_on_little_data_fails(kernel, name):
 
 def test_a_kernel_that_sleeps_when_it_is_deleted_exceeds_the_time_limit():
     """The message names the line of __del__."""
-    verdict = one(backend_of(rare_mutants.SleepsWhenDeleted), time_limit=1)
+    verdict = one(backend_of(rare_mutants.SleepsWhenDeleted), time_limit=4)
     assert verdict.outcome == "fail"
-    assert "it exceeded the time limit of 1 s (in __del__, " in verdict.message
+    assert "it exceeded the time limit of 4 s (in __del__, " in verdict.message
 
 
 def test_a_kernel_that_takes_all_memory_fails_alone(monkeypatch):
