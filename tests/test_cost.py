@@ -41,6 +41,40 @@ def test_an_evaluation_from_sums_is_that_of_an_objective():
     assert cost.terms(sums, theta, running) == cost.evaluate(sums, theta, running).terms
 
 
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"beta": 1.5},
+        {"activation": "relu", "l1": 0.3, "pre_bias": True},
+        {"activation": "jumprelu", "l0": 0.2, "bandwidth": 0.5, "pre_bias": True},
+        {"activation": "topk", "weight_decay": 0.0},
+    ],
+)
+def test_pieces_of_the_gradient_make_the_same_bits_as_the_whole(settings, monkeypatch):
+    """In any order, with every term of the cost; and the part of a mini-batch, which begins with the mean."""
+    cost, rng = Cost(**{"weight_decay": 0.03} | settings), np.random.default_rng(0)
+    sums = Sums(3, 5, rng.standard_normal(Sums(3, 5).vector.size))
+    sums.rows = 7
+    theta = rng.standard_normal(2 * 15 + 5 + 3 + 5 * (cost.activation == "jumprelu"))
+    whole = cost.evaluate(sums, theta)
+    mean = sums.gradient[: theta.size] / 7
+    cost.complete(Parameters.from_flat(mean, 3, 5), Parameters.from_flat(theta, 3, 5), sums)
+    mean[:30] += cost.weight_decay * theta[:30]
+    np.testing.assert_array_equal(mean, whole.gradient)
+    monkeypatch.setattr(sparsae.cost, "PIECE", 7)
+    counts = []
+
+    def backwards(task, count):
+        counts.append(count)
+        for index in reversed(range(count)):
+            task(index)
+
+    found = cost.evaluate(sums, theta, spread=backwards)
+    np.testing.assert_array_equal(found.gradient, whole.gradient)
+    assert found.terms == whole.terms
+    assert counts == [6]  # two of the five rows of W1 at a time, one of the three rows of W2
+
+
 def test_the_sparsity_vector_is_the_derivative_of_the_penalty_and_continuous_at_the_edges():
     """By central differences inside, and beyond the edges, where the penalty continues along its tangent."""
     cost = Cost(rho=0.05, beta=3)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Literal
 
 import numpy as np
@@ -19,3 +20,6 @@ FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 
 Threading = Literal["workers", "blas", "own", "none"]
 THREADINGS: tuple[Threading, ...] = ("workers", "blas", "own", "none")
+
+Spread = Callable[[Callable[[int], None], int], None]
+"""Calls ``task(i)`` for i below a count, in any order, on as many threads as there are; returns when all are done."""

@@ -13,19 +13,26 @@ turned into those of the parameters here.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
 from typing import Any, NamedTuple, Protocol, Self, final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sparsae._types import ACTIVATIONS, Activation, Array
+from sparsae._types import ACTIVATIONS, Activation, Array, Spread
 from sparsae.errors import ParameterError
 from sparsae.model import Parameters
 from sparsae.model.settings import ModelSettings, check_number, check_word
 
-CHUNK = 1 << 16  # numbers
+PIECE = 1 << 16  # numbers of a matrix that are worked on at a time: they stay in cache
 KL_EDGE = 1e-6  # outside [KL_EDGE, 1 - KL_EDGE] the divergence continues along its tangent
+
+
+def one_after_the_other(task: Callable[[int], None], count: int) -> None:
+    """Call ``task(i)`` for i below `count`, in this thread."""
+    for i in range(count):
+        task(i)
 
 
 @final
@@ -199,7 +206,7 @@ class Cost:
         weights = theta[: 2 * sums.W1.size]
         return Terms(
             squared_error=sums.squared_error / (2 * sums.rows),
-            weight_decay=self.weight_decay / 2 * float(weights @ weights),
+            weight_decay=self.weight_decay / 2 * float(weights @ weights) if self.weight_decay > 0 else 0.0,
             sparsity=self.sparsity_term(sums, _parameters(sums, theta), rho_hat),
         )
 
@@ -215,33 +222,62 @@ class Cost:
         return self.l0 * float(sums.fired.sum() / sums.rows)  # l0 is 0 unless units are jumprelu
 
     def evaluate(
-        self, sums: GradientSums, theta: NDArray[np.float64], rho_hat: NDArray[np.float64] | None = None
+        self,
+        sums: GradientSums,
+        theta: NDArray[np.float64],
+        rho_hat: NDArray[np.float64] | None = None,
+        spread: Spread = one_after_the_other,
     ) -> Evaluation:
-        """Return cost and gradient; parameters as in `terms`.  The sums stay as they are."""
+        """Return cost and gradient; the other parameters as in `terms`.  The sums stay as they are.
+
+        The gradient is made piece by piece, on the threads of `spread`: that of a large model takes as long as memory
+        takes to be read and written.
+        """
         if rho_hat is None:
             rho_hat = sums.hidden / sums.rows  # (p,)
-        gradient = sums.gradient[: theta.size] / sums.rows  # (size,)
-        self.complete(_parameters(sums, gradient), _parameters(sums, theta), sums)
-        n_weights = 2 * sums.W1.size
-        for start in range(0, n_weights, CHUNK):  # a product of all weights at once would touch as much new memory
-            part = slice(start, min(start + CHUNK, n_weights))
-            gradient[part] += self.weight_decay * theta[part]
+        gradient = np.empty(theta.size)
+        rest = slice(2 * sums.W1.size, theta.size)  # all but W1 and W2
+        np.divide(sums.gradient[rest], sums.rows, out=gradient[rest])
+        self._complete(_parameters(sums, gradient), _parameters(sums, theta), sums, spread, whole=True)
         terms = self.terms(sums, theta, rho_hat)
         return Evaluation(sum(terms), gradient, terms, rho_hat, sums.squared_error, sums.fired / sums.rows)
 
-    def complete(self, gradient: Parameters, parameters: Parameters, sums: GradientSums) -> None:
+    def complete(
+        self, gradient: Parameters, parameters: Parameters, sums: GradientSums, spread: Spread = one_after_the_other
+    ) -> None:
         """Turn the mean gradient of the kernel's parameters into that of the cost without weight decay, in place."""
+        self._complete(gradient, parameters, sums, spread, whole=False)
+
+    def _complete(
+        self, gradient: Parameters, parameters: Parameters, sums: GradientSums, spread: Spread, *, whole: bool
+    ) -> None:
+        """As `complete`; the `whole` of it where W1 and W2 have no values yet: means, completed, with weight decay."""
+        scale = None
         if self.pre_bias:
-            gradient.W1[...] -= np.outer(gradient.b1, parameters.b2)  # (p, n)
             gradient.b2[...] -= parameters.W1.T @ gradient.b1  # (n,)
         if self.activation == "relu" and self.l1_weighted and self.l1 > 0:
             lengths = _column_lengths(parameters.W2)  # (p,)
             scale = self.l1 / sums.rows * sums.hidden / np.where(lengths > 0, lengths, np.inf)  # (p,)
-            gradient.W2[...] += scale * parameters.W2  # (n, p)
         if gradient.threshold is not None and parameters.threshold is not None and self.bandwidth is not None:
             gradient.threshold[...] *= parameters.threshold  # (p,)
             gradient.threshold[...] += self.l0 / sums.rows * sums.near
             gradient.threshold[...] /= -self.bandwidth
+
+        def work(index: int) -> None:
+            first, rows = pieces[index]
+            made, theta = (gradient.W1, parameters.W1) if first else (gradient.W2, parameters.W2)
+            if whole:
+                np.divide((sums.W1 if first else sums.W2)[rows], sums.rows, out=made[rows])
+            if first and self.pre_bias:
+                made[rows] -= np.outer(gradient.b1[rows], parameters.b2)
+            if not first and scale is not None:
+                made[rows] += scale * theta[rows]
+            if whole and self.weight_decay > 0:
+                made[rows] += self.weight_decay * theta[rows]
+
+        pieces = [(True, rows) for rows in _pieces(gradient.W1)] if whole or self.pre_bias else []
+        pieces += [(False, rows) for rows in _pieces(gradient.W2)] if whole or scale is not None else []
+        spread(work, len(pieces))
 
     def _l1_weights(self, W2: Array) -> NDArray[np.float64]:
         """Return the weights (p,) of the activations in the L1 term."""
@@ -253,7 +289,19 @@ def _parameters(sums: GradientSums, flat: NDArray[np.float64]) -> Parameters:
     return Parameters.from_flat(flat, sums.b2.size, sums.b1.size)
 
 
+def _pieces(matrix: Array) -> Iterator[slice]:
+    """Yield slices of rows, of about `PIECE` numbers each."""
+    rows, columns = matrix.shape
+    step = max(1, PIECE // columns)
+    for start in range(0, rows, step):
+        yield slice(start, min(start + step, rows))
+
+
 def _column_lengths(W2: Array) -> NDArray[np.float64]:
-    """Euclidean lengths (p,) of the columns of W2 (n, p), in float64."""
-    lengths: NDArray[np.float64] = np.sqrt(np.square(W2, dtype=np.float64).sum(axis=0))
-    return lengths
+    """Euclidean lengths (p,) of the columns of W2 (n, p), in float64; rows are added one after the other."""
+    total = np.zeros(W2.shape[1])
+    for rows in _pieces(W2):
+        squares = np.square(W2[rows], dtype=np.float64)
+        squares[0] += total
+        total = squares.sum(axis=0)
+    return np.sqrt(total)

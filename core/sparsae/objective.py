@@ -13,6 +13,7 @@ from sparsae.cost import Cost
 from sparsae.cost import Evaluation as Evaluation
 from sparsae.distributed.connection import connect
 from sparsae.distributed.engine import cluster_block_rows, make_engine
+from sparsae.engine.casting import ParameterCast
 from sparsae.engine.data_sample import DataSample, random_parameters
 from sparsae.engine.guard import ROWS as GUARD_ROWS
 from sparsae.engine.guard import check_kernel, is_third_party
@@ -139,7 +140,6 @@ class Objective:
                 source.load()
             if source.in_memory:  # else on the first pass, as on a cluster
                 source.check(dtype=self.dtype, unit_range=self.output == "sigmoid" and source is y)
-
         how, requested = requested_backend(backend)
         if requested == AUTO:
             options = {"dtype": self.dtype, "block_rows": block_rows, "passes": passes, "threads": threads}
@@ -169,17 +169,17 @@ class Objective:
         self._kernel_checked = not is_third_party(self.selected.record)
         self._session = Session(self.engine, self.backend, self.grant)
         self._receipt: Receipt | None = None
+        self._cast = ParameterCast(self.n_visible, self.n_hidden, self.dtype, again=connection is None)
 
     def _fastest(self, how: str, options: dict[str, Any]) -> Selected:
         """Choose the fastest ready backend for this problem, on its first rows."""
-        separate = self._target is not self._x
         theta = self.random_parameters().flatten()
         prepared: dict[tuple[str, int], Objective] = {}
 
         def prepare(name: str, rows: int, stack: ExitStack) -> Callable[[], object]:
             if (name, rows) not in prepared:
                 where = slice(0, rows)
-                target = self._target.rows(where, self.dtype) if separate else None
+                target = None if self._target is self._x else self._target.rows(where, self.dtype)
                 X = self._x.rows(where, self.dtype)
                 prepared[name, rows] = Objective(X, self.n_hidden, target=target, backend=name, **options)
             objective = stack.enter_context(prepared[name, rows])
@@ -208,7 +208,8 @@ class Objective:
             return self._evaluate(flat, parameters)
 
     def _evaluate(self, flat: NDArray[np.float64], parameters: Parameters) -> Evaluation:
-        given, model = self.cost.kernel_parameters(parameters).astype(self.dtype), parameters.astype(self.dtype)
+        model = self._cast(flat, self.engine.spread)
+        given = model._replace(b1=self.cost.kernel_parameters(parameters).b1.astype(self.dtype, copy=False))
         if self.settings.activation == "batchtopk":
             kept = self.engine.batch_threshold(given, self.settings.k or 0)
             threshold = np.full(self.n_hidden, kept.threshold, self.dtype)
@@ -217,7 +218,7 @@ class Objective:
         known = self.cost.known_sparsity(parameters)
         sums = self.engine.evaluate(given, self.cost.sparsity if known is None else known)
         self.evaluations += 1
-        return self.cost.evaluate(sums, flat)
+        return self.cost.evaluate(sums, flat, spread=self.engine.spread)
 
     def check_size(self, theta: NDArray[np.float64]) -> None:
         """Refuse flat parameters of these sizes that have thresholds where the hidden units have none, or none.

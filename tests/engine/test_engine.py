@@ -45,6 +45,30 @@ def test_workers_never_change_a_bit(backend, dtype, shape):
         assert len(found) == 1
 
 
+def test_what_is_done_once_an_evaluation_is_shared_by_the_workers(monkeypatch):
+    """Cast, last addition and gradient of a wide model have the same bits; tasks see this thread's settings."""
+    monkeypatch.setattr(sparsae.engine.engine, "LEAST_SPREAD", 2)
+    X = np.random.default_rng(0).random((40, 300), dtype=np.float32)
+    theta = Parameters.random(300, 290).flatten()
+    found = []
+    for workers in (1, 2):
+        with Objective(X, 290, backend="numpy", threads=workers, block_rows=20) as objective:
+            found += [objective(theta), objective(theta)]
+            seen, names = [], set()
+
+            def look(index, seen=seen, names=names):
+                names.add(threading.current_thread().name)
+                seen.append((index, np.geterr()["over"]))
+
+            with np.errstate(over="call"):
+                objective.engine.spread(look, 100)
+            assert sorted(seen) == [(index, "call") for index in range(100)]
+            assert len(names) <= workers
+    for cost, gradient in found[1:]:
+        assert cost == found[0][0]
+        np.testing.assert_array_equal(gradient, found[0][1])
+
+
 def test_receipt_notes_where_bits_may_depend_on_threads():
     """For "blas" and "own" backends the receipt says that the last bits may depend on the thread count."""
     X = data(50, 4)

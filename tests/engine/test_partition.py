@@ -3,10 +3,12 @@
 import threading
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from sparsae import Problem, Sums
+from sparsae.engine import partition
 from sparsae.engine.partition import Partition, TreeSum, cache_rows, tree_sum
 
 
@@ -50,6 +52,36 @@ def test_tree_adds_the_same_bits_in_whatever_order_segments_arrive(n_segments, r
             tree.add(segment, sums)
         np.testing.assert_array_equal(tree.total().vector, expected)
         tree.restart()
+
+
+@pytest.mark.parametrize("n_segments", [1, 2, 3, 7])
+def test_the_last_addition_is_made_in_pieces_and_what_is_written_need_not_be_cleared(n_segments, monkeypatch):
+    """In any order of the pieces; garbage stays in W1 and W2 alone, where whoever adds writes first."""
+    monkeypatch.setattr(partition, "PIECE", 4)
+    leaves = np.random.default_rng(n_segments).standard_normal((n_segments, Sums(3, 2).vector.size))
+    expected = tree_sum(leaves.copy())
+    tree = TreeSum(3, 2, n_segments, with_sparsity=True, written=True)
+    calls = []
+
+    def backwards(task, count):
+        calls.append(count)
+        for index in reversed(range(count)):
+            task(index)
+
+    for _ in range(2):
+        for segment in range(n_segments):
+            sums = tree.cleared_sums()
+            sums.W1[:], sums.W2[:] = 0, 0
+            assert not sums.vector.any()
+            sums.vector += leaves[segment]
+            tree.add(segment, sums)
+        np.testing.assert_array_equal(tree.total(backwards).vector, expected)
+        np.testing.assert_array_equal(tree.total(backwards).vector, expected)  # asked for twice, added once
+        tree.restart()
+    assert calls == [-(-Sums(3, 2).vector.size // 4)] * (2 * (n_segments > 1))
+    used = tree.cleared_sums()
+    assert used.W1.any()
+    assert used.W2.any()
 
 
 def test_tree_keeps_few_buffers():

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import pickle
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, final
 
@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sparsae._types import Array
+from sparsae.cost import one_after_the_other
 from sparsae.distributed.connection import Connection
 from sparsae.distributed.placement import Subtree, complete_subtrees, place_near, split_segments
 from sparsae.distributed.rounds import Round
@@ -97,6 +98,10 @@ class ClusterEngine:
         self._evaluations = 0
         self._placements: dict[int, tuple[tuple[str, ...], dict[str, tuple[Subtree, ...]]]] = {}
         self._trees: dict[bool, TreeSum] = {}  # with the q-sums, and without
+
+    def spread(self, task: Callable[[int], None], count: int) -> None:
+        """Call ``task(i)`` for i below `count`, in this thread."""
+        one_after_the_other(task, count)
 
     def close(self) -> None:
         """Have the workers drop what they hold of this fit; it is read again if the engine is used again."""

@@ -8,13 +8,14 @@ engine of their own, `batch_engine.py`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol, final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sparsae._types import Array
+from sparsae.cost import one_after_the_other
 from sparsae.engine.batch_threshold import BatchThreshold, Largest
 from sparsae.engine.blocks import KeptBlocks, StreamedBlocks
 from sparsae.engine.fold import Blocks, Sparsity, evaluate_sums, for_each_block, sum_blocks
@@ -22,10 +23,12 @@ from sparsae.engine.kernel_calls import make_kernel
 from sparsae.engine.partition import Partition, TreeSum
 from sparsae.engine.sources import DataSource
 from sparsae.engine.storage import Storage
-from sparsae.engine.workers import WorkerPool
+from sparsae.engine.workers import SegmentRun, WorkerPool
 from sparsae.model import Parameters
 from sparsae.plugins.contract import AnyKernel, Backend, Problem
 from sparsae.plugins.sums import Sums
+
+LEAST_SPREAD = 8  # parts, of about 50 us each: handing them to workers takes as long as two
 
 
 class SumsEngine(Protocol):
@@ -61,6 +64,10 @@ class SumsEngine(Protocol):
 
     def batch_threshold(self, parameters: Parameters, k: int, rows: NDArray[np.intp] | None = None) -> BatchThreshold:
         """Return what batch top-k keeps of some rows, or of all."""
+        ...
+
+    def spread(self, task: Callable[[int], None], count: int) -> None:
+        """Call ``task(i)`` for i below `count`, in any order, on the row workers of this process."""
         ...
 
     def close(self) -> None:
@@ -193,6 +200,19 @@ class Engine:
             found[0].merge(other)
         return found[0].threshold()
 
+    def spread(self, task: Callable[[int], None], count: int) -> None:
+        """Call ``task(i)`` for i below `count`, in any order, on the row workers; few of them in this thread."""
+        if count < LEAST_SPREAD:
+            one_after_the_other(task, count)
+            return
+        floating_point = np.geterr()  # of this thread
+
+        def work(kernel: AnyKernel, index: int, run: SegmentRun) -> None:
+            with np.errstate(**floating_point):
+                task(index)
+
+        self._pool.run(work, count, lambda index: f"Part {index} of what is done once in an evaluation failed")
+
     def _evaluate(self, blocks: Blocks, parameters: Parameters, sparsity: Sparsity, passes: int) -> Sums:
         partition, name, pool, hidden = blocks.partition, self._name, self._pool, blocks.hidden
 
@@ -210,7 +230,8 @@ class Engine:
             def accumulate(kernel: AnyKernel, index: int, into: Sums) -> None:
                 kernel.accumulate(weights, blocks.block(kernel, index), hidden[index], s, into)
 
-            return sum_blocks(pool, partition, name, self._tree(partition.n_segments, s is None), accumulate)
+            tree = self._tree(partition.n_segments, s is None)
+            return sum_blocks(pool, partition, name, tree, accumulate, self.spread)
 
         both = totals if passes == 2 else None
         return evaluate_sums(name, self.kernels[0], parameters, sparsity, totals=both, sums=sums)
@@ -219,7 +240,8 @@ class Engine:
         key = n_segments, with_sparsity
         if key not in self._trees:
             n, p = self.problem.n_visible, self.problem.n_hidden
-            self._trees[key] = TreeSum(n, p, n_segments, with_sparsity=with_sparsity)
+            written = self.kernels[0].direct_sums
+            self._trees[key] = TreeSum(n, p, n_segments, with_sparsity=with_sparsity, written=written)
         return self._trees[key]
 
     def _check_data_again(self) -> None:

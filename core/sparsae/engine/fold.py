@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sparsae._text import plural
-from sparsae._types import Array
+from sparsae._types import Array, Spread
+from sparsae.cost import one_after_the_other
 from sparsae.engine.kernel_calls import call_kernel
 from sparsae.engine.partition import Partition, TreeSum, tree_sum
 from sparsae.engine.workers import SegmentRun, WorkerPool
@@ -86,7 +87,12 @@ def for_each_block(
 
 
 def sum_blocks(
-    pool: WorkerPool, partition: Partition, backend: str, tree: TreeSum, add: Callable[[AnyKernel, int, Sums], None]
+    pool: WorkerPool,
+    partition: Partition,
+    backend: str,
+    tree: TreeSum,
+    add: Callable[[AnyKernel, int, Sums], None],
+    spread: Spread = one_after_the_other,
 ) -> Sums:
     """Call ``add(kernel, block, sums)`` for every block and return the sums of all, valid until the tree is used again.
 
@@ -102,7 +108,7 @@ def sum_blocks(
         tree.add(segment, sums)
 
     pool.run(work, partition.n_segments, describe_rows(backend, partition))
-    return tree.total()
+    return tree.total(spread)
 
 
 def evaluate_sums(

@@ -14,6 +14,8 @@ from typing import final
 import numpy as np
 from numpy.typing import NDArray
 
+from sparsae._types import Spread
+from sparsae.cost import PIECE, one_after_the_other
 from sparsae.machine.resources import l2_bytes
 from sparsae.plugins.contract import Problem
 from sparsae.plugins.sums import Sums
@@ -83,11 +85,15 @@ class TreeSum:
     n_segments : int
     with_sparsity : bool
         Whether the q-sums are added too (one pass).
+    written : bool
+        Whether whoever adds to cleared sums writes W1 and W2 first, so that they need not be cleared.
     """
 
-    def __init__(self, n_visible: int, n_hidden: int, n_segments: int, *, with_sparsity: bool) -> None:
+    def __init__(
+        self, n_visible: int, n_hidden: int, n_segments: int, *, with_sparsity: bool, written: bool = False
+    ) -> None:
         self._shape = (n_visible, n_hidden)
-        self._whole = with_sparsity
+        self._whole, self._written = with_sparsity, written
         self._widths = [n_segments]
         while self._widths[-1] > 1:
             self._widths.append(-(-self._widths[-1] // 2))
@@ -96,20 +102,29 @@ class TreeSum:
         self._lock = threading.Lock()
 
     def cleared_sums(self) -> Sums:
-        """Return sums of zero, to add the blocks of a segment to."""
+        """Return sums of zero, to add the blocks of a segment to; anything in W1 and W2 where they are `written`."""
         try:
             sums = self._free.pop()
         except IndexError:
             return Sums(*self._shape)
-        (sums.vector if self._whole else sums.head).fill(0)
+        used = self._used(sums)
+        if self._written:
+            used[: sums.layout.W1] = 0
+            used[sums.layout.b1 :] = 0
+        else:
+            used.fill(0)
         return sums
+
+    def _used(self, sums: Sums) -> NDArray[np.float64]:
+        """Return the part of the vector that is added."""
+        return sums.vector if self._whole else sums.head
 
     def add(self, index: int, sums: Sums, *, level: int = 0) -> None:
         """Add the sums of a whole segment: with its neighbour's if those are complete, and so on upwards.
 
-        Those of a complete subtree are added at its level, with its index there.
+        Those of a complete subtree are added at its level, with its index there.  The last two are left to `total`.
         """
-        while level + 1 < len(self._widths):
+        while level + 2 < len(self._widths):
             sibling = index ^ 1
             if sibling < self._widths[level]:
                 with self._lock:
@@ -118,19 +133,32 @@ class TreeSum:
                         self._waiting[level, index] = sums
                         return
                 left, right = (sums, other) if index < sibling else (other, sums)
-                if self._whole:
-                    left.vector += right.vector
-                else:
-                    left.head += right.head
+                into = self._used(left)
+                into += self._used(right)
                 self._free.append(right)
                 sums = left
             level, index = level + 1, index // 2
         with self._lock:
-            self._waiting[level, 0] = sums
+            self._waiting[level, index] = sums
 
-    def total(self) -> Sums:
-        """Return the sums of all segments; they are valid until the next `restart`."""
-        return self._waiting[len(self._widths) - 1, 0]
+    def total(self, spread: Spread = one_after_the_other) -> Sums:
+        """Return the sums of all segments; they are valid until the next `restart`.
+
+        The last addition, when no worker has anything else to do, is made on the threads of `spread`.
+        """
+        top = len(self._widths) - 1
+        if (top, 0) not in self._waiting:
+            left, right = (self._waiting.pop((top - 1, index)) for index in (0, 1))
+            into, added = self._used(left), self._used(right)
+
+            def add(index: int) -> None:
+                piece = slice(index * PIECE, (index + 1) * PIECE)
+                into[piece] += added[piece]
+
+            spread(add, -(-into.size // PIECE))
+            self._free.append(right)
+            self._waiting[top, 0] = left
+        return self._waiting[top, 0]
 
     def restart(self) -> None:
         """Reuse every buffer; whatever the last evaluation left is dropped."""

@@ -176,7 +176,7 @@ class MiniBatches:
         flat /= total.rows
         parameters = self._parameters(theta)
         gradient = Parameters.from_flat(flat, self._objective.n_visible, self._objective.n_hidden)
-        cost.complete(gradient, parameters, total)
+        cost.complete(gradient, parameters, total, self._engine.spread)
         revival = self._revive(gradient, parameters, given, rows, dead)
         if not unit_norm:
             return BatchGradient((flat,), 1.0, cost.weight_decay, n_weights), revival

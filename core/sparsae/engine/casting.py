@@ -1,0 +1,46 @@
+"""Parameters in the dtype that kernels compute in."""
+
+from __future__ import annotations
+
+from typing import Any, final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sparsae._types import Array, Spread
+from sparsae.cost import PIECE
+from sparsae.model import Parameters
+
+
+@final
+class ParameterCast:
+    """Casts flat parameters, piece by piece on all threads, into memory that is used again.
+
+    New memory for each cast would take longer than the cast.
+
+    Parameters
+    ----------
+    n_visible, n_hidden : int
+    dtype : float32 or float64
+    again : bool
+        Whether memory is used again: not where parameters are sent, since a task may hold them longer.
+    """
+
+    def __init__(self, n_visible: int, n_hidden: int, dtype: np.dtype[Any], *, again: bool) -> None:
+        self._sizes, self._dtype, self._again = (n_visible, n_hidden), dtype, again
+        self._room: Array = np.empty(0, dtype)
+
+    def __call__(self, flat: NDArray[np.float64], spread: Spread) -> Parameters:
+        """Return the parameters: views of `flat` where it has the dtype, else valid until the next call."""
+        cast: Array = flat
+        if flat.dtype != self._dtype:
+            if self._room.size != flat.size or not self._again:
+                self._room = np.empty(flat.size, self._dtype)
+            cast = self._room
+
+            def work(index: int) -> None:
+                piece = slice(index * PIECE, (index + 1) * PIECE)
+                cast[piece] = flat[piece]
+
+            spread(work, -(-flat.size // PIECE))
+        return Parameters.from_flat(cast, *self._sizes)
