@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from sparsae.cost import Cost
 from sparsae.cost import Evaluation as Evaluation
-from sparsae.distributed.connection import connect
+from sparsae.distributed.dask_data import connect
 from sparsae.distributed.engine import cluster_block_rows, make_engine
 from sparsae.engine.casting import ParameterCast
 from sparsae.engine.data_sample import DataSample, random_parameters
@@ -41,8 +41,8 @@ class Objective:
     ----------
     X : array_like (n_samples, n_visible)
         Samples are rows; never written to.  An array of any memory order, a memory map, a frame, or anything with
-        shape, dtype and row slicing (HDF5, Zarr).  Data that fits the memory share is kept, whatever its container;
-        larger data is read block by block.
+        shape, dtype and row slicing (HDF5, Zarr, Dask).  Data that fits the memory share is kept, whatever its
+        container; larger data is read block by block.
     n_hidden : int
         Number of hidden units.
     target : array_like (n_samples, n_visible), optional
@@ -61,7 +61,8 @@ class Objective:
         activations fit the memory share.
     cluster : distributed.Client, str or Connection, optional
         Where evaluations run: a Dask client, the address of a scheduler such as "tls://host:8786", or "local:N" for N
-        worker processes on this machine.  One pass unless two are asked for; `threads` are those of each worker.
+        worker processes here; when left out, the cluster of X where that is of Dask and has one, else this process.
+        One pass unless two are asked for; `threads` are those of each worker.
     **model_options
         What is trained: activation, k, rho, beta, l1, l1_weighted, l0, bandwidth, aux, k_aux, dead_after, pre_bias,
         unit_norm, init, output, weight_decay, as in `sparsae.ModelOptions`.
@@ -116,6 +117,7 @@ class Objective:
     ) -> None:
         check_option_names(Objective, model_options)
         self.n_hidden = check_size("n_hidden", n_hidden)
+        connection, X, target = connect(self, cluster, X, target)
         x, y = data_and_target(X, target)
         self._x, self._target = x, y
         self.n_samples, self.n_visible = x.shape
@@ -130,7 +132,6 @@ class Objective:
         self.cost.check_dtype(self.dtype)
         self.evaluations = 0
         sources = [x] if y is x else [x, y]
-        connection = None if cluster is None else connect(self, cluster)
         share = None if connection is None else 0  # the workers of a cluster decide for themselves what they keep
         storage = choose_storage(
             sources, self.n_hidden, self.dtype, passes, two_passes=self.cost.needs_mean, share=share

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 import warnings
-import weakref
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from typing import Any, Self, final
@@ -269,14 +268,6 @@ class Connection:
         if isinstance(error, KilledWorker):
             return
         raise ClusterError(f"A worker failed: {type(error).__name__}: {error}.") from error
-
-
-def connect(owner: object, cluster: Any) -> Connection:
-    """Connect to what a user names; a connection that is made here is closed when its owner is dropped."""
-    connection = Connection.open(cluster)
-    if connection is not cluster:
-        weakref.finalize(owner, connection.close)
-    return connection
 
 
 def _as_is(parameters: Parameters) -> Parameters:

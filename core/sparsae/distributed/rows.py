@@ -5,17 +5,13 @@ from __future__ import annotations
 from typing import Any, final
 
 from sparsae.distributed.connection import Connection
+from sparsae.distributed.dask_data import ClusterRows
 from sparsae.distributed.tasks import Work
 from sparsae.engine.binary_file import BinaryFile
 from sparsae.engine.partition import Partition
 from sparsae.engine.row_file import RowFile
 from sparsae.engine.sources import DataSource
 from sparsae.errors import DataError
-
-
-def is_dask_array(data: object) -> bool:
-    """Whether it is an array of Dask, without importing Dask."""
-    return type(data).__module__.startswith("dask.array") and hasattr(data, "__dask_keys__")
 
 
 @final
@@ -75,7 +71,7 @@ class RemoteRows:
 
         bounds = [partition.segment_rows(segment) for segment in range(partition.n_segments)]
         sizes = tuple(stop - start for start, stop in bounds)
-        array = container if is_dask_array(container) else da.from_array(container, chunks=(sizes, -1))
+        array = container.array if isinstance(container, ClusterRows) else da.from_array(container, chunks=(sizes, -1))
         array = self._connection.client.persist(array.rechunk((sizes, array.shape[1:])))
         self._arrays.append(array)
         return [array.dask[row[0]] for row in array.__dask_keys__()]

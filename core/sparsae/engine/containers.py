@@ -1,7 +1,8 @@
 """What a user hands in as data, made an array or something that gives rows; what hides values is refused.
 
 A list, a frame or a masked array becomes a NumPy array.  What has shape, dtype and row slicing (a NumPy array, a memory
-map, a `RowFile`, HDF5, Zarr) stays what it is.
+map, a `RowFile`, HDF5, Zarr) stays what it is; an array or a frame of Dask is computed, chunk by
+chunk where it is large.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from sparsae._text import plural, printable
+from sparsae.engine.dask_rows import as_dask_array, is_dask, rows_of_dask
 from sparsae.engine.frames import frame_values
 from sparsae.engine.row_file import RowFile
 from sparsae.errors import DataError
@@ -35,6 +37,10 @@ def as_matrix(data: Any, name: str) -> Any:
         raise DataError(
             f"{name} is the name of a file, {str(data)!r}; load it with sparsae.data.load({str(data)!r}).X."
         )
+    if is_dask(data):
+        array = as_dask_array(data, name)
+        check_matrix(array, name)
+        return rows_of_dask(array, name)
     data = without_mask(data, name)
     if hasattr(data, "toarray"):
         raise DataError(
@@ -48,7 +54,7 @@ def as_matrix(data: Any, name: str) -> Any:
             data = np.asarray(data)
         except (ValueError, TypeError, OverflowError) as error:
             raise DataError(f"{name} cannot be made an array: {error}") from error
-    _check_matrix(data, name)
+    check_matrix(data, name)
     return data
 
 
@@ -72,7 +78,7 @@ def without_mask(data: Any, name: str) -> Any:
     return np.ma.getdata(data)
 
 
-def _check_matrix(data: Any, name: str) -> None:
+def check_matrix(data: Any, name: str) -> None:
     """Raise `DataError` unless it is a non-empty matrix of real numbers."""
     dtype, shape = np.dtype(data.dtype), tuple(data.shape)
     if dtype.kind == "O":

@@ -38,7 +38,7 @@ class ObjectiveOptions(ModelOptions, total=False):
         "auto", the default: one where the penalty needs no mean activation; else two while activations fit the
         memory share.
     cluster : distributed.Client, str or Connection, optional
-        Where evaluations run; this process when left out.
+        Where evaluations run; when left out, the cluster of X where that is of Dask and has one, else this process.
     """
 
     target: ArrayLike | None

@@ -13,6 +13,8 @@ from sklearn.utils.validation import check_array, check_is_fitted
 from sparsae._types import Activation, Array, Output
 from sparsae.encoding import encode
 from sparsae.engine.containers import as_matrix
+from sparsae.engine.dask_rows import is_dask
+from sparsae.estimator.dask_blocks import inverse_blocks, read_dask, score_blocks, transform_blocks
 from sparsae.estimator.fitting import begin_portions, check_sizes, fit_portion, fit_samples, warn_of_end
 from sparsae.estimator.samples import as_numbers, float_dtypes, is_frame, read_rows, read_samples
 from sparsae.model.settings import Init
@@ -166,7 +168,8 @@ class SparseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         Parameters
         ----------
         X : array_like, frame or sparse matrix (n_samples, n_features)
-            A memory map is read block by block where it is larger than the memory share.
+            A memory map is read block by block where it is larger than the memory share.  An array or a frame of Dask
+            is fitted on its cluster where it has one; then `transform` and `inverse_transform` of Dask are lazy.
         y : ignored
 
         Returns
@@ -221,8 +224,10 @@ class SparseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         self._portions, self._saved = portions, None
         return self
 
-    def transform(self, X: Any) -> Array:
+    def transform(self, X: Any) -> Any:
         """Return the hidden activations (n_samples, n_components): float32 for float32 samples, else float64.
+
+        For an array or a frame of Dask they are a Dask array of the same blocks of rows, not computed yet.
 
         Raises
         ------
@@ -233,9 +238,11 @@ class SparseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         """
         check_is_fitted(self)
         samples, transform = read_samples(self, X, reset=False), self.result_.transform
+        if is_dask(X):
+            return transform_blocks(self.result_, samples)
         return encode(self.result_, samples if transform is None else transform.view(samples), threads=self.threads)
 
-    def inverse_transform(self, X: Any) -> Array:
+    def inverse_transform(self, X: Any) -> Any:
         """Return the samples (n_samples, n_features) that belong to hidden activations (n_samples, n_components).
 
         Raises
@@ -246,6 +253,8 @@ class SparseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
             Before a fit.
         """
         check_is_fitted(self)
+        if is_dask(X):
+            return inverse_blocks(self.result_, read_dask(X, lengths=False))
         numbers = as_matrix(X, "X") if is_frame(X) else as_numbers(X)
         activations = check_array(numbers, dtype=float_dtypes(numbers), estimator=self, input_name="X")
         return self.result_.decode(activations)
@@ -268,6 +277,8 @@ class SparseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         """
         check_is_fitted(self)
         samples, transform = read_samples(self, X, reset=False), self.result_.transform
+        if is_dask(X):
+            return score_blocks(self.result_, samples)
         total = 0.0
         for rows in self._row_blocks(samples):
             block = read_rows(samples, rows)

@@ -14,7 +14,9 @@ from sklearn.utils.validation import check_array, validate_data
 
 from sparsae._types import FLOATS, Array
 from sparsae.engine.containers import as_matrix, gives_rows
+from sparsae.engine.dask_rows import is_dask
 from sparsae.errors import DataError
+from sparsae.estimator.dask_blocks import read_dask
 from sparsae.estimator.sparse_rows import SparseRows
 
 NUMBERS = "fiub"
@@ -37,6 +39,11 @@ def read_samples(estimator: Any, X: Any, *, reset: bool) -> Any:
     ValueError, TypeError
         Those of scikit-learn, or a `DataError`, which is a ValueError.
     """
+    if is_dask(X):
+        samples = read_dask(X, lengths=reset)
+        described = X._meta if is_frame(X) else samples  # an empty frame of pandas has the names
+        validate_data(estimator, described, reset=reset, skip_check_array=True)
+        return samples
     if hasattr(X, "toarray"):
         return _sparse_rows(estimator, X, reset=reset)
     if is_frame(X):

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from sparsae._types import Array
+from sparsae.engine.dask_rows import as_dask_array, is_dask
 from sparsae.engine.sources import DataSource
 from sparsae.engine.value_check import ValueCheck
 from sparsae.errors import DataError, ParameterError
@@ -203,17 +204,38 @@ class Transform(ABC):
         """Return a block of samples (k, n_visible) from transformed ones, in its dtype; computed in float64."""
         return self.invert_rows(block.astype(np.float64, copy=False)).astype(block.dtype, copy=False)
 
-    def view(self, X: Any, *, name: str = "X") -> TransformedRows:
-        """Return the transformed samples as something with shape, dtype and row slicing; rows are made when read."""
+    def view(self, X: Any, *, name: str = "X") -> Any:
+        """Return the transformed samples as something with shape, dtype and row slicing; rows are made when read.
+
+        An array or a frame of Dask gives an array of Dask.
+        """
+        if is_dask(X):
+            return self._transformed_chunks(as_dask_array(X, name), name)
         return TransformedRows(self, self._source(X, name))
+
+    def _transformed_chunks(self, array: Any, name: str) -> Any:
+        self._check_width(array.shape[1], name)
+        dtype, chunks = result_dtype(array.dtype), (array.chunks[0], (self.n_visible,))
+        return array.map_blocks(self.apply_block, name, dtype=dtype, chunks=chunks, meta=np.empty((0, 0), dtype))
+
+    def apply_block(self, block: NDArray[Any], name: str = "X") -> Array:
+        """Return a block of samples (k, n_visible) transformed: float32 for float32 or float16, else float64.
+
+        Values that are not finite stay so: whoever reads the block names them by row and column.
+        """
+        with np.errstate(invalid="ignore", over="ignore"):
+            return self.apply_rows(to_float64(block, name)).astype(result_dtype(block.dtype), copy=False)
 
     def _source(self, X: Any, name: str) -> DataSource:
         source = DataSource(X, name)
-        if source.shape[1] != self.n_visible:
-            raise DataError(
-                f"{name} has {source.shape[1]} columns and the transform {self.name!r} was fitted to {self.n_visible}."
-            )
+        self._check_width(source.shape[1], name)
         return source
+
+    def _check_width(self, n_columns: int, name: str) -> None:
+        if n_columns != self.n_visible:
+            raise DataError(
+                f"{name} has {n_columns} columns and the transform {self.name!r} was fitted to {self.n_visible}."
+            )
 
 
 @final
@@ -264,9 +286,7 @@ class TransformedRows:
         return self[:] if dtype is None else self[:].astype(dtype)
 
     def _transformed(self, rows: NDArray[Any]) -> Array:
-        # Values that are not finite stay so, and are named by whoever reads them, by row and column.
-        with np.errstate(invalid="ignore", over="ignore"):
-            return self._transform.apply_rows(to_float64(rows, self._source.name)).astype(self.dtype, copy=False)
+        return self._transform.apply_block(rows, self._source.name)
 
 
 def result_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:

@@ -1,0 +1,76 @@
+"""Dask arrays and frames on a real cluster: they find their client, and results stay lazy."""
+
+from __future__ import annotations
+
+import dask.array as da
+import numpy as np
+import pytest
+
+import sparsae
+from sparsae import SparseAutoencoder
+from sparsae.distributed.connection import Connection
+from sparsae.distributed.dask_data import ClusterRows
+from sparsae.engine.dask_rows import client_of
+from sparsae.errors import ClusterError, DataError
+
+X = np.random.default_rng(0).random((3000, 12)) * 0.8 + 0.1
+OPTIONS = {"backend": "numpy", "max_iter": 2}
+pytestmark = pytest.mark.filterwarnings("ignore::sparsae.ConvergenceWarning")
+
+
+def lazy():
+    return da.from_array(X, chunks=(700, 12))
+
+
+def test_an_array_finds_the_client_that_is_current_or_that_holds_it(client):
+    """Current: where Dask itself would compute it.  Persisted: where its chunks are.  Else: in this process."""
+    assert client_of(lazy()) is None
+    assert client_of(X) is None
+    assert client_of(client.persist(lazy())) is client
+    with client.as_current():
+        assert client_of(lazy()) is client
+
+
+def test_train_uses_the_cluster_of_the_array(client):
+    """Without `cluster`, with the bits of a fit here; a frame too."""
+    pandas, dd = pytest.importorskip("pandas"), pytest.importorskip("dask.dataframe")
+    here = sparsae.train(X, 4, passes=1, **OPTIONS)
+    frame = dd.from_pandas(pandas.DataFrame(X), npartitions=3)
+    with client.as_current():
+        for data in (lazy(), frame):
+            there = sparsae.train(data, 4, **OPTIONS)
+            assert len(there.receipt.cluster) == 2
+            assert np.array_equal(here.parameters.flatten(), there.parameters.flatten())
+    with Connection.open(client).client.as_current():
+        transformed = sparsae.train(lazy(), 4, transform="standardise", output="linear", **OPTIONS)
+    local = sparsae.train(X, 4, transform="standardise", output="linear", passes=1, **OPTIONS)
+    assert np.array_equal(local.parameters.flatten(), transformed.parameters.flatten())
+
+
+def test_the_estimator_fits_and_transforms_on_the_cluster(client):
+    """The fit runs on the workers, and `transform` is computed where the array is."""
+    with client.as_current():
+        fitted = SparseAutoencoder(4, random_state=0, **OPTIONS).fit(lazy())
+        assert len(fitted.receipt_.cluster) == 2
+        activations = fitted.transform(lazy())
+        assert isinstance(activations, da.Array)
+        np.testing.assert_array_equal(activations.compute(), fitted.transform(X))
+        assert fitted.score(lazy()) == pytest.approx(fitted.score(X), rel=1e-12)
+
+
+def test_rows_that_cannot_be_computed_and_a_cluster_that_is_gone(client):
+    """The error of a task is a DataError with its reason; a closed client and a deadline are ClusterErrors."""
+    from distributed import Client
+
+    def fails(block):
+        raise OSError("the disk is gone")
+
+    broken = ClusterRows(Connection(client), lazy().map_blocks(fails, meta=np.empty((0, 0))), "X")
+    with pytest.raises(DataError, match=r"Rows of X cannot be computed on the cluster: OSError: the disk is gone"):
+        broken[0:5]
+    with pytest.raises(ClusterError, match=r"Rows of X did not come within 1e-09 s"):
+        ClusterRows(Connection(client, deadline=1e-9), lazy(), "X")[0:5]
+    closed = Client(client.scheduler.address, set_as_default=False)
+    closed.close()
+    with pytest.raises(ClusterError, match="closed"):
+        ClusterRows(Connection(closed), lazy(), "X")[0:5]
