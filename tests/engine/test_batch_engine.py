@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from itertools import count
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from sparsae.engine.npy_file import open_npy
 from sparsae.engine.ordered_sum import OrderedSum
 from sparsae.engine.row_reader import RowReader
 from sparsae.engine.sources import DataSource
-from sparsae.errors import BackendError
+from sparsae.errors import BackendError, ParameterError
 from sparsae.reference import evaluate_reference
 
 X = np.random.default_rng(0).random((3000, 10))
@@ -184,6 +185,40 @@ def test_what_a_kernel_raises_in_a_mini_batch_names_backend_and_rows() -> None:
     for size, last in ((40, 39), (777, r"\d+")):
         with pytest.raises(BackendError, match=rf"'mine' failed in rows \d+ to {last} of a mini-batch: ValueError"):
             batch_sums(Backend("mine", Fails, threading="workers"), 2, ROWS[:size])
+
+
+@pytest.mark.filterwarnings("ignore::sparsae.errors.ThreadsWarning")
+@pytest.mark.parametrize("threads", [1, 2, 3])
+@pytest.mark.parametrize("fault", ["encode", "sparsity"])
+def test_workers_that_wait_for_the_sparsity_vector_leave_when_it_cannot_be_computed(fault: str, threads: int) -> None:
+    """One block's activations fail, or the vector itself is refused; the engine works the next time."""
+
+    def refuse(total: Any) -> Any:
+        raise ParameterError("too large a beta")
+
+    with Objective(X, 4, backend="fused", threads=threads, block_rows=64) as objective:
+        engine = engine_of(objective)
+        sparsity = lambda total: objective.cost.sparsity(total / len(ROWS))  # noqa: E731
+        try:
+            if fault == "sparsity":
+                with pytest.raises(ParameterError, match="too large a beta"):
+                    engine.evaluate(PARAMETERS, refuse, ROWS)
+            else:
+                with pytest.MonkeyPatch.context() as patch:
+                    calls = count()
+                    whole = type(engine.kernels[0]).encode
+
+                    def encode(kernel: Any, weights: Any, block: Any) -> Any:
+                        if next(calls) == 3:
+                            raise ValueError("no such axis")
+                        return whole(kernel, weights, block)
+
+                    patch.setattr(type(engine.kernels[0]), "encode", encode)
+                    with pytest.raises(BackendError, match="of a mini-batch: ValueError: no such axis"):
+                        engine.evaluate(PARAMETERS, sparsity, ROWS)
+            assert engine.evaluate(PARAMETERS, sparsity, ROWS).total.rows == 777
+        finally:
+            engine.close()
 
 
 @pytest.mark.filterwarnings("ignore::sparsae.ConvergenceWarning")

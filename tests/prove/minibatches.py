@@ -18,7 +18,7 @@ import subprocess
 import sys
 import time
 
-WORK = 4e9  # multiplications of a turn, about: 10 n p for each row
+WORK = 4e10  # multiplications of a turn, about: 10 n p for each row; short turns measure how threads start
 
 
 def rows_of_turn(n: int, p: int, batch: int) -> int:

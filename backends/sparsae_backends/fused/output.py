@@ -10,7 +10,9 @@ from sparsae import Array, Problem
 from sparsae_backends._memory import aligned
 from sparsae_backends.fused.powers import Powers, fastest_powers
 
-STRIP_BYTES = 128 * 1024  # of an array (rows, n): three of them, and what they are computed from, stay in cache
+STRIP_BYTES = (
+    512 * 1024
+)  # of an array (rows, n); shorter strips are no faster, and where two workers need the GIL slower
 
 
 @final

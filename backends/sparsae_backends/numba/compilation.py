@@ -20,6 +20,7 @@ from numba.core.caching import IndexDataCacheFile, NullCache
 OPTIONS = {"nogil": True, "error_model": "numpy", "fastmath": {"contract"}}  # without the GIL; NaN kept
 _LOCK = threading.Lock()  # two workers that are made at once compile once
 _UNCACHED: set[str] = set()
+_READY: set[tuple[Any, ...]] = set()  # what `compile_for` was asked for
 
 
 def _renew_lock() -> None:
@@ -103,6 +104,9 @@ def compile_for(functions: tuple[Any, ...], dtype: np.dtype[Any], sums_dtype: An
     Nothing is compiled at a call: numba would otherwise compile once more for matrices in C order, which the signature
     for any strides takes as well.
     """
+    key = functions, dtype, np.dtype(sums_dtype)
+    if key in _READY:  # kernels ask before each call, and numba takes 0.3 ms to look at its signatures
+        return 0.0
     started = time.perf_counter()
     with _LOCK:
         for function in functions:
@@ -111,6 +115,7 @@ def compile_for(functions: tuple[Any, ...], dtype: np.dtype[Any], sums_dtype: An
                 function.disable_compile(False)
                 _compile(function, signature)
                 function.disable_compile()
+    _READY.add(key)
     return time.perf_counter() - started
 
 

@@ -8,10 +8,14 @@ changes a bit.  Sums of large models have the problem's dtype where the kernel h
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
-from typing import Any, NamedTuple, final
+from itertools import count
+from queue import Empty, SimpleQueue
+from typing import Any, NamedTuple, Protocol, final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sparsae._types import Array
 from sparsae.engine.fold import Sparsity, cast_sparsity
@@ -20,7 +24,7 @@ from sparsae.engine.ordered_sum import OrderedSum
 from sparsae.engine.partition import Partition
 from sparsae.engine.row_reader import RowNumbers, RowReader
 from sparsae.engine.sources import DataSource
-from sparsae.engine.workers import WorkerPool
+from sparsae.engine.workers import SegmentRun, WorkerPool
 from sparsae.machine.threads import ThreadGrant
 from sparsae.model import Parameters
 from sparsae.plugins.contract import AnyKernel, Backend, Problem
@@ -31,6 +35,12 @@ LEAST_PRODUCTS = 2_000_000  # rows times weights of such a block: about 1 ms, wh
 MOST_ROWS = 512  # in a block of a large model: more rows do not make its products faster
 BLOCKS = 4
 CACHE_LINE = 64  # bytes
+
+
+class _Work(Protocol):
+    """A task of a mini-batch: one pass of one block."""
+
+    def __call__(self, kernel: AnyKernel, task: int, run: SegmentRun | None = None, /) -> None: ...
 
 
 @final
@@ -132,19 +142,17 @@ class BatchEngine:
         weights = call_kernel(self._name, self.kernels[0], "begin", parameters)
         two_passes = callable(sparsity)
         blocks = _Blocks(self._reader, rows, self.partition.block_rows, keep=two_passes)
-        hidden: list[Any] = [None] * blocks.partition.n_blocks
-        if callable(sparsity):
-            totals = np.empty((blocks.partition.n_blocks, self._problem.n_hidden))
+        n_blocks = blocks.partition.n_blocks
+        hidden: list[Any] = [None] * n_blocks
+        shared = _SharedSparsity(sparsity, n_blocks, self._problem)
+        self._sums.restart(n_blocks)
 
-            def encode(kernel: AnyKernel, index: int) -> None:
-                hidden[index], totals[index] = kernel.encode(weights, blocks.block(kernel, index))
+        def encode(kernel: AnyKernel, index: int) -> None:
+            hidden[index], total = kernel.encode(weights, blocks.block(kernel, index))
+            shared.add(index, total)
 
-            self._for_each(blocks.partition, encode)
-            sparsity = sparsity(totals.sum(axis=0) if len(totals) > 1 else totals[0])
-        s = cast_sparsity(sparsity, self._problem.dtype)
-        self._sums.restart(blocks.partition.n_blocks)
-
-        def accumulate(kernel: AnyKernel, index: int) -> None:
+        def accumulate(kernel: AnyKernel, index: int, run: SegmentRun | None) -> None:
+            s = shared.wait(run)
             sums = self._sums.buffer()
             kernel.accumulate(weights, blocks.block(kernel, index), hidden[index], s, sums)
             hidden[index] = None
@@ -152,7 +160,13 @@ class BatchEngine:
                 kernel.finish(weights, sums)
             self._sums.add(index, sums)
 
-        self._for_each(blocks.partition, accumulate)
+        def work(kernel: AnyKernel, task: int, run: SegmentRun | None = None) -> None:
+            if two_passes and task < n_blocks:
+                encode(kernel, task)
+            else:
+                accumulate(kernel, task % n_blocks, run)
+
+        self._for_each(blocks.partition, work, 2 if two_passes else 1)
         return self._put_together(weights)
 
     def spread(self, task: Callable[[int], None], count: int) -> None:
@@ -176,18 +190,22 @@ class BatchEngine:
             total.fired[:] = total.rows  # a sigmoid unit is never 0
         return BatchSums(total, tuple(sums.gradient for sums in (total, *others)))
 
-    def _for_each(self, partition: Partition, work: Callable[[AnyKernel, int], None]) -> None:
-        """Call ``work(kernel, block)`` for every block, on the workers."""
+    def _for_each(self, partition: Partition, work: _Work, passes: int) -> None:
+        """Call ``work(kernel, task, run)`` for every block, `passes` times, on the workers.
 
-        def describe(block: int) -> str:
-            rows = partition.rows(block)
+        One run for both passes: to wake a worker takes 0.1 ms, where a block may take 1 ms.
+        """
+
+        def describe(task: int) -> str:
+            rows = partition.rows(task % partition.n_blocks)
             return f"Backend {self._name!r} failed in rows {rows.start} to {rows.stop - 1} of a mini-batch"
 
         if partition.n_blocks > 1:
-            self._pool.run(lambda kernel, block, run: work(kernel, block), partition.n_blocks, describe)
+            self._pool.run(work, passes * partition.n_blocks, describe)
             return
         try:
-            work(self.kernels[0], 0)
+            for task in range(passes):
+                work(self.kernels[0], task)
             return
         except BaseException as error:  # noqa: BLE001 (a kernel may raise anything)
             raised = backend_error(error, describe(0))
@@ -211,6 +229,39 @@ class BatchEngine:
             sums.vector[at.b1 : at.head_size] = 0
         else:
             sums.head.fill(0)
+
+
+@final
+class _SharedSparsity:
+    """The sparsity vector: known, or computed by the worker that encodes the last block, for which the others wait."""
+
+    def __init__(self, sparsity: Sparsity, n_blocks: int, problem: Problem) -> None:
+        self._problem, self._value = problem, None
+        self._encoded, self._last = count(), n_blocks - 1  # next() on a count is atomic
+        self._ready: SimpleQueue[None] = SimpleQueue()
+        if callable(sparsity):
+            self._function, self._totals = sparsity, np.empty((n_blocks, problem.n_hidden))
+        else:
+            self._value = cast_sparsity(sparsity, problem.dtype)
+
+    def add(self, block: int, total: NDArray[np.float64]) -> None:
+        """Hand in the activations summed over the rows of a block; the last one's caller computes the vector."""
+        self._totals[block] = total
+        if next(self._encoded) == self._last:
+            totals = self._totals
+            total = totals.sum(axis=0) if len(totals) > 1 else totals[0]
+            self._value = cast_sparsity(self._function(total), self._problem.dtype)
+            self._ready.put(None)
+
+    def wait(self, run: SegmentRun | None) -> Array:
+        """Return the vector; `RunCancelledError` when the run that computes it is cancelled."""
+        while self._value is None:
+            if run is not None:
+                run.check()
+            with suppress(Empty):
+                self._ready.get(timeout=0.05)
+                self._ready.put(None)  # for the next that waits
+        return self._value
 
 
 @final
