@@ -19,7 +19,7 @@ from sybil.document import PythonDocStringDocument
 from sybil.parsers.doctest import DocTestParser
 from sybil.parsers.markdown import PythonCodeBlockParser, SkipParser
 
-from sparsae.cli import cli
+from sparsae.cli import COMMANDS, cli
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted(ROOT.glob("docs/**/*.md"))]
@@ -124,5 +124,8 @@ def test_the_site_is_complete_and_loads_nothing_from_the_network(tmp_path: Path)
     assert done.returncode == 0, done.stderr
     pages = list((tmp_path / "site").rglob("*.html"))
     assert len(pages) > 1
+    reference = (tmp_path / "site" / "command-reference.html").read_text()
+    for command in COMMANDS:
+        assert f'<h2 id="sparsae-{command}">' in reference, command
     foreign = {found.group(0) for page in pages for found in LOADED.finditer(page.read_text())}
     assert not foreign

@@ -97,6 +97,8 @@ class JaxKernel(Kernel[JaxBlock, Parameters, XlaArray]):
         jax.devices("cpu")  # XLA's threads start here, on all CPUs of the process, and not under a limit
         self.jax = jax
         self.jitted = jitted(problem.activation, problem.k, problem.output == "sigmoid")
+        if not hasattr(os, "sched_setaffinity"):
+            self.notes = ("Threads of XLA: not limited. This system cannot confine threads to CPUs.",)
 
     def prepare(self, x: Array, target: Array, keep: bool) -> JaxBlock:
         """Move the rows to XLA."""

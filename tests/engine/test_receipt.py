@@ -27,3 +27,10 @@ def test_a_mini_batch_fit_says_how_its_batches_ran():
     assert any(note == "Mini-batches of 128 rows ran in 1 block on 1 row worker." for note in receipt.notes), (
         receipt.notes
     )
+
+
+def test_a_blas_that_cannot_be_limited_is_said(monkeypatch):
+    """As on macOS with Accelerate, which threadpoolctl does not know."""
+    assert not any("not limited" in note for note in sparsae.Objective(X, 3).receipt.notes)
+    monkeypatch.setattr("sparsae.engine.session.pools", list)
+    assert any(note.startswith("Threads of BLAS: not limited.") for note in sparsae.Objective(X, 3).receipt.notes)

@@ -35,6 +35,11 @@ def make_receipt(
             f"{plural(granted.granted, 'thread')} were granted and {plural(workers, 'worker')} ran: "
             f"the rows make no more than {plural(partition.n_segments, 'segment')}."
         )
+    if not engine.cluster and not any(pool["user_api"] == "blas" for pool in session.pools):
+        notes.append(
+            "Threads of BLAS: not limited. threadpoolctl knows no BLAS in this process; Apple's Accelerate, for one, "
+            "obeys VECLIB_MAXIMUM_THREADS alone, set before Python starts."
+        )
     if backend.threading in ("blas", "own") and granted.pool > 1:
         notes.append("The last bits may depend on the number of threads with this backend.")
     return Receipt(
