@@ -40,7 +40,7 @@ run("bench show race.jsonl")
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="other systems play themselves")
 @pytest.mark.parametrize("system", ["darwin", "win32"])
 def test_the_commands_work_on_a_system_that_lacks_what_linux_has(system: str, tmp_path: Path) -> None:
-    """Affinity, /proc, control groups, unnamed files, fcntl, resource, fork, signals: all gone, and no command fails."""
+    """Affinity, /proc, unnamed files, fcntl, resource, fork, signals: all gone, and no command fails."""
     rows = np.random.default_rng(0).uniform(0.1, 0.9, (300, 8))
     np.save(tmp_path / "x.npy", rows)
     np.savetxt(tmp_path / "x.csv", rows, delimiter=",")
