@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from sparsae.cli.cluster_options import CLUSTER_OPTIONS, cluster_connection, cluster_options
 from sparsae.cli.command import Command
 from sparsae.cli.fit_options import METHOD_OPTIONS, RUN_OPTIONS, fit_arguments, fit_options, fit_outputs
 from sparsae.cli.fit_report import fit_values
@@ -21,13 +23,14 @@ if TYPE_CHECKING:
 
 OBJECTIVE_OPTIONS = (
     *MODEL_OPTIONS,
-    *("backend", "threads", "dtype", "block_rows", "passes", "cluster"),
+    *("backend", "threads", "dtype", "block_rows", "passes"),
 )
 GROUPS = {
     "Data": DATA_OPTIONS,
     "Model": ("n_hidden", *MODEL_OPTIONS),
     "Optimisation": ("max_iter", "seed", *METHOD_OPTIONS),
-    "Computation": ("backend", "threads", "dtype", "block_rows", "passes", "cluster"),
+    "Computation": ("backend", "threads", "dtype", "block_rows", "passes"),
+    "Cluster": CLUSTER_OPTIONS,
     "A long fit": RUN_OPTIONS,
     "Output": ("out", "force", "quiet", "as_json"),
 }
@@ -54,10 +57,10 @@ EXAMPLES = (
 @click.option("--seed", default=0, show_default=True, help="For starting weights and patches.")
 @click.option("--block-rows", type=int, help="Rows in a block [default: chosen].")
 @click.option("--passes", type=click.Choice(["auto", "1", "2"]), default="auto", show_default=True)
-@click.option("--cluster", help="Dask cluster: the scheduler's address, or local:N for N processes.")
 @click.option("--force", is_flag=True, help="Replace an existing model file.")
 @click.option("--quiet", is_flag=True, help="Print nothing but errors.")
 @click.option("--json", "as_json", is_flag=True, help="Print a report for programs.")
+@cluster_options
 @model_options
 @fit_options
 @data_options
@@ -123,10 +126,15 @@ def _fit_and_save(
 
     arguments = {name: options[name] for name in OBJECTIVE_OPTIONS} | {n: options[n] for n in ("max_iter", "seed")}
     arguments["passes"] = options["passes"] if options["passes"] == "auto" else int(options["passes"])
-    with interruptible(signal.SIGINT, signal.SIGTERM) as interrupt, ProgressDisplay(show=show, keep=False) as display:
+    with (
+        interruptible(signal.SIGINT, signal.SIGTERM) as interrupt,
+        ProgressDisplay(show=show, keep=False) as display,
+        ExitStack() as stack,
+    ):
         try:
             arguments |= fit_arguments(options, model=model, dataset=dataset, n_hidden=options["n_hidden"])
             arguments["observers"].append(display)
+            arguments["cluster"] = stack.enter_context(cluster_connection(options))
             result = fit(dataset.X, options["n_hidden"], **arguments)
             facts = {"source": dataset.name, "image_shape": dataset.image_shape}
             save(model, replace(result, transform=dataset.transform, data=facts))

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-import warnings
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from typing import Any, Self, final
 
 from sparsae._text import plural
-from sparsae.errors import ClusterError, ClusterWarning, MissingExtraError, ParameterError, SparsaeError
+from sparsae.distributed.security import check_security, warn_if_plain
+from sparsae.errors import ClusterError, MissingExtraError, ParameterError, SparsaeError
 from sparsae.model import Parameters, check_size
 
 CONNECT_SECONDS = 10.0
@@ -59,13 +59,18 @@ class Connection:
         self._owned = owned
 
     @classmethod
-    def open(cls, cluster: Any, **settings: Any) -> Self:
+    def open(cls, cluster: Any, *, security: Any = None, **settings: Any) -> Self:
         """Connect to what a user names.
 
         Parameters
         ----------
         cluster : distributed.Client, Connection or str
             A client; an address such as "tls://host:8786"; or "local:N" for N worker processes on this machine.
+        security : distributed.Security, optional
+            Certificates for an address with "tls://", Dask's configuration when left out; for "local:N" those of its
+            processes, which are not encrypted when it is left out.
+        **settings
+            Of a `Connection`.
 
         Raises
         ------
@@ -85,6 +90,7 @@ class Connection:
         if isinstance(cluster, Client):
             connection = cls(cluster, **settings)
             connection.check()
+            warn_if_plain(cluster.scheduler.address)
             return connection
         if not isinstance(cluster, str):
             raise ParameterError(
@@ -105,18 +111,13 @@ class Connection:
                     processes=True,
                     host="127.0.0.1",
                     dashboard_address="127.0.0.1:0",  # None listens on all interfaces
+                    security=security,
                 )
             return cls(Client(processes, set_as_default=False), owned=processes, **settings)
-        if kind == "tcp" and not rest.startswith(("//127.", "//localhost", "//[::1]")):
-            warnings.warn(
-                ClusterWarning(
-                    f"{cluster} is not encrypted: data and parameters are sent in the clear, and whoever reaches the "
-                    f"scheduler can run code. Use tls:// and a distributed.Security on a network that others share."
-                ),
-                stacklevel=2,
-            )
+        check_security(cluster, security)
+        warn_if_plain(cluster)
         try:
-            client = Client(cluster, timeout=CONNECT_SECONDS, set_as_default=False)
+            client = Client(cluster, timeout=CONNECT_SECONDS, set_as_default=False, security=security)
         except (OSError, TimeoutError, ValueError) as error:
             raise ClusterError(
                 f"No scheduler answered at {cluster!r} within {CONNECT_SECONDS:g} s ({error}). "
