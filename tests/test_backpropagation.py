@@ -162,3 +162,105 @@ def test_what_cannot_be_made_an_array_is_named(place):
     name = ("a1", "a2", "a3", "W2", "sparsity")[place]
     with pytest.raises(DataError, match=f"{name} cannot be made an array"):
         sparsae.backprop(*arrays)
+
+
+UNITS = {"sigmoid": {}, "relu": {}, "topk": {"k": 3}, "batchtopk": {"k": 3}, "jumprelu": {}}
+
+
+def activated(m, n, p, activation, dtype=np.float64, **options):
+    """Rows, activations, outputs and decoder weights of a random model with such units."""
+    rng = np.random.default_rng(m)
+    X = rng.normal(size=(m, n)).astype(dtype)
+    parameters = Parameters.random(n, p, seed=1, init="transpose").astype(dtype)
+    if activation in ("batchtopk", "jumprelu"):
+        parameters = parameters._replace(threshold=np.full(p, 0.7, dtype))
+    a2 = sparsae.encode(parameters, X, activation=activation, **options)
+    return X, a2, sparsae.decode(parameters, a2, output="linear"), parameters.W2
+
+
+@pytest.mark.parametrize(
+    ("shape", "dtype", "tolerance"), [((70, 5, 9), np.float64, 1e-12), ((60, 100, 120), np.float32, 2e-4)]
+)
+def test_every_unit_gives_the_sums_of_the_formulas(backend, shape, dtype, tolerance):
+    """Slopes of all units but the sigmoid are 1 where a unit is active; narrow and wide layers; with and without s."""
+    supported = sparsae.get_backend(backend).activations
+    units = [unit for unit in UNITS if unit in supported or (unit == "batchtopk" and "jumprelu" in supported)]
+    assert len(units) >= 3
+    for unit in units:
+        X, a2, a3, W2 = activated(*shape, unit, dtype, **UNITS[unit])
+        s = np.random.default_rng(2).normal(size=W2.shape[1]).astype(dtype)
+        for given in ({}, {"sparsity": s}):
+            got = sparsae.backprop(
+                X, a2, a3, W2, **given, activation=unit, output="linear", backend=backend, **UNITS[unit]
+            )
+            d3, h = (a3 - X).astype(np.float64), a2.astype(np.float64)
+            d2 = (d3 @ W2 + given.get("sparsity", 0)) * (h * (1 - h) if unit == "sigmoid" else h != 0)
+            truth = Parameters(d2.T @ X, d2.sum(0), d3.T @ h, d3.sum(0))
+            for part, true in zip(got, truth, strict=True):
+                np.testing.assert_allclose(part, true, rtol=tolerance, atol=tolerance * abs(true).max())
+
+
+def test_a_unit_that_a_backend_does_not_support_is_declined():
+    """With what it supports; batch top-k says what it is to kernels."""
+    arrays = activated(6, 4, 5, "relu")
+    with pytest.raises(sparsae.BackendError, match="activation is 'jumprelu' and backend 'dot' supports sigmoid, relu"):
+        sparsae.backprop(*arrays, backend="dot", activation="jumprelu")
+    with pytest.raises(sparsae.BackendError, match="batchtopk is jumprelu with one threshold"):
+        sparsae.backprop(*arrays, backend="dot", activation="batchtopk", k=2)
+
+
+@pytest.mark.parametrize(
+    ("activation", "penalty"),
+    [("relu", {"l1": 0.3, "l1_weighted": False}), ("topk", {"k": 3, "aux": 0.0}), ("sigmoid", {"weight_decay": 0.0})],
+)
+def test_it_gives_the_gradient_of_the_cost(activation, penalty):
+    """With a pre-bias, as the documentation says to use it, and the sparsity vector of the penalty."""
+    rng = np.random.default_rng(3)
+    X = rng.uniform(0.1, 0.9, (50, 8))
+    pre_bias = activation != "sigmoid"
+    parameters = Parameters.random(8, 12, seed=2)._replace(b2=rng.normal(size=8) * pre_bias)
+    options = {"activation": activation, **({"k": 3} if activation == "topk" else {})}
+    _, gradient = sparsae.cost_and_gradient(parameters, X, pre_bias=pre_bias, activation=activation, **penalty)
+    a2 = sparsae.encode(parameters, X, pre_bias=pre_bias, **options)
+    a3 = sparsae.decode(parameters, a2, output="linear" if pre_bias else "sigmoid")
+    rho_hat = np.clip(a2.mean(axis=0), 1e-6, 1 - 1e-6)
+    s = {"relu": np.full(12, 0.3), "topk": None, "sigmoid": 3 * (0.99 / (1 - rho_hat) - 0.01 / rho_hat)}[activation]
+    sums = sparsae.backprop(X - parameters.b2 * pre_bias, a2, a3, parameters.W2, s, target=X, **options)
+    if pre_bias:
+        sums = sums._replace(b2=sums.b2 - parameters.W1.T @ sums.b1)
+    for part, true in zip(sums, gradient, strict=True):
+        np.testing.assert_allclose(part / len(X), true, rtol=1e-10, atol=1e-12)
+
+
+def test_options_of_units_that_cannot_be_used_are_refused():
+    """Each with what was given, what is possible and what to do."""
+    X, a2, a3, W2 = activated(6, 4, 5, "relu")
+    relu = {"activation": "relu"}
+    topk = {"activation": "topk"}
+    for options, message in (
+        ({"activation": "tanh"}, "activation must be one of sigmoid, relu, topk, batchtopk, jumprelu; given 'tanh'"),
+        ({**relu, "k": 2}, "k does not belong to activation='relu'; it is for topk and batchtopk"),
+        ({"k": 2}, "k does not belong to activation='sigmoid'"),
+        (topk, "activation='topk' needs k, the number of activations kept in a row"),
+        ({**topk, "k": 0}, "k must be an integer of at least 1, not 0"),
+        ({**topk, "k": 6}, "k=6 exceeds n_hidden=5"),
+        ({"activation": "batchtopk", "k": 2.5}, "k must be an integer of at least 1, not 2.5"),
+        ({**relu, "output": "softmax"}, "output must be one of sigmoid, linear; given 'softmax'"),
+    ):
+        with pytest.raises(sparsae.ParameterError, match=message):
+            sparsae.backprop(X, a2, a3, W2, **options)
+    with pytest.raises(DataError, match=r"a2 has \d activations that are not 0 in row \d, and k=1: .* a larger k"):
+        sparsae.backprop(X, a2, a3, W2, **topk, k=1)
+
+
+def test_the_output_unit_follows_the_hidden_unit():
+    """As it does everywhere else: linear, unless hidden units are sigmoids."""
+    X, a2, a3, W2 = activated(6, 4, 5, "relu")
+    for activation, output in (("relu", "linear"), ("sigmoid", "sigmoid")):
+        left_out = sparsae.backprop(X, a2, a3, W2, activation=activation)
+        given = sparsae.backprop(X, a2, a3, W2, activation=activation, output=output)
+        other = sparsae.backprop(
+            X, a2, a3, W2, activation=activation, output={"linear": "sigmoid"}.get(output, "linear")
+        )
+        assert np.array_equal(left_out.W2, given.W2)
+        assert not np.array_equal(left_out.W2, other.W2)

@@ -26,7 +26,7 @@ from sparsae.engine.sources import DataSource, common_dtype, data_and_target
 from sparsae.engine.storage import Passes, check_model_memory, choose_storage
 from sparsae.errors import DataError, OptimizationError, ParameterError, UsageError
 from sparsae.model import Parameters, as_theta, cast_parameters, check_parameters, check_size
-from sparsae.model.settings import ModelOptions, Sizes, kernel_activation, resolve_settings
+from sparsae.model.settings import IS_JUMPRELU, ModelOptions, Sizes, kernel_activation, resolve_settings
 from sparsae.plugins.autoselect import select_fastest
 from sparsae.plugins.contract import Backend, Problem
 from sparsae.plugins.selection import AUTO, Selected, requested_backend, select
@@ -162,7 +162,7 @@ class Objective:
             n_samples=self.n_samples,
             threads=threads,
             block_rows=block_rows if connection is None else cluster_block_rows(block_rows, self.backend),
-            what="batchtopk is jumprelu with one threshold" if self.settings.activation == "batchtopk" else "",
+            what=IS_JUMPRELU if self.settings.activation == "batchtopk" else "",
         )
         self.engine = make_engine(
             connection, self.backend, self.problem, (x, y), storage=storage, workers=self.grant.workers

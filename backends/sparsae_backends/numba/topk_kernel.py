@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from functools import cached_property
 from typing import NamedTuple, final
 
 import numpy as np
@@ -9,6 +11,7 @@ from numpy.typing import NDArray
 
 from sparsae import Array, Kernel, Parameters, Problem, Sums
 from sparsae_backends._memory import ALIGNMENT, aligned
+from sparsae_backends.numba.kernel import NumbaKernel
 
 BLOCK_ROWS = 1056  # whole panels of 24 and 48 rows; 2,048 and 4,096 rows make 2 and 4 blocks of about equal length
 GROUPS_OF_K = 4  # groups of units for each of the k, at least: 37 candidates for k = 32 of 4,096 normal numbers
@@ -147,6 +150,15 @@ class TopKKernel(Kernel[tuple[Array, Array], SparseWeights, SparseHidden]):
 
     def finish(self, weights: SparseWeights, sums: Sums) -> None:
         """The compiled code leaves no scale in the sums."""
+
+    def backprop(self, a1: Array, a2: Array, a3: Array, W2: Array, sparsity: Array, target: Array) -> Parameters:
+        """Gradient sums over the rows given, whose activations are dense: their slope is that of relu units."""
+        return self.dense.backprop(a1, a2, a3, W2, sparsity, target)
+
+    @cached_property
+    def dense(self) -> NumbaKernel:
+        """The kernel for given activations, made when it is first asked for."""
+        return NumbaKernel(replace(self.problem, activation="relu", k=None))
 
     def _encode(self, weights: SparseWeights, x: Array, hidden: SparseHidden) -> SparseHidden:
         """Fill in the lists and sums."""

@@ -170,6 +170,7 @@ DEFAULTS: dict[Activation, dict[str, Any]] = {
         "bandwidth": Scaled("0.05 r", lambda n, r: 0.05 * r),
     },
 }
+IS_JUMPRELU = "batchtopk is jumprelu with one threshold"  # said where a backend declines it
 START_THRESHOLD = 0.01  # of jumprelu units, in units of r
 
 
@@ -244,7 +245,7 @@ def _checked(activation: Activation, values: dict[str, Any], n_hidden: int) -> d
     found = dict(values)
     for name, value in values.items():
         if name in ("k", "k_aux"):
-            found[name] = _check_k(name, value, activation, n_hidden)
+            found[name] = check_k(name, value, activation, n_hidden)
         elif name == "dead_after" and value is not None:
             found[name] = check_size(name, value)
         elif name in ("l1_weighted", "pre_bias", "unit_norm"):
@@ -256,8 +257,8 @@ def _checked(activation: Activation, values: dict[str, Any], n_hidden: int) -> d
     return found
 
 
-def _check_k(name: str, value: object, activation: str, n_hidden: int) -> int:
-    """Return a number of activations, from 1 to `n_hidden`."""
+def check_k(name: str, value: object, activation: str, n_hidden: int) -> int:
+    """Return a number of activations, from 1 to `n_hidden`, or raise `ParameterError`."""
     if value is None:
         raise ParameterError(f"activation={activation!r} needs {name}, the number of activations kept in a row.")
     number = check_size(name, value)
