@@ -13,11 +13,12 @@ import pytest
 from tests.support import strangers
 
 from sparsae.bench import process as process_module
-from sparsae.bench.plan import PEAK, SIZES, RacePlan
+from sparsae.bench.plan import PEAK, RacePlan
 from sparsae.bench.process import choose_cpus, thread_environment
 from sparsae.bench.race import LaunchRun, run
 from sparsae.bench.record import RaceRecorder, read_record
 from sparsae.bench.standings import compute_standings
+from sparsae.bench.workload import SIZES
 from sparsae.cli.bench import bench
 from sparsae.cli.race_table import print_session
 from sparsae.errors import BackendNotFoundError, ParameterError

@@ -100,7 +100,7 @@ def test_a_truncated_file_is_shown_as_far_as_it_goes(file):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda lines: [lines[0].replace('"version": 2', '"version": 1', 1), *lines[1:]], "version 1 of the format"),
+        (lambda lines: [lines[0].replace('"version": 3', '"version": 1', 1), *lines[1:]], "version 1 of the format"),
         (lambda lines: lines[1:], "does not begin with the header"),
         (lambda lines: ["hello", *lines], "line 1 is not an event"),
         (lambda lines: [*lines[:5], "%%%", *lines[5:]], "line 6 is not an event"),

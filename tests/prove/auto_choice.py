@@ -16,7 +16,7 @@ import time
 import numpy as np
 
 import sparsae
-from sparsae.bench.plan import parse_size
+from sparsae.bench.workload import parse_size
 
 TURN, WARM = 0.03, 0.06  # seconds of a turn, and of calls before it
 

@@ -42,7 +42,7 @@ def session(times, *, plan=None, seed=0, cpu=None, kernels="Haswell", policy=Non
         {
             "kind": "header",
             "format": "sparsae-race",
-            "version": 2,
+            "version": 3,
             "plan": plan.to_dict(),
             "machine": MACHINE | ({"cpu": cpu} if cpu else {}),
             "versions": {"numpy": "2.0"},

@@ -16,11 +16,11 @@ from pathlib import Path
 from statistics import fmean, median, stdev
 from typing import final
 
-from sparsae.bench.plan import Workload
 from sparsae.bench.process import choose_cpus, thread_environment
 from sparsae.bench.statistics import student_quantile
 from sparsae.bench.task_process import TaskProcess
 from sparsae.bench.timing import TimedBatch, calibrate, time_batch, warm_up
+from sparsae.bench.workload import Workload
 
 Time = Callable[[], float]  # one batch, in seconds per call
 BATCH = 0.01

@@ -47,7 +47,7 @@ def compare_sessions(a: RaceSession, b: RaceSession) -> tuple[CellChange, ...]:
     Raises
     ------
     ParameterError
-        When CPU, BLAS architecture, dtype or wait policy differ, or no cell and reference is in both.
+        When CPU, BLAS architecture, dtype, hidden unit or wait policy differ, or no cell and reference is in both.
     """
     check_comparable(conditions(a), conditions(b))
     older = {(group.workload, group.threads): group for group in a.standings()}

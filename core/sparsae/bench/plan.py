@@ -4,28 +4,22 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from itertools import product
 from typing import Any, Literal, Self, final
 
+from sparsae._types import Activation
+from sparsae.bench.inputs import SPREAD, model_options
 from sparsae.bench.statistics import LEAST_FLOOR, QUICK_FLOOR
 from sparsae.bench.timing import BATCH_SECONDS
+from sparsae.bench.workload import ACTIVATIONS, CASES, DTYPES, Workload, parse_size, unit_words
 from sparsae.errors import BackendNotFoundError, ParameterError
 from sparsae.machine.resources import affinity_cpus
 from sparsae.machine.threads import cpu_budget
+from sparsae.model.settings import Sizes, check_word, resolve_settings
 from sparsae.plugins.selection import list_backends, select
 
-CASES = ("backprop", "objective", "train")
-SIZES = {
-    "question": (10_000, 64, 25),
-    "mnist": (10_000, 784, 196),
-    "wide": (10_000, 784, 1024),
-    "language": (4_096, 768, 4096),  # the width of a small language model's residual stream
-    "small": (100, 8, 3),
-}
-DTYPES = {"f8": "float64", "f4": "float32", "float64": "float64", "float32": "float32"}
-TRAIN_EVALUATIONS = 20  # of the objective, in one timed training
 PEAK = "peak GEMM"
 CellKind = Literal["backend", "twin", "peak"]
 
@@ -53,27 +47,6 @@ class Cell:
     def key(self) -> str:
         """Name within its workload."""
         return f"{self.label} x{self.threads}"
-
-
-@final
-@dataclass(frozen=True)
-class Workload:
-    """What the cells that race against each other have in common: case, size and dtype."""
-
-    case: str
-    size: tuple[int, int, int]
-    dtype: str
-
-    @property
-    def key(self) -> str:
-        """Name within the race."""
-        return f"{self.case} {'x'.join(map(str, self.size))} {self.dtype}"
-
-    @property
-    def flop(self) -> float:
-        """Useful floating-point operations in one call, the same for everyone: extra work is no credit."""
-        m, n, p = self.size
-        return {"backprop": 6.0, "objective": 10.0, "train": 10.0 * TRAIN_EVALUATIONS}[self.case] * m * n * p
 
 
 @final
@@ -115,6 +88,8 @@ class RacePlan:
     seed: int = 0
     timeout: float = 120.0
     sessions: int = 1
+    activation: Activation = "sigmoid"
+    k: int | None = None
 
     @classmethod
     def checked(
@@ -132,6 +107,8 @@ class RacePlan:
         batch: float = BATCH_SECONDS,
         seed: int = 0,
         timeout: float = 120.0,
+        activation: str = "sigmoid",
+        k: int | None = None,
     ) -> Self:
         """Check what a user asked for; nothing given means every ready backend, at one thread and at the CPU budget.
 
@@ -154,11 +131,13 @@ class RacePlan:
             raise ParameterError(f"The reference {chosen!r} does not race; choose from {known}.")
         if not (math.isfinite(timeout) and timeout > 0):
             raise ParameterError(f"timeout must be a positive number of seconds; given {timeout}.")
+        chosen_cases = tuple(_choose("case", case, dict.fromkeys(CASES)) for case in dict.fromkeys(cases))
+        chosen_sizes = tuple(dict.fromkeys(parse_size(size) for size in sizes))
         return cls(
             backends=names,
             threads=counts,
-            cases=tuple(_choose("case", case, dict.fromkeys(CASES)) for case in dict.fromkeys(cases)),
-            sizes=tuple(dict.fromkeys(parse_size(size) for size in sizes)),
+            cases=chosen_cases,
+            sizes=chosen_sizes,
             dtypes=tuple(dict.fromkeys(_choose("dtype", dtype, DTYPES) for dtype in dtypes)),
             reference=chosen,
             launches=_check_count("launches", launches, defaults["launches"]),
@@ -168,11 +147,15 @@ class RacePlan:
             seed=seed,
             timeout=timeout,
             sessions=defaults["sessions"],
+            activation=_check_unit(activation, k, chosen_cases, chosen_sizes),
+            k=k,
         )
 
     def workloads(self) -> tuple[Workload, ...]:
-        """Return every case, size and dtype."""
-        return tuple(Workload(*parts) for parts in product(self.cases, self.sizes, self.dtypes))
+        """Return every case, size and dtype, with the hidden unit."""
+        return tuple(
+            Workload(*parts, self.activation, self.k) for parts in product(self.cases, self.sizes, self.dtypes)
+        )
 
     def cells(self) -> tuple[Cell, ...]:
         """Return every contestant of a workload: backends, the second copy of the reference, the peak product."""
@@ -202,6 +185,11 @@ class RacePlan:
         return cls(**{**values, **lists, "sizes": tuple(tuple(size) for size in values["sizes"])})
 
     @property
+    def unit(self) -> str:
+        """The hidden unit in words."""
+        return unit_words(self.activation, self.k)
+
+    @property
     def least_floor(self) -> float:
         """The smallest noise floor: no difference below it is called one."""
         return QUICK_FLOOR if self.preset == "quick" else LEAST_FLOOR
@@ -209,19 +197,6 @@ class RacePlan:
     def with_seed(self, seed: int) -> Self:
         """Return the same race in another order of turns."""
         return replace(self, seed=seed)
-
-
-def parse_size(size: str | Sequence[int]) -> tuple[int, int, int]:
-    """Turn "10000x64x25" or a name such as "mnist" into (samples, inputs, hidden units)."""
-    if isinstance(size, str) and size in SIZES:
-        return SIZES[size]
-    words = size.replace("/", "x").lower().split("x") if isinstance(size, str) else [str(number) for number in size]
-    if len(words) == 3 and all(word.isascii() and word.isdigit() and 0 < int(word) < 10**12 for word in words):
-        m, n, p = map(int, words)
-        return m, n, p
-    raise ParameterError(
-        f"Size {size!r} cannot be read; write SAMPLESxINPUTSxHIDDEN such as 10000x64x25, or one of {', '.join(SIZES)}."
-    )
 
 
 def _check_backends(names: tuple[str, ...]) -> tuple[str, ...]:
@@ -244,6 +219,25 @@ def _check_threads(counts: tuple[int, ...]) -> None:
                 f"threads={count} cannot be raced fairly: each thread gets a CPU of its own and this process may use "
                 f"{cpus}; choose from 1 to {cpus}."
             )
+
+
+def _check_unit(
+    activation: str, k: int | None, cases: tuple[str, ...], sizes: tuple[tuple[int, int, int], ...]
+) -> Activation:
+    """Return the hidden unit, which all of these cases and sizes can have."""
+    if activation == "batchtopk":
+        raise ParameterError(
+            "batchtopk reaches backends as jumprelu with one threshold, so that the race has no case of its own for "
+            "it; race activation='jumprelu'."
+        )
+    for _, n, p in sizes:
+        resolve_settings(model_options(activation, k), Sizes(n, p, lambda centred: SPREAD))
+    if activation != "sigmoid" and "backprop" in cases:
+        raise ParameterError(
+            f"The case backprop starts from given sigmoid activations; race activation={activation!r} in the case "
+            f"objective or train."
+        )
+    return check_word("activation", activation, ACTIVATIONS)
 
 
 def _choose(what: str, given: str, possible: Mapping[str, str | None]) -> str:

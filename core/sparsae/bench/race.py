@@ -9,16 +9,19 @@ import contextlib
 import random
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any, final
 
-from sparsae.bench.plan import Cell, RacePlan, Workload
+from sparsae.bench.plan import Cell, RacePlan
 from sparsae.bench.process import choose_cpus, thread_environment
 from sparsae.bench.schema import FORMAT, VERSION, find_fault
-from sparsae.bench.task_process import TaskProcess, WrongResultError
+from sparsae.bench.standings import CellState
+from sparsae.bench.task_process import DeclinedError, TaskProcess, WrongResultError
 from sparsae.bench.timing import WARM_UP, Attempt, choose_loops, interleave
 from sparsae.bench.worker import library_versions
+from sparsae.bench.workload import Workload
 from sparsae.errors import ProbeError
 from sparsae.machine.cpu_demand import WINDOW, Demand, Watch, wait_until_quiet
 from sparsae.machine.facts import machine_facts, steal_and_load
@@ -26,6 +29,7 @@ from sparsae.machine.facts import machine_facts, steal_and_load
 Emit = Callable[[dict[str, Any]], None]
 Progress = Callable[[str, float], None]
 _MODE = f"warm: one untimed call before each batch, or {WARM_UP * 1000:.0f} ms of them with more than one thread"
+_STATES: dict[type[ProbeError], CellState] = {WrongResultError: "wrong", DeclinedError: "declined"}
 _CHECKED, _TIMED = 0.4, 0.95  # shares of a launch that are done after the first checks and after the last round
 
 
@@ -137,10 +141,9 @@ class LaunchRun:
             raise
 
     def _start(self, cell: Cell) -> TaskProcess:
-        workload = {"case": self._workload.case, "size": self._workload.size, "dtype": self._workload.dtype}
         return TaskProcess(
             "sparsae.bench.tasks:race_task",
-            {**workload, "backend": cell.backend, "threads": cell.threads, "seed": self._plan.seed},
+            {**asdict(self._workload), "backend": cell.backend, "threads": cell.threads, "seed": self._plan.seed},
             threads=cell.threads,
             environment=thread_environment(cell.threads),
             cpus=choose_cpus(cell.threads),
@@ -179,8 +182,11 @@ class LaunchRun:
             self._fail(key, error)
 
     def _fail(self, key: str, error: ProbeError) -> None:
-        state = "wrong" if isinstance(error, WrongResultError) else "failed"
-        self._report("failure", key, {"state": state, "why": str(error).removeprefix(f"{key}: ")})
+        state = _STATES.get(type(error), "failed")
+        why = str(error).removeprefix(f"{key}: ")
+        if state == "declined":
+            why = why.partition(": ")[2]  # without the name of the exception
+        self._report("failure", key, {"state": state, "why": why})
         self._failed.add((self._workload.key, key))
         self._processes.pop(key).kill()
 

@@ -219,6 +219,7 @@ def conditions(session: RaceSession) -> dict[str, Any]:
         "CPU": machine["cpu"],
         "BLAS architecture": ", ".join(sorted(pools)),
         "dtype": ", ".join(session.plan.dtypes),
+        "hidden unit": session.plan.unit,
         "wait policy": ", ".join(sorted(policies)) or "default",
     }
 
@@ -242,9 +243,9 @@ def check_baseline(baseline: RaceSession, plan: RacePlan) -> None:
     Raises
     ------
     ParameterError
-        When CPU or dtype differ; BLAS architecture and wait policy are known only when the processes run.
+        When CPU, dtype or hidden unit differ; BLAS architecture and wait policy are known only when the processes run.
     """
-    known = {"CPU": cpu_name(), "dtype": ", ".join(plan.dtypes)}
+    known = {"CPU": cpu_name(), "dtype": ", ".join(plan.dtypes), "hidden unit": plan.unit}
     old = conditions(baseline)
     check_comparable({name: old[name] for name in known}, known)
 

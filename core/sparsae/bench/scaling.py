@@ -44,7 +44,7 @@ class ScalingSeries:
     axis : str
         One of `AXES`.
     title : str
-        Case, dtype and what stayed the same.
+        Case, dtype, hidden unit and what stayed the same.
     lines : tuple of ScalingLine
         By backend, as the standings have them, and threads.
     """
@@ -80,7 +80,7 @@ def scaling_series(groups: Iterable[Standings]) -> tuple[ScalingSeries, ...]:
     """
     found: dict[tuple[str, str], LinePoints] = defaultdict(lambda: defaultdict(list))
     for group in groups:
-        case, size, dtype = group.workload.split()
+        case, size, dtype, *unit = group.workload.split()
         places = dict(zip(AXES, (*map(int, size.split("x")), group.threads), strict=True))
         for row in group.rows:
             if row.kind != "backend" or row.seconds is None or row.state not in ("ok", "unverified"):
@@ -89,7 +89,7 @@ def scaling_series(groups: Iterable[Standings]) -> tuple[ScalingSeries, ...]:
                 fixed = ", ".join(_counted(name, places[name]) for name in AXES[:3] if name != axis)
                 line = row.label, None if axis == "threads" else group.threads
                 point = ScalingPoint(places[axis], row.seconds / places["rows"], row.share)
-                found[axis, f"{case} {dtype}: {fixed}"][line].append(point)
+                found[axis, f"{' '.join([case, dtype, *unit])}: {fixed}"][line].append(point)
     made = [_series(axis, title, lines) for (axis, title), lines in found.items()]
     made = [one for one in made if any(len(line.points) > 1 for line in one.lines)]
     threads = [one for one in made if one.axis == "threads"]

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
-from sparsae.bench.plan import CASES, DTYPES, PRESETS, RacePlan
+from sparsae.bench.plan import PRESETS, RacePlan
 from sparsae.bench.standings import STATES
+from sparsae.bench.workload import ACTIVATIONS, CASES, DTYPES
 from sparsae.errors import FileFormatError
 
-FORMAT, VERSION = "sparsae-race", 2
+FORMAT, VERSION, OLDEST = "sparsae-race", 3, 2  # version 2 knew sigmoid units only
 Check = Callable[[Any], bool]
 MOST_TABLES = 2000  # workloads x thread counts of a plan
 
@@ -52,10 +53,10 @@ def find_fault(event: Mapping[str, Any]) -> str | None:
 def _check_version(name: object, event: Mapping[str, Any]) -> None:
     if event["kind"] != "header" or event.get("format") != FORMAT:
         raise FileFormatError(f"{name} is no record of a race: it does not begin with the header of one.")
-    if event.get("version") != VERSION:
+    if event.get("version") not in range(OLDEST, VERSION + 1):
         raise FileFormatError(
-            f"{name} was written in version {event.get('version')} of the format and this sparsae reads version "
-            f"{VERSION}; show it with the sparsae that wrote it."
+            f"{name} was written in version {event.get('version')} of the format and this sparsae reads versions "
+            f"{OLDEST} to {VERSION}; show it with the sparsae that wrote it."
         )
 
 
@@ -114,12 +115,15 @@ def _pool(value: Any) -> bool:
 
 
 def _plan(value: Any) -> bool:
-    """Whether the fields of a plan are all there, no others, and each can be used."""
+    """Whether the fields of a plan are all there, no others, and each can be used; a missing unit is sigmoid."""
+    if not (isinstance(value, dict) and value.keys() | _UNIT.keys() == _PLAN.keys()):
+        return False
+    plan = _UNIT | value
+    topk = plan["activation"] == "topk"
     return (
-        isinstance(value, dict)
-        and value.keys() == _PLAN.keys()
-        and all(f(value[k]) for k, f in _PLAN.items())
-        and (value["reference"] in value["backends"])
+        all(check(plan[name]) for name, check in _PLAN.items())
+        and (plan["k"] is not None) == topk
+        and plan["reference"] in plan["backends"]
     )
 
 
@@ -140,7 +144,10 @@ _PLAN: dict[str, Check] = {
     "seed": _integer(-(2**63), 2**64),
     "timeout": _number(0, 1e12),
     "sessions": _COUNT,
+    "activation": _one_of(ACTIVATIONS),
+    "k": _none_or(_integer(1, 10**12)),
 }
+_UNIT: dict[str, Any] = {"activation": "sigmoid", "k": None}
 _HEADER: dict[str, Check] = {
     "plan": _plan,
     "mode": _text,

@@ -11,16 +11,18 @@ from typing import Any, Literal, final, get_args
 
 import numpy as np
 
-from sparsae.bench.plan import PEAK, Cell, RacePlan, Workload
+from sparsae.bench.plan import PEAK, Cell, RacePlan
 from sparsae.bench.statistics import Effect, Verdict, compare, noise_floor, pair_noise_floor, tiers, verdict
+from sparsae.bench.workload import Workload
 from sparsae.machine.cpu_demand import TOLERANCE
 
-CellState = Literal["ok", "wrong", "breach", "sleeps", "unverified", "impossible", "failed", "interrupted"]
+CellState = Literal["ok", "declined", "wrong", "breach", "sleeps", "unverified", "impossible", "failed", "interrupted"]
 STATES: tuple[CellState, ...] = get_args(CellState)
 TICK = 0.01  # seconds that the system's count of a running thread's CPU time may lag behind
 MOST_OF_PEAK = 1.05  # more is impossible for a kernel on the BLAS whose peak this is
 MEANING: dict[CellState, str] = {
     "ok": "correct before and after, and the thread limit was honoured",
+    "declined": "this is not what it computes",
     "wrong": "its result disagrees with the reference",
     "breach": "it used or demanded more CPUs than its limit",
     "sleeps": "it hardly used the CPU while it was timed",

@@ -22,6 +22,13 @@ class WrongResultError(ProbeError):
     """A result that disagrees with the reference."""
 
 
+class DeclinedError(ProbeError):
+    """A backend does not compute what it was asked for, and says why."""
+
+
+_KINDS: dict[str, type[ProbeError]] = {"BackendWrongError": WrongResultError, "BackendDeclinedError": DeclinedError}
+
+
 def check_error(name: str, error: float) -> float:
     """Return the error, in units of what rounding explains.
 
@@ -133,7 +140,7 @@ class TaskProcess:
         if not isinstance(answer, dict):
             self._refuse(line)
         if "failed" in answer:
-            kind = WrongResultError if answer.get("kind") == "BackendWrongError" else ProbeError
+            kind = _KINDS.get(str(answer.get("kind")), ProbeError)
             raise kind(f"{self.name}: {printable(answer['failed'])[:LONGEST_REASON]}")
         return answer
 

@@ -9,6 +9,7 @@ import time
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any, final
 
 import numpy as np
@@ -16,19 +17,18 @@ import numpy as np
 from sparsae._types import Array
 from sparsae.backpropagation import backprop
 from sparsae.bench.inputs import (
-    BETA,
-    RHO,
-    WEIGHT_DECAY,
     BackpropInputs,
     aligned,
+    decided_rows,
     describe_arrays,
     largest_ratio,
     make_backprop_inputs,
     make_data,
+    model_options,
     product_error,
 )
-from sparsae.bench.plan import TRAIN_EVALUATIONS
 from sparsae.bench.timing import warm_up
+from sparsae.bench.workload import TRAIN_EVALUATIONS
 from sparsae.errors import ConvergenceWarning
 from sparsae.machine.limits import limit
 from sparsae.model import Parameters
@@ -94,7 +94,7 @@ class BackpropTask(Task):
 
 @final
 class ObjectiveTask(Task):
-    """Cost and gradient of a prepared `Objective`, held until the process ends: 10mnp useful flop."""
+    """Cost and gradient of a prepared `Objective`, held until the process ends."""
 
     def __init__(
         self,
@@ -104,12 +104,15 @@ class ObjectiveTask(Task):
         seed: int = 0,
         backend: str | None = None,
         threads: int | None = None,
+        activation: str = "sigmoid",
+        k: int | None = None,
     ) -> None:
         self._facts = _backend_facts(backend)
-        self.x, parameters = make_data(size, dtype, seed)
+        options = model_options(activation, k)
+        self.x, parameters = make_data(size, dtype, seed, options)
         self.theta = aligned(parameters.flatten())
-        self.expected = _evaluate_reference(parameters, self.x)
-        self.objective = _make_objective(self.x, size[2], backend, threads)
+        self.objective = Objective(self.x, size[2], backend=backend, threads=threads, **options)
+        self.expected = _evaluate_reference(self.objective, parameters, self.x)
         self.objective.__enter__()
 
     def run(self) -> object:
@@ -128,43 +131,72 @@ class ObjectiveTask(Task):
 
 @final
 class TrainTask(Task):
-    """L-BFGS for a fixed number of evaluations, from the arguments of `train` to its result."""
+    """A fixed number of evaluations, from the arguments of `train` to its result.
 
-    def __init__(self, size: Sequence[int], *, dtype: str, seed: int, backend: str, threads: int) -> None:
+    Sigmoid units: L-BFGS, which evaluates all rows.  Others: one epoch of Adam in as many mini-batches, without the
+    auxiliary loss, whose work depends on what is dead.
+    """
+
+    def __init__(
+        self,
+        size: Sequence[int],
+        *,
+        dtype: str,
+        seed: int,
+        backend: str,
+        threads: int,
+        activation: str = "sigmoid",
+        k: int | None = None,
+    ) -> None:
         self._facts = _backend_facts(backend)
-        self.x, self.initial = make_data(size, dtype, seed)
+        self.options = model_options(activation, k)
+        self.x, self.initial = make_data(size, dtype, seed, self.options)
         self.backend, self.threads = backend, threads
         self.evaluations = 0
 
     def run(self) -> Parameters:
         """Train once."""
-        from sparsae.training.stopping import Stop  # these import SciPy, 0.2 s, which no other task needs
-        from sparsae.training.train import train
+        from sparsae.training.train import train  # imports SciPy, 0.2 s, which no other task needs
 
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)  # the limit is what ends it
             result = train(
                 self.x,
                 self.initial.n_hidden,
-                rho=RHO,
-                beta=BETA,
-                weight_decay=WEIGHT_DECAY,
                 backend=self.backend,
                 threads=self.threads,
                 initial=self.initial,
-                max_iter=10 * TRAIN_EVALUATIONS,
-                stop=Stop(gradient=0.0, decrease=0.0, evaluations=TRAIN_EVALUATIONS),
+                **self._limits(),
+                **self.options,
             )
         self.evaluations = int(result.history.evaluations[-1])
         return result.parameters
 
+    def _limits(self) -> dict[str, Any]:
+        """Return the optimiser, and what ends it."""
+        from sparsae.optimize import Adam
+        from sparsae.training.stopping import Stop
+
+        if "activation" not in self.options:
+            stop = Stop(gradient=0.0, decrease=0.0, evaluations=TRAIN_EVALUATIONS)
+            return {"max_iter": 10 * TRAIN_EVALUATIONS, "stop": stop}
+        rows = -(-len(self.x) // TRAIN_EVALUATIONS)
+        limits = {"method": Adam(batch_rows=rows, evaluate_start=False), "max_iter": 1}
+        return limits | ({"aux": 0.0} if self.options["activation"] == "topk" else {})
+
     def error(self) -> float:
-        """Compare cost and gradient with the reference where training begins and where it ends."""
-        with _make_objective(self.x, self.initial.n_hidden, self.backend, self.threads) as objective:
-            return max(
-                _objective_error(objective, parameters.flatten(), _evaluate_reference(parameters, self.x), self.x.dtype)
-                for parameters in (self.initial, self.run())
-            )
+        """Compare cost and gradient with the reference where training begins and where it ends.
+
+        Rows that rounding leaves undecided there are left out.
+        """
+        return max(map(self._error_at, (self.initial, self.run())))
+
+    def _error_at(self, parameters: Parameters) -> float:
+        x = self.x[decided_rows(parameters, self.x, self.options)]
+        options: dict[str, Any] = {"backend": self.backend, "threads": self.threads, **self.options}
+        with Objective(x, parameters.n_hidden, **options) as objective:
+            expected = _evaluate_reference(objective, parameters, x)
+            return _objective_error(objective, parameters.flatten(), expected, x.dtype)
 
     def facts(self) -> dict[str, Any]:
         """Describe the data and the backend, with the number of evaluations of a training."""
@@ -238,14 +270,24 @@ class ProductsTask(Task):
         return max(product_error(a[rows], b, c[rows]) for (a, b), c in zip(self.pairs, found, strict=True))
 
 
-def race_task(*, case: str, size: Sequence[int], dtype: str, backend: str, threads: int, seed: int) -> Task:
+def race_task(
+    *,
+    case: str,
+    size: Sequence[int],
+    dtype: str,
+    activation: str,
+    k: int | None,
+    backend: str,
+    threads: int,
+    seed: int,
+) -> Task:
     """Make the task of a case for a backend; no backend: the peak product."""
     if not backend:
         return PeakTask(size, dtype=dtype, seed=seed, threads=threads)
     if case == "backprop":
         return backprop_task(make_backprop_inputs(size, dtype=dtype, seed=seed), backend, threads)
     make: Callable[..., Task] = {"objective": ObjectiveTask, "train": TrainTask}[case]
-    return make(size, dtype=dtype, seed=seed, backend=backend, threads=threads)
+    return make(size, dtype=dtype, seed=seed, backend=backend, threads=threads, activation=activation, k=k)
 
 
 def _backend_facts(backend: str | None) -> dict[str, str]:
@@ -266,12 +308,12 @@ def backprop_task(inputs: BackpropInputs, backend: str, threads: int) -> Backpro
     return BackpropTask(inputs, lambda: backprop(a1, a2, a3, W2, sparsity, backend=backend, threads=threads), facts)
 
 
-def _make_objective(x: Array, n_hidden: int, backend: str | None, threads: int | None) -> Objective:
-    return Objective(x, n_hidden, rho=RHO, beta=BETA, weight_decay=WEIGHT_DECAY, backend=backend, threads=threads)
-
-
-def _evaluate_reference(parameters: Parameters, x: Array) -> Reference:
-    return evaluate_reference(parameters, x, rho=RHO, beta=BETA, weight_decay=WEIGHT_DECAY)
+def _evaluate_reference(objective: Objective, parameters: Parameters, x: Array) -> Reference:
+    """Evaluate the reference with the settings of an objective, defaults included."""
+    settings: dict[str, Any] = asdict(objective.cost)
+    return evaluate_reference(
+        parameters.astype(x.dtype), x, k=objective.settings.k, output=objective.output, **settings
+    )
 
 
 def _objective_error(objective: Objective, theta: Array, expected: Reference, dtype: object) -> float:

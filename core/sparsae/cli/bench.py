@@ -39,6 +39,8 @@ GROUPS = {
         "cases",
         "sizes",
         "dtypes",
+        "activation",
+        "k",
         "reference",
         "scaling",
         "question",
@@ -50,6 +52,7 @@ GROUPS = {
 EXAMPLES = (
     "sparsae bench --quick",
     "sparsae bench --backends fused,numba --json race.jsonl --html race.html",
+    "sparsae bench --activation topk --k 32 --size 2048x784x4096 --dtype f4",
     "sparsae bench show race.jsonl",
     "sparsae bench compare before.jsonl after.jsonl",
     "sparsae bench --question",
@@ -70,6 +73,8 @@ EXAMPLES = (
     help="SAMPLESxINPUTSxHIDDEN or question, mnist, wide, language, small.",
 )
 @click.option("--dtype", "dtypes", callback=_parse_names, default="f8", help="f8, f4; with commas.")
+@click.option("--activation", help="Hidden unit: sigmoid, relu, topk, jumprelu [default: sigmoid].")
+@click.option("--k", type=int, help="Activations kept in a row, of topk.")
 @click.option("--reference", help="The backend that the others are compared with; default: numpy.")
 @click.option("--quick", "preset", flag_value="quick", help="About a minute; for a first look.")
 @click.option("--publish", "preset", flag_value="publish", help="Two sessions, which must give the same tiers.")
@@ -94,6 +99,8 @@ def bench(ctx: click.Context, /, **options: Any) -> int | None:
     if ctx.invoked_subcommand is not None:
         return None
     if options["question"]:
+        if options["activation"] or options["k"]:
+            raise ParameterError("The question is about sigmoid units; --activation and --k belong to the race.")
         files = (options["json_file"], options["plot_file"], options["html_file"])
         return _question(*files, quick=options["preset"] == "quick", seed=options["seed"], force=options["force"])
     return _race(**options)
@@ -141,12 +148,14 @@ def _race(
     only_list: bool,
     **choices: Any,
 ) -> int:
-    from sparsae.bench.plan import RacePlan, parse_size
+    from sparsae.bench.plan import RacePlan
     from sparsae.bench.record import RaceRecorder, check_baseline, read_record
     from sparsae.bench.scaling import sweep
+    from sparsae.bench.workload import parse_size
 
     if scaling:
         choices["sizes"] = [size for given in choices["sizes"] for size in sweep(parse_size(given))]
+    choices["activation"] = choices["activation"] or "sigmoid"
     plan = RacePlan.checked(preset=preset or ("quick" if scaling else "default"), **choices)
     if only_list:
         for workload in plan.workloads():

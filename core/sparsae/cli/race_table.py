@@ -12,6 +12,7 @@ from sparsae.bench.report.text import (
     format_percent,
     remarks,
     row_cells,
+    row_class,
     session_notes,
     summary,
 )
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from sparsae.bench.record import RaceSession
     from sparsae.bench.standings import StandingsRow
 
+_STYLES = {"": "", "bad": "yellow", "other": "dim"}
 _WORDS = ("race", "backend", "verdict")  # columns that are not numbers
 _OPTIONAL = ("demand", "kept", "GFLOP/s", "of peak", "tier")
 _CHANGE_HEADINGS = ("race", "backend", "threads", "before", "after", "change", "95 %", "verdict", "tiers")
@@ -34,10 +36,7 @@ def print_session(session: RaceSession) -> None:
     """Print the standings of each workload at each number of threads, and the notes on them."""
     console = table_console()
     for standings in session.standings():
-        rows = []
-        for row in standings.rows:
-            style = "yellow" if row.state != "ok" else "" if row.kind == "backend" else "dim"
-            rows.append(StyledRow(row_cells(row), style))
+        rows = [StyledRow(row_cells(row), _STYLES[row_class(row)]) for row in standings.rows]
         print_table(console, summary(standings), HEADINGS, rows, words=_WORDS, optional=_OPTIONAL)
         for remark in remarks(standings):
             print_line(console, remark, "yellow")

@@ -11,7 +11,7 @@ from typing import Any
 from sparsae._text import printable
 from sparsae.bench.record import RaceSession, conditions
 from sparsae.bench.report.figures import data_uri, ratio_figure, scaling_figure, share_figure
-from sparsae.bench.report.text import HEADINGS, remarks, row_cells, session_notes, summary
+from sparsae.bench.report.text import HEADINGS, remarks, row_cells, row_class, session_notes, summary
 from sparsae.bench.scaling import scaling_series
 from sparsae.bench.standings import Standings
 
@@ -75,10 +75,9 @@ def _table(table: Standings) -> str:
     heads = "".join(f"<th{_alignment(name)}>{_text(name)}</th>" for name in HEADINGS)
     lines = []
     for row in table.rows:
-        kind = "bad" if row.state != "ok" else "" if row.kind == "backend" else "other"
         cells = zip(HEADINGS, row_cells(row), strict=True)
         values = "".join(f"<td{_alignment(name)}>{_text(value)}</td>" for name, value in cells)
-        lines.append(f"<tr class='{kind}'>{values}</tr>")
+        lines.append(f"<tr class='{row_class(row)}'>{values}</tr>")
     lower = "".join(f"<p class='bad'>{_text(line)}</p>" for line in remarks(table))
     images = ""
     if any(row.effect for row in table.rows):

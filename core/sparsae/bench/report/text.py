@@ -27,6 +27,13 @@ def summary(table: Standings) -> str:
     return printable(f"{table.workload}, {threads}; ratio to {table.reference}, {floor}{peak}")
 
 
+def row_class(row: StandingsRow) -> str:
+    """How a line of the table is shown: "" a backend that was timed, "bad" one that broke a rule, "other" the rest."""
+    if row.state not in ("ok", "declined"):
+        return "bad"
+    return "" if row.kind == "backend" and row.state == "ok" else "other"
+
+
 def row_cells(row: StandingsRow) -> tuple[str, ...]:
     """One line of the table, in the order of `HEADINGS`."""
     ratio = "-" if row.effect is None else f"{row.effect.ratio:.3f}"
