@@ -25,7 +25,8 @@ from sparsae.model import check_size
 from sparsae.transforms import Patches, Scale, Transform, fit
 
 PATCH_DEFAULTS = {"n_patches": 10_000, "patch_size": 8, "whiten": "none"}
-FILE_DEFAULTS = {"columns": None, "delimiter": None, "header": None, "transpose": False, "drop_missing": False}
+FLAGS = ("transpose", "drop_missing", "stay")
+FILE_DEFAULTS = {"columns": None, "delimiter": None, "header": None} | dict.fromkeys(FLAGS, False)
 DIGITS = Scale(n_visible=64, low=0.0, high=16.0)
 SAMPLES = "files of samples"
 WIDE = 10  # so many times more inputs than samples, and
@@ -45,6 +46,7 @@ def load(
     header: bool | None = None,
     transpose: bool = False,
     drop_missing: bool = False,
+    stay: bool = False,
     seed: int | np.random.Generator = 0,
     like: Transform | None = None,
 ) -> Dataset:
@@ -84,6 +86,9 @@ def load(
         For files with one sample in each column, as Matlab programs write them.
     drop_missing : bool
         Leave out rows of a file with missing values (NaN, null, an empty cell); else they are an error.
+    stay : bool
+        Rows of a file that can be read block by block stay in it, however few they are: for a cluster, whose workers
+        open the path for themselves.
     seed : int or numpy.random.Generator
         Where patches are cut.
     like : Transform, optional
@@ -110,6 +115,7 @@ def load(
         "header": header,
         "transpose": transpose,
         "drop_missing": drop_missing,
+        "stay": stay,
     }
     wanted = _wanted_transform(scale=scale, transform=transform, like=like)
     if word in ("patches", "photos") and (word == "patches" or not rest):

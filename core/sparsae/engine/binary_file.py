@@ -83,6 +83,11 @@ class BinaryFile(RowFile):
         self._row_bytes = int(np.prod(shape[1:], dtype=np.int64)) * dtype.itemsize
         self._readahead = Readahead(fd)
 
+    @property
+    def opens_elsewhere(self) -> bool:
+        """Whether it can be pickled: always, as its path."""
+        return True
+
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle as the path: another process, or another machine with the same files, opens it for itself."""
         return _open_again, (str(self.path.absolute()), self.label, self._layout)

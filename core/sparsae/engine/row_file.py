@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import socket
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import Any, final
 
 import numpy as np
@@ -44,6 +46,8 @@ class RowFile(ABC):
         Whether rows can only be read quickly one after another.
     piece_rows : int
         Rows that are decoded at once, at most.
+    opener : callable, or None
+        Opens the same rows in another process: it can be pickled and takes no arguments.  None where there is none.
     """
 
     label: str
@@ -53,6 +57,7 @@ class RowFile(ABC):
     stored_as: str = ""
     in_order: bool = False
     piece_rows: int = 1
+    opener: Callable[[], RowFile] | None = None
 
     @abstractmethod
     def read_into(self, start: int, stop: int, out: NDArray[Any]) -> None:
@@ -71,6 +76,23 @@ class RowFile(ABC):
     def transposed(self) -> RowFile | None:
         """Return the matrix with rows and columns exchanged, None where it cannot be read so."""
         return None
+
+    @property
+    def opens_elsewhere(self) -> bool:
+        """Whether it can be pickled: another process, or another machine with the same files, opens it for itself."""
+        return self.opener is not None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle as what opens it.
+
+        Raises
+        ------
+        DataError
+            When it has no `opener`.
+        """
+        if self.opener is None:
+            raise DataError(f"{self.label} cannot be opened by another process; load it with sparsae.data.load.")
+        return _open_again, (self.opener, self.label, self.shape, self.dtype)
 
     @property
     def n_bytes(self) -> int:
@@ -120,3 +142,20 @@ class RowFile(ABC):
             raise DataError(
                 f"{self.label}: {plural(n_rows, 'row')} of {self.dtype} do not fit into memory at once."
             ) from error
+
+
+def _open_again(opener: Callable[[], RowFile], label: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> RowFile:
+    """Open rows in another process; what is found there must be what was pickled.
+
+    Raises
+    ------
+    DataError
+        When the file there has another shape or type.
+    """
+    rows = opener()
+    if (rows.shape, rows.dtype) != (shape, dtype):
+        raise DataError(
+            f"{label} is another file on {socket.gethostname()}: it has shape {rows.shape} of {rows.dtype} there, and "
+            f"{shape} of {dtype} where the fit was started."
+        )
+    return rows

@@ -269,6 +269,15 @@ class TransformedRows:
         self.shape = source.shape
         self.dtype = result_dtype(source.dtype)
 
+    @property
+    def opens_elsewhere(self) -> bool:
+        """Whether it can be pickled: where the samples are in a file that another process opens for itself."""
+        return getattr(self._source.container, "opens_elsewhere", False)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle as the transform, and as what opens the samples."""
+        return _view_again, (self._transform, self._source.container, self._source.name)
+
     def __len__(self) -> int:
         return self.shape[0]
 
@@ -287,6 +296,10 @@ class TransformedRows:
 
     def _transformed(self, rows: NDArray[Any]) -> Array:
         return self._transform.apply_block(rows, self._source.name)
+
+
+def _view_again(transform: Transform, container: Any, name: str) -> TransformedRows:
+    return TransformedRows(transform, DataSource(container, name))
 
 
 def result_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -98,13 +99,21 @@ def read_matrix(source: str | os.PathLike[str], request: ReadRequest) -> LoadedA
         loaded = replace(loaded, values=_transposed(label, loaded.values), names=None, image_shape=None, missing=None)
     if isinstance(loaded.values, RowFile):
         check_piece(label, loaded.values.piece_rows, loaded.values.n_bytes // max(1, loaded.values.shape[0]))
-    if isinstance(loaded.values, RowFile) and loaded.values.n_bytes <= memory_share():
+    if isinstance(loaded.values, RowFile) and not request.stay and loaded.values.n_bytes <= memory_share():
         note = f"{label} is {loaded.values.stored_as}; it is read as {loaded.values.dtype}."
         notes = (*loaded.notes, note) if loaded.values.stored_as else loaded.notes
         loaded = replace(loaded, values=loaded.values[:], notes=notes)
     loaded = handle_missing(label, loaded, drop=request.drop_missing)
     check_matrix(label, loaded.values)
+    if isinstance(loaded.values, RowFile):
+        loaded.values.opener = partial(_open_rows, os.path.abspath(source), replace(request, stay=True))  # noqa: PTH100
     return loaded
+
+
+def _open_rows(source: str, request: ReadRequest) -> RowFile:
+    """Open rows that another process has opened before."""
+    rows: RowFile = read_matrix(source, request).values
+    return rows
 
 
 def describe(source: str | os.PathLike[str], request: ReadRequest) -> str | None:
