@@ -40,7 +40,7 @@ def address(files):
     pem = {f"tls_{role}_{kind}": files["ca" if kind == "cert" else "key"] for role in ROLES for kind in ("cert", "key")}
     security = Security(tls_ca_file=files["ca"], require_encryption=True, **pem)
     where = {"host": "127.0.0.1", "dashboard_address": "127.0.0.1:0", "protocol": "tls"}
-    with LocalCluster(1, processes=False, threads_per_worker=1, security=security, **where) as cluster:
+    with LocalCluster(n_workers=1, processes=False, threads_per_worker=1, security=security, **where) as cluster:
         assert cluster.scheduler_address.startswith("tls://127.0.0.1:")
         yield cluster.scheduler_address
 
