@@ -14,7 +14,7 @@ from tests.support.kernels import WholeKernel
 from sparsae import Backend
 from sparsae.bench import inputs
 from sparsae.bench.compare import compare_sessions
-from sparsae.bench.inputs import decided_rows, make_data, model_options
+from sparsae.bench.inputs import decided_rows, make_backprop_inputs, make_data, model_options
 from sparsae.bench.plan import RacePlan
 from sparsae.bench.race import run
 from sparsae.bench.record import RaceRecorder, RaceSession, check_baseline
@@ -22,7 +22,7 @@ from sparsae.bench.report.page import machine_facts, make_page
 from sparsae.bench.report.text import remarks, row_cells, row_class, summary
 from sparsae.bench.scaling import scaling_series, sweep
 from sparsae.bench.schema import check_events
-from sparsae.bench.tasks import ObjectiveTask, TrainTask
+from sparsae.bench.tasks import ObjectiveTask, TrainTask, backprop_task
 from sparsae.bench.workload import Workload
 from sparsae.cli import cli
 from sparsae.errors import DataError, FileFormatError, ParameterError
@@ -47,7 +47,7 @@ def jumprelu_race():
     """One launch of a backend that has jumprelu units and one that has not."""
     recorder = RaceRecorder()
     asked = plan(
-        sizes=["60x8x5"], dtypes=["f4"], cases=["objective", "train"], activation="jumprelu", rounds=1, launches=1
+        sizes=["60x8x5"], dtypes=["f4"], cases=["objective", "backprop"], activation="jumprelu", rounds=1, launches=1
     )
     run(replace(asked, batch=0.002), recorder)
     return recorder.sessions()[0]
@@ -62,6 +62,17 @@ def test_a_right_backend_is_within_rounding_in_every_unit(task, dtype, activatio
     assert 0 < made.error() <= 1
     if task is TrainTask:
         assert 20 <= made.facts()["evaluations"] <= 21  # the first mini-batch gives the cost at the start too
+
+
+@pytest.mark.parametrize(("activation", "k"), UNITS)
+def test_sums_from_given_activations_are_checked_in_every_unit(activation, k):
+    """The case backprop: right sums are within rounding, and one changed sum is not."""
+    inputs = make_backprop_inputs((60, 12, 20), dtype="float32", activation=activation, k=k)
+    sums = backprop_task(inputs, "fused", 1).run()
+    assert 0 < inputs.error(sums) <= 1
+    wrong = sums.W2.copy()
+    wrong[0, 0] += 1e-2
+    assert inputs.error(sums._replace(W2=wrong)) > 10
 
 
 def test_a_backend_that_keeps_one_activation_too_few_is_wrong():
@@ -104,7 +115,6 @@ def test_data_that_cannot_be_decided_is_refused(monkeypatch):
         ({"activation": "topk", "k": 26}, "k=26 exceeds n_hidden=25"),
         ({"activation": "relu", "k": 3}, "k does not belong to activation='relu'"),
         ({"k": 3}, "k does not belong to activation='sigmoid'"),
-        ({"activation": "relu", "cases": ["train", "backprop"]}, "backprop starts from given sigmoid activations"),
     ],
 )
 def test_units_that_cannot_be_raced_are_refused(choices, message):
@@ -118,6 +128,7 @@ def test_useful_work_counts_what_is_active():
     size = (10, 3, 4)
     assert Workload("objective", size, "float64", "jumprelu").flop == 10 * 10 * 3 * 4
     assert Workload("objective", size, "float64", "topk", 2).flop == 2 * 10 * 3 * 4 + 8 * 10 * 3 * 2
+    assert Workload("backprop", size, "float64", "topk", 2).flop == 6 * 10 * 3 * 2
     assert Workload("train", size, "float64", "topk", 4).flop == 10 * 10 * 3 * 4
     assert Workload("train", size, "float64").flop == 20 * 10 * 10 * 3 * 4
 

@@ -16,13 +16,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from sparsae._types import Array
+from sparsae._types import Activation, Array, Output
 from sparsae.errors import DataError
 from sparsae.model import Parameters
 from sparsae.model.settings import START_THRESHOLD, ModelOptions
-from sparsae.model.units import sigmoid
+from sparsae.model.units import HIDDEN_UNITS, sigmoid
 from sparsae.plugins.sums import Sums
-from sparsae.reference import Comparison, Reference, compare, evaluate_reference, undecided_rows
+from sparsae.reference import Comparison, compare, compare_gradient_sums, undecided_rows
 
 ALIGNMENT = 64
 RHO, BETA, WEIGHT_DECAY = 0.01, 3.0, 1e-4
@@ -39,23 +39,31 @@ class BackpropInputs(NamedTuple):
     a2: Array  # (m, p)
     a3: Array  # (m, n)
     W2: Array  # (n, p)
-    rho: float
     rho_hat: Array  # (p,)
-    beta: float
-    expected: Reference
+    activation: Activation = "sigmoid"
+    k: int | None = None
+    rho: float = RHO
+    beta: float = BETA
 
     @property
     def sparsity(self) -> Array:
         """The sparsity vector (p,), in the dtype of the activations."""
-        vector = self.beta * (-self.rho / self.rho_hat + (1 - self.rho) / (1 - self.rho_hat))
+        vector = np.zeros_like(self.rho_hat)
+        if self.activation == "sigmoid":
+            vector = self.beta * (-self.rho / self.rho_hat + (1 - self.rho) / (1 - self.rho_hat))
+        if self.activation == "relu":
+            vector += 0.04 * SPREAD * np.sqrt(len(self.W2))
         return np.asarray(vector, self.a1.dtype)
 
     def error(self, sums: Iterable[Any]) -> float:
         """Largest error of gradient sums over the samples."""
-        m = len(self.a1)
-        gradient = (np.reshape(part, g.shape) / m for part, g in zip(sums, self.expected.gradient, strict=True))
-        rows = min(m, 10_000)  # sums across blocks are float64
-        return largest_ratio(self.expected.errors(self.a1.dtype, block_rows=rows, gradient=Parameters(*gradient)))
+        shapes = self.zeros()
+        found = Parameters(*(np.reshape(part, zero.shape) for part, zero in zip(sums, shapes, strict=True)))
+        output: Output = "sigmoid" if self.activation == "sigmoid" else "linear"
+        given = self.a1, self.a2, self.a3, self.W2, self.sparsity, self.a1
+        return largest_ratio(
+            compare_gradient_sums(found, *given, output=output, dtype=self.a1.dtype, activation=self.activation)
+        )
 
     def zeros(self) -> Parameters:
         """Zeros of the gradient's shapes."""
@@ -112,15 +120,24 @@ def decided_rows(parameters: Parameters, X: Array, options: ModelOptions) -> NDA
     return ~np.concatenate(undecided or [np.zeros(0, bool)])
 
 
-def make_backprop_inputs(size: Iterable[int], *, dtype: str = "float64", seed: int = 0) -> BackpropInputs:
-    """Make activations of a random autoencoder, and the gradient sums that are expected of them."""
-    x, parameters = make_data(size, dtype, seed)
-    W1, b1, W2, b2 = (aligned(part, dtype) for part in parameters)
-    # Without weight decay the gradient of the reference is sums / m.
-    expected = evaluate_reference(Parameters(W1, b1, W2, b2), x, rho=RHO, beta=BETA, weight_decay=0.0)
-    a2 = sigmoid(x.astype(np.float64) @ W1.T + b1)  # (m, p)
-    a3 = sigmoid(a2 @ W2.T + b2)  # (m, n)
-    return BackpropInputs(x, aligned(a2, dtype), aligned(a3, dtype), W2, RHO, expected.rho_hat, BETA, expected)
+def make_backprop_inputs(
+    size: Iterable[int],
+    *,
+    dtype: str = "float64",
+    seed: int = 0,
+    activation: Activation = "sigmoid",
+    k: int | None = None,
+) -> BackpropInputs:
+    """Make the activations of a random autoencoder."""
+    options = model_options(activation, k)
+    x, parameters = make_data(size, dtype, seed, options)
+    W1, b1, W2, b2 = (aligned(part, dtype) for part in parameters[:4])
+    a1 = x.astype(np.float64) - (0 if activation == "sigmoid" else b2)  # (m, n)
+    z2 = a1 @ W1.T + b1  # (m, p)
+    a2 = HIDDEN_UNITS[activation].function(z2, k, parameters.threshold)  # (m, p)
+    z3 = a2 @ W2.T + b2  # (m, n)
+    a3 = sigmoid(z3) if activation == "sigmoid" else z3  # (m, n)
+    return BackpropInputs(x, aligned(a2, dtype), aligned(a3, dtype), W2, a2.mean(axis=0), activation, k)
 
 
 def aligned(a: NDArray[Any], dtype: Any = None) -> Array:

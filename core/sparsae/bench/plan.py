@@ -131,12 +131,11 @@ class RacePlan:
             raise ParameterError(f"The reference {chosen!r} does not race; choose from {known}.")
         if not (math.isfinite(timeout) and timeout > 0):
             raise ParameterError(f"timeout must be a positive number of seconds; given {timeout}.")
-        chosen_cases = tuple(_choose("case", case, dict.fromkeys(CASES)) for case in dict.fromkeys(cases))
         chosen_sizes = tuple(dict.fromkeys(parse_size(size) for size in sizes))
         return cls(
             backends=names,
             threads=counts,
-            cases=chosen_cases,
+            cases=tuple(_choose("case", case, dict.fromkeys(CASES)) for case in dict.fromkeys(cases)),
             sizes=chosen_sizes,
             dtypes=tuple(dict.fromkeys(_choose("dtype", dtype, DTYPES) for dtype in dtypes)),
             reference=chosen,
@@ -147,7 +146,7 @@ class RacePlan:
             seed=seed,
             timeout=timeout,
             sessions=defaults["sessions"],
-            activation=_check_unit(activation, k, chosen_cases, chosen_sizes),
+            activation=_check_unit(activation, k, chosen_sizes),
             k=k,
         )
 
@@ -221,10 +220,8 @@ def _check_threads(counts: tuple[int, ...]) -> None:
             )
 
 
-def _check_unit(
-    activation: str, k: int | None, cases: tuple[str, ...], sizes: tuple[tuple[int, int, int], ...]
-) -> Activation:
-    """Return the hidden unit, which all of these cases and sizes can have."""
+def _check_unit(activation: str, k: int | None, sizes: tuple[tuple[int, int, int], ...]) -> Activation:
+    """Return the hidden unit, which all of these sizes can have."""
     if activation == "batchtopk":
         raise ParameterError(
             "batchtopk reaches backends as jumprelu with one threshold, so that the race has no case of its own for "
@@ -232,11 +229,6 @@ def _check_unit(
         )
     for _, n, p in sizes:
         resolve_settings(model_options(activation, k), Sizes(n, p, lambda centred: SPREAD))
-    if activation != "sigmoid" and "backprop" in cases:
-        raise ParameterError(
-            f"The case backprop starts from given sigmoid activations; race activation={activation!r} in the case "
-            f"objective or train."
-        )
     return check_word("activation", activation, ACTIVATIONS)
 
 

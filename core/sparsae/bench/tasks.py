@@ -14,7 +14,7 @@ from typing import Any, final
 
 import numpy as np
 
-from sparsae._types import Array
+from sparsae._types import Activation, Array
 from sparsae.backpropagation import backprop
 from sparsae.bench.inputs import (
     BackpropInputs,
@@ -67,7 +67,7 @@ class Task(ABC):
 
 @final
 class BackpropTask(Task):
-    """Gradient sums from given activations: 6mnp useful flop."""
+    """Gradient sums from given activations."""
 
     def __init__(
         self,
@@ -83,7 +83,7 @@ class BackpropTask(Task):
         return self._call()
 
     def error(self) -> float:
-        """Compare sums / m with the gradient of the reference without weight decay."""
+        """Compare the sums with the reference's."""
         return self.inputs.error(self.run())
 
     def facts(self) -> dict[str, Any]:
@@ -275,7 +275,7 @@ def race_task(
     case: str,
     size: Sequence[int],
     dtype: str,
-    activation: str,
+    activation: Activation,
     k: int | None,
     backend: str,
     threads: int,
@@ -285,7 +285,8 @@ def race_task(
     if not backend:
         return PeakTask(size, dtype=dtype, seed=seed, threads=threads)
     if case == "backprop":
-        return backprop_task(make_backprop_inputs(size, dtype=dtype, seed=seed), backend, threads)
+        inputs = make_backprop_inputs(size, dtype=dtype, seed=seed, activation=activation, k=k)
+        return backprop_task(inputs, backend, threads)
     make: Callable[..., Task] = {"objective": ObjectiveTask, "train": TrainTask}[case]
     return make(size, dtype=dtype, seed=seed, backend=backend, threads=threads, activation=activation, k=k)
 
@@ -303,9 +304,10 @@ def _backend_facts(backend: str | None) -> dict[str, str]:
 
 def backprop_task(inputs: BackpropInputs, backend: str, threads: int) -> BackpropTask:
     """Make a call of `sparsae.backprop` with that backend."""
-    a1, a2, a3, W2, sparsity = inputs.a1, inputs.a2, inputs.a3, inputs.W2, aligned(inputs.sparsity)
+    given = inputs.a1, inputs.a2, inputs.a3, inputs.W2, aligned(inputs.sparsity)
     facts = _backend_facts(backend)
-    return BackpropTask(inputs, lambda: backprop(a1, a2, a3, W2, sparsity, backend=backend, threads=threads), facts)
+    options: dict[str, Any] = {"activation": inputs.activation, "k": inputs.k, "backend": backend, "threads": threads}
+    return BackpropTask(inputs, lambda: backprop(*given, **options), facts)
 
 
 def _evaluate_reference(objective: Objective, parameters: Parameters, x: Array) -> Reference:

@@ -57,14 +57,15 @@ class Workload:
     def flop(self) -> float:
         """Useful floating-point operations in one call, the same for everyone: extra work is no credit.
 
-        m rows meet n p weights in five products: 10mnp; `backprop` has three of them.  Of top-k units k in a row are
-        active, and all products but the encoder's need those alone: 2mnp + 8mnk.  A training of sigmoid units
-        evaluates all rows `TRAIN_EVALUATIONS` times, one of other units once, in as many mini-batches.
+        m rows meet n p weights in five products: 10mnp; `backprop` has the last three of them: 6mnp.  Of top-k units
+        k in a row are active, and all products but the encoder's need those alone: 2mnp + 8mnk, and 6mnk.
+        A training of sigmoid units evaluates all rows `TRAIN_EVALUATIONS` times, one of other units once, in as many
+        mini-batches.
         """
         m, n, p = self.size
-        if self.case == "backprop":
-            return 6.0 * m * n * p
         active = p if self.k is None else self.k
+        if self.case == "backprop":
+            return 6.0 * m * n * active
         passes = TRAIN_EVALUATIONS if self.case == "train" and self.activation == "sigmoid" else 1
         return passes * m * n * (2.0 * p + 8.0 * active)
 
