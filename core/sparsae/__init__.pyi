@@ -17,6 +17,7 @@ from .errors import DataError as DataError
 from .errors import ParameterError as ParameterError
 from .errors import SparsaeError as SparsaeError
 from .estimator import SparseAutoencoder as SparseAutoencoder
+from .gradient import cost_and_gradient as cost_and_gradient
 from .machine.threads import cpu_budget as cpu_budget
 from .model.parameters import Parameters as Parameters
 from .model.settings import ModelOptions as ModelOptions
@@ -24,7 +25,6 @@ from .model.settings import ModelSettings as ModelSettings
 from .model.units import sigmoid as sigmoid
 from .objective import Objective as Objective
 from .objective import ObjectiveOptions as ObjectiveOptions
-from .objective import cost_and_gradient as cost_and_gradient
 from .plugins.contract import Backend as Backend
 from .plugins.contract import Kernel as Kernel
 from .plugins.contract import Problem as Problem

@@ -1,4 +1,4 @@
-"""Cost and gradient of the sparse autoencoder from `Sums`: the prepared `Objective`, and `cost_and_gradient`."""
+"""`Objective`: cost and gradient of the sparse autoencoder on data that is prepared once."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from sparsae.engine.options import ObjectiveOptions as ObjectiveOptions
 from sparsae.engine.options import check_option_names as check_option_names
 from sparsae.engine.run_receipt import make_receipt
 from sparsae.engine.session import Session
-from sparsae.engine.setup import resolve_problem
+from sparsae.engine.setup import draft_problem, resolve_problem
 from sparsae.engine.sources import DataSource, common_dtype, data_and_target
 from sparsae.engine.storage import Passes, check_model_memory, choose_storage
-from sparsae.errors import DataError, OptimizationError, ParameterError, UsageError
-from sparsae.model import Parameters, as_theta, cast_parameters, check_parameters, check_size
-from sparsae.model.settings import IS_JUMPRELU, ModelOptions, Sizes, kernel_activation, resolve_settings
+from sparsae.errors import ParameterError, UsageError
+from sparsae.model import Parameters, as_theta, check_size
+from sparsae.model.settings import IS_JUMPRELU, ModelOptions, Sizes, resolve_settings
 from sparsae.plugins.autoselect import select_fastest
-from sparsae.plugins.contract import Backend, Problem
+from sparsae.plugins.contract import Backend
 from sparsae.plugins.selection import AUTO, Selected, requested_backend, select
 from sparsae.receipt import Receipt
 
@@ -137,28 +137,13 @@ class Objective:
             sources, self.n_hidden, self.dtype, passes, two_passes=self.cost.needs_mean, share=share
         )
         for source in sources if connection is None else ():
-            if storage.kept:
-                source.load()
-            if source.in_memory:  # else on the first pass, as on a cluster
-                source.check(dtype=self.dtype, unit_range=self.output == "sigmoid" and source is y)
-        how, requested = requested_backend(backend)
-        if requested == AUTO:
-            options = {"dtype": self.dtype, "block_rows": block_rows, "passes": passes, "threads": threads}
-            self.selected = self._fastest(how, self.settings.to_dict() | options)
-        else:
-            self.selected = select(backend)
+            self._prepare_source(source, keep=storage.kept)
+        options = {"dtype": self.dtype, "block_rows": block_rows, "passes": passes, "threads": threads}
+        self.selected = self._select(backend, self.settings.to_dict() | options)
         self.backend = self.selected.backend
         self.grant, self.problem = resolve_problem(
             self.backend,
-            Problem(
-                n_visible=self.n_visible,
-                n_hidden=self.n_hidden,
-                dtype=self.dtype,
-                activation=kernel_activation(self.settings.activation),
-                k=self.settings.k if self.settings.activation == "topk" else None,
-                bandwidth=self.settings.bandwidth,
-                output=self.output,
-            ),
+            draft_problem(self.settings, self.n_visible, self.n_hidden, self.dtype),
             n_samples=self.n_samples,
             threads=threads,
             block_rows=block_rows if connection is None else cluster_block_rows(block_rows, self.backend),
@@ -172,8 +157,18 @@ class Objective:
         self._receipt: Receipt | None = None
         self._cast = ParameterCast(self.n_visible, self.n_hidden, self.dtype, again=connection is None)
 
-    def _fastest(self, how: str, options: dict[str, Any]) -> Selected:
-        """Choose the fastest ready backend for this problem, on its first rows."""
+    def _prepare_source(self, source: DataSource, *, keep: bool) -> None:
+        """Load rows that are kept, and check the values of rows in memory; others are checked on the first pass."""
+        if keep:
+            source.load()
+        if source.in_memory:
+            source.check(dtype=self.dtype, unit_range=self.output == "sigmoid" and source is self._target)
+
+    def _select(self, backend: str | Backend | None, options: dict[str, Any]) -> Selected:
+        """Choose the backend; for "auto" the fastest one that is ready for this problem, on its first rows."""
+        how, requested = requested_backend(backend)
+        if requested != AUTO:
+            return select(backend)
         theta = self.random_parameters().flatten()
         prepared: dict[tuple[str, int], Objective] = {}
 
@@ -299,53 +294,3 @@ class Objective:
                     pass
             self._receipt = make_receipt(self.selected, self.grant, self.engine, self._session, self._notes)
         return self._receipt
-
-
-def cost_and_gradient(
-    parameters: Parameters, X: ArrayLike, **options: Unpack[ObjectiveOptions]
-) -> tuple[float, Parameters]:
-    """Cost of the sparse autoencoder and its gradient, once; for many evaluations prepare an `Objective`.
-
-    Parameters
-    ----------
-    parameters : Parameters
-        Where to evaluate.
-    X : array_like (n_samples, n_visible)
-        Samples are rows.
-    **options
-        Those of `Objective`: target, dtype, backend, threads, block_rows, passes, cluster, activation, k, rho, beta,
-        l1, l1_weighted, l0, bandwidth, aux, k_aux, dead_after, pre_bias, unit_norm, init, output, weight_decay: as
-        there.
-
-    Returns
-    -------
-    cost : float
-    gradient : Parameters
-        float64, of the shapes of `parameters`.
-
-    Raises
-    ------
-    DataError, ParameterError, BackendError
-        When data, parameters, settings or backend cannot be used.
-    UnknownOptionError
-        A TypeError: a keyword that `Objective` does not have.
-    OptimizationError
-        When cost or gradient overflow.
-    """
-    check_option_names(cost_and_gradient, options)
-    parameters = check_parameters(parameters)
-    objective = Objective(X, parameters.n_hidden, **options)
-    if objective.n_visible != parameters.n_visible:
-        raise DataError(
-            f"X has {objective.n_visible} columns and the parameters are for n_visible={parameters.n_visible}."
-        )
-    cast_parameters(parameters, objective.dtype)
-    theta = parameters.flatten()
-    objective.check_size(theta)
-    cost, gradient = objective(theta)
-    if not (np.isfinite(cost) and np.isfinite(gradient).all()):
-        raise OptimizationError(
-            f"The cost is {cost:g}, or its gradient is not finite, in {objective.dtype}; "
-            f"scale the data, or use smaller parameters."
-        )
-    return cost, Parameters.from_flat(gradient, objective.n_visible, objective.n_hidden)

@@ -70,7 +70,9 @@ def _find_biasing_variables(facts: Facts, gains: Gains) -> Iterator[Finding]:
         if name in PRODUCT_VARIABLES:
             why = "Every product of the model uses these kernels."
         elif name in POWER_VARIABLES:
-            why = "NumPy's own loops compute the powers of sigmoid units, in all bundled backends but numba, jax, torch."
+            why = (
+                "NumPy's own loops compute the powers of sigmoid units, in all bundled backends but numba, jax, torch."
+            )
         if name == "OPENBLAS_CORETYPE":
             what = f"{what} {_describe_kernels(facts, gain)}"
         if gain is not None and gain.failed and together is not None and not together.failed:

@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, final
 
+import numpy as np
+
 from sparsae.engine.kernel_calls import backend_error
 from sparsae.engine.partition import ALIGN, cache_rows
 from sparsae.engine.storage import SHARE
@@ -15,8 +17,22 @@ from sparsae.machine.limits import limit
 from sparsae.machine.resources import memory_limit
 from sparsae.machine.threads import ThreadGrant, grant
 from sparsae.model import check_size
+from sparsae.model.settings import ModelSettings, kernel_activation
 from sparsae.plugins.contract import Backend, Problem
 from sparsae.plugins.selection import requested_threads
+
+
+def draft_problem(settings: ModelSettings, n_visible: int, n_hidden: int, dtype: np.dtype[Any]) -> Problem:
+    """Return the problem of a model, before threads are granted and rows of a block are chosen."""
+    return Problem(
+        n_visible=n_visible,
+        n_hidden=n_hidden,
+        dtype=dtype,
+        activation=kernel_activation(settings.activation),
+        k=settings.k if settings.activation == "topk" else None,
+        bandwidth=settings.bandwidth,
+        output=settings.output,
+    )
 
 
 def resolve_problem(
