@@ -2,7 +2,8 @@
 
 Each competitor is a process of its own, held to T CPUs before anything is imported.  Rounds are interleaved in a fresh
 random order; a ratio is the median over rounds of the ratio within a round, with the 10th and 90th percentile.
-The torch loop is eager, with fused Adam and the same cost.  Needs torch; run it on a quiet machine:
+The torch loop is eager, with fused Adam and the same cost; `--peers torch,compiled,jax` adds torch.compile (needs a C++
+compiler) and one jitted step of JAX with donated buffers.  Needs torch; run it on a quiet machine:
 
     .venv-peers-3.11/bin/python tests/prove/minibatches.py [--rounds 7] [--threads 1,2] [--sizes 64x25,784x196,768x4096]
 """
@@ -26,8 +27,12 @@ def rows_of_turn(n: int, p: int, batch: int) -> int:
     return max(2, round(min(WORK / (10 * n * p), 100_000) / batch)) * batch
 
 
-def torch_epoch(n: int, p: int, batch: int, threads: int):
-    """Return a function that trains on the rows of a turn once."""
+RHO, BETA, DECAY = 0.01, 3.0, 1e-4
+PEERS = ("torch", "compiled", "jax")
+
+
+def torch_epoch(n: int, p: int, batch: int, threads: int, *, compiled: bool = False):
+    """Return a function that trains on the rows of a turn once; with its step compiled, if asked for."""
     import torch
 
     torch.set_num_threads(threads)
@@ -38,21 +43,69 @@ def torch_epoch(n: int, p: int, batch: int, threads: int):
     W1, W2 = (torch.nn.Parameter((torch.rand(shape) * 2 - 1) * r) for shape in ((p, n), (n, p)))
     b1, b2 = torch.nn.Parameter(torch.zeros(p)), torch.nn.Parameter(torch.zeros(n))
     adam = torch.optim.Adam([W1, b1, W2, b2], lr=1e-3, fused=True)
-    rho, beta, decay = 0.01, 3.0, 1e-4
+
+    def cost(x):
+        a2 = torch.sigmoid(x @ W1.T + b1)
+        a3 = torch.sigmoid(a2 @ W2.T + b2)
+        q = a2.mean(0)
+        divergence = (RHO * torch.log(RHO / q) + (1 - RHO) * torch.log((1 - RHO) / (1 - q))).sum()
+        loss = ((a3 - x) ** 2).sum() / (2 * len(x)) + BETA * divergence
+        return loss + DECAY / 2 * ((W1**2).sum() + (W2**2).sum())
+
+    if compiled:
+        cost = torch.compile(cost, mode="max-autotune-no-cudagraphs")
 
     def epoch() -> None:
         order = torch.randperm(m)
         for start in range(0, m, batch):
-            x = X[order[start : start + batch]]
-            a2 = torch.sigmoid(x @ W1.T + b1)
-            a3 = torch.sigmoid(a2 @ W2.T + b2)
-            q = a2.mean(0)
-            divergence = (rho * torch.log(rho / q) + (1 - rho) * torch.log((1 - rho) / (1 - q))).sum()
-            loss = ((a3 - x) ** 2).sum() / (2 * len(x)) + beta * divergence
-            loss = loss + decay / 2 * ((W1**2).sum() + (W2**2).sum())
+            loss = cost(X[order[start : start + batch]])
             adam.zero_grad(set_to_none=True)
             loss.backward()
             adam.step()
+
+    return m, epoch
+
+
+def jax_epoch(n: int, p: int, batch: int):
+    """Return a function that trains on the rows of a turn once: one jitted step with donated buffers."""
+    import jax
+    import jax.numpy as jnp
+    import numpy as np
+
+    m = rows_of_turn(n, p, batch)
+    rng = np.random.default_rng(0)
+    X = rng.random((m, n), dtype=np.float32) * np.float32(0.8) + np.float32(0.1)
+    r = (6 / (n + p + 1)) ** 0.5
+    shapes = ((p, n), (p,), (n, p), (n,))
+    weights = [jnp.asarray(rng.uniform(-r, r, shape) * (len(shape) == 2), jnp.float32) for shape in shapes]
+    state = weights, *([jnp.zeros(shape) for shape in shapes] for _ in range(2)), jnp.zeros(())
+
+    def cost(parameters, x):
+        W1, b1, W2, b2 = parameters
+        a2 = jax.nn.sigmoid(x @ W1.T + b1)
+        a3 = jax.nn.sigmoid(a2 @ W2.T + b2)
+        q = a2.mean(0)
+        divergence = (RHO * jnp.log(RHO / q) + (1 - RHO) * jnp.log((1 - RHO) / (1 - q))).sum()
+        loss = ((a3 - x) ** 2).sum() / (2 * len(x)) + BETA * divergence
+        return loss + DECAY / 2 * ((W1**2).sum() + (W2**2).sum())
+
+    def step(state, x):
+        parameters, first, second, t = state
+        gradient, t = jax.grad(cost)(parameters, x), t + 1
+        first = [0.9 * a + 0.1 * g for a, g in zip(first, gradient, strict=True)]
+        second = [0.999 * a + 0.001 * g * g for a, g in zip(second, gradient, strict=True)]
+        rate = 1e-3 * jnp.sqrt(1 - 0.999**t) / (1 - 0.9**t)
+        steps = (rate * a / (jnp.sqrt(b) + 1e-8) for a, b in zip(first, second, strict=True))
+        return [a - b for a, b in zip(parameters, steps, strict=True)], first, second, t
+
+    step = jax.jit(step, donate_argnums=0)
+
+    def epoch() -> None:
+        nonlocal state
+        order = rng.permutation(m)
+        for start in range(0, m, batch):
+            state = step(state, X[order[start : start + batch]])
+        jax.block_until_ready(state)
 
     return m, epoch
 
@@ -83,7 +136,12 @@ def our_epoch(backend: str, n: int, p: int, batch: int, threads: int):
 def serve(kind: str, n: int, p: int, batch: int, threads: int) -> None:
     """Train on one turn for each line that comes; answer with rows a second."""
     os.sched_setaffinity(0, set(sorted(os.sched_getaffinity(0))[:threads]))
-    m, epoch = torch_epoch(n, p, batch, threads) if kind == "torch" else our_epoch(kind, n, p, batch, threads)
+    if kind == "jax":
+        m, epoch = jax_epoch(n, p, batch)
+    elif kind in PEERS:
+        m, epoch = torch_epoch(n, p, batch, threads, compiled=kind == "compiled")
+    else:
+        m, epoch = our_epoch(kind, n, p, batch, threads)
     epoch()
     print("ready", flush=True)
     for _ in sys.stdin:
@@ -100,8 +158,10 @@ def main() -> None:
     parser.add_argument("--sizes", default="64x25,784x196,768x4096")
     parser.add_argument("--batches", default="256,4096")
     parser.add_argument("--backends", default="fused,numba")
+    parser.add_argument("--peers", default="torch", help="of torch (eager), compiled (torch.compile), jax (jit)")
     asked = parser.parse_args()
-    kinds = ["torch", *asked.backends.split(",")]
+    peers = asked.peers.split(",")
+    kinds = [*peers, *asked.backends.split(",")]
     for size in asked.sizes.split(","):
         n, p = map(int, size.split("x"))
         for batch in map(int, asked.batches.split(",")):
@@ -122,12 +182,13 @@ def main() -> None:
                 for worker in workers.values():
                     worker.stdin.close()
                     worker.wait()
-                words = [f"torch {statistics.median(speed['torch']):,.0f} rows/s"]
-                for kind in kinds[1:]:
-                    ratios = sorted(a / b for a, b in zip(speed[kind], speed["torch"], strict=True))
-                    low, high = ratios[len(ratios) // 10], ratios[-1 - len(ratios) // 10]
-                    words.append(f"{kind} {statistics.median(ratios):.2f} ({low:.2f} to {high:.2f})")
-                print(f"{size}, batches of {batch}, T={threads}: {'; '.join(words)}", flush=True)
+                for peer in peers:
+                    words = [f"{peer} {statistics.median(speed[peer]):,.0f} rows/s"]
+                    for kind in asked.backends.split(","):
+                        ratios = sorted(a / b for a, b in zip(speed[kind], speed[peer], strict=True))
+                        low, high = ratios[len(ratios) // 10], ratios[-1 - len(ratios) // 10]
+                        words.append(f"{kind} {statistics.median(ratios):.2f} ({low:.2f} to {high:.2f})")
+                    print(f"{size}, batches of {batch}, T={threads}: {'; '.join(words)}", flush=True)
 
 
 if __name__ == "__main__":

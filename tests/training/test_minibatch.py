@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import weakref
 from dataclasses import replace
 from itertools import chain
 from typing import Any
@@ -19,6 +20,7 @@ from sparsae.optimize.epochs import Epochs
 from sparsae.training.checkpoint import load
 from sparsae.training.curve import FitCounts, MeteredObjective
 from sparsae.training.minibatch import MiniBatches
+from sparsae.training.options import FitOptions
 
 Array = NDArray[Any]
 QUIET = "ignore::sparsae.ConvergenceWarning"
@@ -262,3 +264,21 @@ def test_a_progress_keeps_its_parameters(data: Array) -> None:
     train(data, 4, method=Adam(batch_rows=32), max_iter=3, observers=watch)
     assert [progress.parameters.flatten().tobytes() for progress in kept] == at_once
     assert len(set(at_once)) == 4
+
+
+@pytest.mark.filterwarnings(QUIET)
+def test_a_fit_keeps_no_copy_of_its_start(data: Array, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The starting parameters, in float64, are gone when the first epoch ends: only the state's copy is left."""
+    starts: list[weakref.ref[Any]] = []
+    alive: list[bool] = []
+    start = FitOptions.start
+
+    def spy(options: FitOptions, objective: Objective) -> Any:
+        theta, seed = start(options, objective)
+        starts.append(weakref.ref(theta))
+        return theta, seed
+
+    monkeypatch.setattr(FitOptions, "start", spy)
+    method = Adam(batch_rows=50, evaluate_start=True)
+    train(data, 4, method=method, max_iter=2, observers=[lambda progress: alive.append(starts[0]() is not None)])
+    assert alive == [False] * 3

@@ -107,7 +107,8 @@ class BatchEngine:
         self._sums = OrderedSum(self._make_sums, self._clear_sums)
 
     def close(self) -> None:
-        """End the threads; the engine can be used again."""
+        """End the threads and free the sums; the engine can be used again."""
+        self._sums = OrderedSum(self._make_sums, self._clear_sums)
         self._pool.close()
         self._spreading.close()
         self._reader.close()

@@ -130,9 +130,15 @@ class Epochs(BoundMethod):
 
     def run(self, start: Vector | OptimizerState, callback: Callback) -> OptimizerState:
         """Step until `callback` returns True or a step ends with an outcome."""
-        state = self.init(start) if isinstance(start, np.ndarray) else start
-        del start  # a copy of all parameters
-        return run_steps(self.step, state, callback)
+        if not isinstance(start, np.ndarray):
+            return run_steps(self.step, start, callback)
+        theta = self._as_state(start)
+        del start  # all parameters in float64: nobody else has them where the caller has not
+        return run_steps(self.step, self._begin(theta), callback)
+
+    def _as_state(self, theta: Vector) -> Vector:
+        """Return a copy in the dtype of the state."""
+        return theta.astype(self.method.dtype_for(theta.size, self._objective.dtype))
 
     def init(self, theta: Vector) -> EpochState:
         """Return the state at the starting point; the first mini-batch, or all rows, give cost and mean activation.
@@ -142,7 +148,10 @@ class Epochs(BoundMethod):
         OptimizationError
             When the cost is not finite there.
         """
-        theta = theta.astype(self.method.dtype_for(theta.size, self._objective.dtype))
+        return self._begin(self._as_state(theta))
+
+    def _begin(self, theta: Vector) -> EpochState:
+        """As `init`, for parameters that may be changed."""
         self._batches.constrain(theta)
         start = self._batches.evaluate(theta, self._start_rows())
         check_start(start.cost)

@@ -105,7 +105,7 @@ class Fit:
             When data or kernel fail.
         """
         try:
-            state = self._bound.run(self._start, self._after_iteration)
+            state = self._bound.run(self._take_start(), self._after_iteration)
         except ClusterError as error:
             raise ClusterError(f"{error} {self._save_last_state()}") from error
         if self._writer is not None:
@@ -115,6 +115,11 @@ class Fit:
     def pack(self, state: OptimizerState) -> SavedFit:
         """Return what another fit needs to go on from a state; its arrays are those of the state."""
         return pack_fit(self._saved_header(), self._bound, state, self._curve, self._metered.counts)
+
+    def _take_start(self) -> Vector | OptimizerState:
+        """Return the start and forget it: mini-batch methods copy it, and need its memory."""
+        start, self._start = self._start, np.empty(0)
+        return start
 
     def _save_last_state(self) -> str:
         """Write a checkpoint of the last whole state after a cluster failed; return how to go on."""
@@ -180,6 +185,7 @@ class Fit:
         if not self._bound.full_batch:
             seconds = time.perf_counter() - before
             self._metered.notes.append(f"The evaluation of all rows at the end took {seconds:.3g} s more.")
+        self._metered.close()  # frees memory for the result
         reason: Reason
         if state.outcome:  # only mini-batch methods converge by a rule of their own
             reason, detail = state.outcome, "the held-out cost has not fallen any more"
