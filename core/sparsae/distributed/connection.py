@@ -207,6 +207,37 @@ class Connection:
             return parameters
         return self.client.submit(_as_is, parameters, key=f"sparsae-parameters-{name}", pure=False)
 
+    def wait_for(self, futures: Collection[Any]) -> None:
+        """Wait until rows are on the workers.
+
+        Raises
+        ------
+        ClusterError
+            When they are not within the deadline, or cannot be computed.
+        """
+        from distributed import wait
+
+        started, patience = time.monotonic(), min(self.patience, 1.0)
+        waiting = set(futures)
+        while waiting:
+            with self.client.as_current(), suppress(TimeoutError):
+                wait(list(waiting), timeout=patience)
+            self.check()
+            for future in futures:
+                if future.status == "error":
+                    self.raise_or_ignore(future.exception(timeout=self.patience))
+            waiting = {future for future in waiting if future.status == "pending"}
+            if waiting and time.monotonic() - started > self.deadline:
+                raise ClusterError(f"{plural(len(waiting), 'part')} of the data did not reach the workers.")
+
+    def result(self, future: Any) -> Any:
+        """Return the result of a future; as `wait_for`."""
+        self.wait_for([future])
+        try:
+            return future.result(timeout=self.deadline)
+        except TimeoutError as error:
+            raise ClusterError(f"A worker did not send its rows within {self.deadline:g} s.") from error
+
     def broadcast(self, function: Callable[..., Any], *arguments: Any) -> None:
         """Call a function on every worker that answers soon; failures are ignored."""
         try:

@@ -18,26 +18,29 @@ from numpy.typing import NDArray
 
 from sparsae._types import Array
 from sparsae.cost import one_after_the_other
+from sparsae.distributed.batches import ClusterBatchEngine, cut_batch, place_batch
 from sparsae.distributed.connection import Connection
 from sparsae.distributed.placement import Subtree, complete_subtrees, place_near, split_segments
+from sparsae.distributed.process import forget
 from sparsae.distributed.rounds import Round
 from sparsae.distributed.rows import RemoteRows
-from sparsae.distributed.shard import forget
 from sparsae.distributed.tasks import FitDescription, Work
 from sparsae.distributed.workers import check_workers
 from sparsae.engine.batch_threshold import BatchThreshold
-from sparsae.engine.engine import Engine, SumsEngine
+from sparsae.engine.engine import Engine
+from sparsae.engine.engine_types import RowsEngine, SumsEngine
 from sparsae.engine.fold import Sparsity, evaluate_sums
 from sparsae.engine.kernel_calls import make_kernel
 from sparsae.engine.partition import Partition, TreeSum
 from sparsae.engine.sources import DataSource
 from sparsae.engine.storage import Storage
+from sparsae.engine.summary import DataSummary
+from sparsae.machine.threads import ThreadGrant
 from sparsae.model import Parameters
 from sparsae.plugins.contract import AnyKernel, Backend, Problem
 from sparsae.plugins.sums import Sums
 
 BLOCK_ROWS = 1 << 14  # of backends that want all rows at once on one machine
-Batch = Mapping[int, NDArray[np.intp]] | None
 
 
 @final
@@ -86,7 +89,7 @@ class ClusterEngine:
             {"worker": name, **found.to_dict()} for name, found in sorted(facts.items())
         )
         self._fit = uuid.uuid4().hex  # workers keep rows and kernels under this name
-        description = FitDescription(
+        self._fit_description = FitDescription(
             backend=backend.name,
             problem=problem,
             x=self._rows.containers[0],
@@ -94,9 +97,9 @@ class ClusterEngine:
             separate_target=target is not x,
             threads=connection.threads,
         )
-        self._description = pickle.dumps(description)
+        self._description = pickle.dumps(self._fit_description)
         self._evaluations = 0
-        self._placements: dict[int, tuple[tuple[str, ...], dict[str, tuple[Subtree, ...]]]] = {}
+        self._placement: tuple[tuple[str, ...], dict[str, tuple[Subtree, ...]]] = ((), {})
         self._trees: dict[bool, TreeSum] = {}  # with the q-sums, and without
 
     def spread(self, task: Callable[[int], None], count: int) -> None:
@@ -128,20 +131,21 @@ class ClusterEngine:
 
         def totals(weights: Any) -> NDArray[np.float64]:
             found = np.zeros((n_segments, self.problem.n_hidden))
-            for subtree, part in self._round(replace(work, round="encode"), parameters).items():
+            for subtree, part in self._round(replace(work, round="encode"), shared).items():
                 found[list(subtree.segments(n_segments))] = part
             return found
 
         def sums(weights: Any, s: Array | None) -> Sums:
-            return self._sum(self._round(replace(work, sparsity=s), parameters), whole=s is None)
+            return self._sum(self._round(replace(work, sparsity=s), shared), whole=s is None)
 
+        shared = self._share(parameters)
         both = totals if self.storage.passes == 2 else None
         return evaluate_sums(self._name, self.kernels[0], parameters, of_total, totals=both, sums=sums)
 
     def batch_threshold(self, parameters: Parameters, k: int, rows: NDArray[np.intp] | None = None) -> BatchThreshold:
         """Return what batch top-k keeps of some rows, or of all; as `Engine.batch_threshold`."""
         self._evaluations += 1
-        partition, batch = (self.partition, None) if rows is None else self._batch(rows)
+        partition, batch = (self.partition, None) if rows is None else cut_batch(rows, self.problem.block_rows)
         work = Work(
             evaluation=self._evaluations,
             round="largest",
@@ -150,32 +154,50 @@ class ClusterEngine:
             batch=batch,
             count=k * partition.n_samples,
         )
-        first, *others = self._round(work, parameters).values()
+        first, *others = self._round(work, self._share(parameters)).values()
         for other in others:
             first.merge(other)
         found: BatchThreshold = first.threshold()
         return found
 
-    def _batch(self, rows: NDArray[np.intp]) -> tuple[Partition, Batch]:
-        """Return how a mini-batch is cut, and the numbers of the rows of each segment."""
-        partition = Partition(len(rows), min(self.problem.block_rows, len(rows)))
-        return partition, {s: rows[slice(*partition.segment_rows(s))] for s in range(partition.n_segments)}
+    def summaries(self) -> tuple[DataSummary, DataSummary]:
+        """Return the summaries of x and target; reads the data through, the first time."""
+        x, target = self.sources
+        return x.summary(), target.summary()
 
-    def _round(self, work: Work, parameters: Parameters) -> dict[Subtree, Any]:
+    def batch_engine(self, *, backend: Backend, granted: ThreadGrant, batch_rows: int, direct: bool) -> RowsEngine:
+        """Return an engine for mini-batches of the same rows, on the same workers."""
+        return ClusterBatchEngine(
+            self._connection,
+            self._rows,
+            description=self._fit_description,
+            backend=backend,
+            granted=granted,
+            batch_rows=batch_rows,
+            direct=direct,
+            n_workers=len(self.cluster),
+        )
+
+    def _share(self, parameters: Parameters) -> Any:
+        return self._connection.share(parameters, f"{self._fit}-{self._evaluations}")
+
+    def _round(self, work: Work, parameters: Any) -> dict[Subtree, Any]:
         """Send the work to the workers and return the result of each subtree."""
-        done = Round(self._connection, self._fit, self._description, self._rows.of, work, parameters)
-        return done.run(self._place(work.partition.n_segments, near=work.batch is None))
+        done = Round(self._connection, self._fit, self._description, self._rows, work, parameters)
+        if work.batch is not None:
+            return done.run(place_batch(self._connection, self._rows, work))
+        return done.run(self._place(work.partition.n_segments))
 
-    def _place(self, n_segments: int, *, near: bool) -> Mapping[str, tuple[Subtree, ...]]:
-        """Return which worker does which subtrees; made anew when workers have come or gone."""
+    def _place(self, n_segments: int) -> Mapping[str, tuple[Subtree, ...]]:
+        """Return which worker does which subtrees of all rows; made anew when workers have come or gone."""
         shares = self._connection.shares()
-        workers, placement = self._placements.get(n_segments, ((), {}))
+        workers, placement = self._placement
         if workers != tuple(shares):
-            locations = self._rows.locations() if near else None
+            locations = self._rows.locations()
             held: Mapping[str, Any]
             held = place_near(locations, shares) if locations else split_segments(n_segments, shares)
             placement = {worker: complete_subtrees(segments, n_segments) for worker, segments in held.items()}
-            self._placements[n_segments] = tuple(shares), placement
+            self._placement = tuple(shares), placement
         return placement
 
     def _sum(self, parts: Mapping[Subtree, NDArray[np.float64]], *, whole: bool) -> Sums:

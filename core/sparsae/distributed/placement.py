@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
+from math import ceil
 from typing import final
 
 
@@ -83,3 +84,22 @@ def place_near(locations: Sequence[str | None], shares: Mapping[str, float]) -> 
         worker = min(held, key=lambda w: (len(held[w]) + 1) / shares[w])
         held[worker].append(segment)
     return {worker: sorted(segments) for worker, segments in held.items() if segments}
+
+
+def balance(held: Mapping[int, Mapping[str, int]], shares: Mapping[str, float]) -> dict[str, list[int]]:
+    """Give each segment of a mini-batch to the worker that holds most of its rows and has room for it.
+
+    Parameters
+    ----------
+    held : mapping of int to mapping of worker to int
+        For each segment, how many of its rows each worker holds.
+    shares : mapping of worker to positive number
+        No worker gets more segments than its share, rounded up.
+    """
+    total = sum(shares.values())
+    room = {worker: ceil(len(held) * share / total) for worker, share in shares.items()}
+    placed: dict[str, list[int]] = {worker: [] for worker in shares}
+    for segment, counts in held.items():
+        free = [worker for worker in shares if len(placed[worker]) < room[worker]]
+        placed[max(free, key=lambda worker: counts.get(worker, 0))].append(segment)
+    return {worker: segments for worker, segments in placed.items() if segments}

@@ -8,19 +8,17 @@ is asked of others.  The first answer for a subtree counts; all answers have the
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, final
-
-import numpy as np
 
 from sparsae._text import plural
 from sparsae.distributed.connection import Connection
 from sparsae.distributed.placement import Subtree
-from sparsae.distributed.shard import run_work
+from sparsae.distributed.process import run_work
+from sparsae.distributed.rows import RemoteRows
 from sparsae.distributed.tasks import Work
 from sparsae.errors import ClusterError
-from sparsae.model import Parameters
 
 TICK = 0.5  # seconds between looks at what has come back
 
@@ -36,11 +34,11 @@ class Round:
         Name of the fit.
     description : bytes
         `FitDescription`, pickled.
-    rows : callable
-        Gives the futures of the rows of a task by segment; None where workers read for themselves.
+    rows : RemoteRows
     work : Work
         Without its subtrees.
-    parameters : Parameters
+    parameters : Parameters or future
+        As `Connection.share` returned them.
     """
 
     def __init__(
@@ -48,13 +46,12 @@ class Round:
         connection: Connection,
         fit: str,
         description: bytes,
-        rows: Callable[[Work], Any],
+        rows: RemoteRows,
         work: Work,
-        parameters: Parameters,
+        parameters: Any,
     ) -> None:
-        self._connection, self._rows_of, self._work = connection, rows, work
-        self._fit, self._description = fit, description
-        self._parameters = connection.share(parameters, f"{fit}-{work.evaluation}-{work.round}")
+        self._connection, self._rows, self._work = connection, rows, work
+        self._fit, self._description, self._parameters = fit, description, parameters
         self._pending: dict[Any, tuple[str, Work]] = {}  # future: the worker that was asked, and for what
         self._results: dict[Subtree, Any] = {}
         self._given_up: set[str] = set()
@@ -100,7 +97,7 @@ class Round:
             self._description,
             work,
             self._parameters,
-            self._rows_of(work),
+            self._rows.of(work, worker),
             key=f"sparsae-{self._fit}-{work.evaluation}-{work.round}-{self._sent}",
             workers=[worker],
             allow_other_workers=True,
@@ -115,6 +112,7 @@ class Round:
         if not lost and self._pending:
             return
         self._given_up |= lost
+        self._rows.locations()  # what they held is somewhere else from now on
         workers = sorted(self._connection.shares())
         kept = {s for worker, work in self._pending.values() if worker not in self._given_up for s in work.subtrees}
         ordered = sorted(missing - kept)
@@ -152,9 +150,6 @@ class Round:
                 parts = future.result(timeout=self._connection.patience)
             except TimeoutError:
                 return False
-            if work.round == "encode":
-                bounds = np.cumsum([len(s.segments(work.partition.n_segments)) for s in work.subtrees])
-                parts = np.split(parts[0], bounds[:-1])
             for subtree, part in zip(work.subtrees, parts, strict=True):
                 self._results.setdefault(subtree, part)
         elif future.status == "error":

@@ -2,27 +2,39 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from itertools import pairwise
 from typing import Any, final
 
+import numpy as np
+from numpy.typing import NDArray
+
+from sparsae._types import Array
 from sparsae.distributed.connection import Connection
 from sparsae.distributed.dask_data import ClusterRows
 from sparsae.distributed.tasks import Work
 from sparsae.engine.binary_file import BinaryFile
 from sparsae.engine.partition import Partition
 from sparsae.engine.row_file import RowFile
+from sparsae.engine.row_reader import RowNumbers
 from sparsae.engine.sources import DataSource
 from sparsae.errors import DataError
+
+SENT_BYTES = 1 << 20  # rows of a mini-batch that are in this process are sent with the tasks up to this size
 
 
 @final
 class RemoteRows:
     """Rows of a fit as the workers get them.
 
+    Rows that are not read from files are cut at segments and live on the workers once they are asked for.
+
     Parameters
     ----------
     connection : Connection
     x, target : DataSource
     partition : Partition
+        Of all rows.
 
     Attributes
     ----------
@@ -31,47 +43,124 @@ class RemoteRows:
     """
 
     def __init__(self, connection: Connection, x: DataSource, target: DataSource, partition: Partition) -> None:
-        self._connection = connection
-        self._arrays: list[Any] = []
+        self._connection, self._partition = connection, partition
+        self._sources = [x] if target is x else [x, target]
         self._pieces: list[list[Any]] = []  # for each array, the future of each segment
-        sources = [x] if target is x else [x, target]
-        containers = [source.container for source in sources]
-        if all(isinstance(container, BinaryFile) for container in containers):
-            self.containers: tuple[Any, ...] = tuple(containers)
-            return
-        for container in containers:
+        self._holders: list[str | None] | None = None
+        containers = [source.container for source in self._sources]
+        self._in_files = all(isinstance(container, BinaryFile) for container in containers)
+        self._here = all(isinstance(container, np.ndarray) for container in containers)
+        self.containers: tuple[Any, ...] = tuple(containers) if self._in_files else (None,)
+        for container in () if self._in_files else containers:
             if isinstance(container, RowFile):
                 raise DataError(
                     f"{container.label} cannot be opened by the workers of a cluster in this version: give a Dask "
                     f"array, such as dask.array.from_zarr(...), or a .npy file."
                 )
-        self.containers = (None,)
-        for container in containers:
-            self._pieces.append(self._on_workers(container, partition))
+        self._starts = np.array([partition.segment_rows(s)[0] for s in range(partition.n_segments)])
 
-    def of(self, work: Work) -> dict[int, list[Any]] | None:
-        """Return the futures of the rows of a task, by segment; None where workers read for themselves."""
-        if not self._pieces:
+    def of(self, work: Work, worker: str) -> Any:
+        """Return the rows of a task for a worker, as `tasks.Rows` with futures; None where it reads for itself."""
+        if self._in_files:
             return None
         if work.batch is None:
-            return {segment: [pieces[segment] for pieces in self._pieces] for segment in work.segments}
-        compute = self._connection.client.compute
-        return {segment: [compute(array[numbers]) for array in self._arrays] for segment, numbers in work.batch.items()}
+            return [[(pieces[segment], None, slice(None)) for segment in work.segments] for pieces in self._futures()]
+        numbers = np.concatenate([work.batch[segment] for segment in work.segments])
+        if self._sends(work):
+            return [[(source.take(numbers, source.dtype), None, slice(None))] for source in self._sources]
+        return self._gathered(numbers, worker)
 
     def locations(self) -> list[str | None] | None:
         """Return for each segment a worker that holds its rows of x; None where workers read for themselves."""
-        if not self._pieces:
+        if self._in_files:
             return None
-        holders = self._connection.ask_scheduler("who_has", keys=[future.key for future in self._pieces[0]])
-        return [next(iter(holders.get(future.key, ())), None) for future in self._pieces[0]]
+        futures = self._futures()[0]
+        holders = self._connection.ask_scheduler("who_has", keys=[future.key for future in futures])
+        self._holders = [next(iter(holders.get(future.key, ())), None) for future in futures]
+        return self._holders
 
-    def _on_workers(self, container: Any, partition: Partition) -> list[Any]:
+    def held(self, work: Work) -> Mapping[int, Mapping[str, int]] | None:
+        """Return how many rows of each segment of a mini-batch each worker holds; None where any does as well."""
+        if self._in_files or work.batch is None or self._sends(work):
+            return None
+        holders = self._holders or self.locations() or []
+        found: dict[int, dict[str, int]] = {}
+        for segment, numbers in work.batch.items():
+            counts = found[segment] = {}
+            for here, inside in self._by_segment(numbers):
+                holder = holders[here]
+                if holder is not None:
+                    counts[holder] = counts.get(holder, 0) + inside.stop - inside.start
+        return found
+
+    def take(self, numbers: RowNumbers, dtype: np.dtype[Any]) -> list[Array]:
+        """Return rows, given in ascending order, of x, and where it is separate of the target."""
+        if self._in_files or self._here:
+            return [source.take(numbers, dtype) for source in self._sources]
+        taken = []
+        for futures in self._futures():
+            segments = list(self._by_segment(numbers))
+            future = self._taken(futures, numbers, segments)
+            taken.append(np.asarray(self._connection.result(future), dtype=dtype))
+        return taken
+
+    def _sends(self, work: Work) -> bool:
+        """Whether the rows of all tasks of this work are sent from here."""
+        if not self._here:
+            return False
+        row = sum(source.shape[1] * source.dtype.itemsize for source in self._sources)
+        return bool(work.partition.n_samples * row <= SENT_BYTES)
+
+    def _gathered(self, numbers: RowNumbers, worker: str) -> list[list[tuple[Any, Any, Any]]]:
+        """Return where the rows of a task are: in arrays of the worker itself, or taken from others by one task each.
+
+        Segments of a holder that is not known are taken from wherever they are.
+        """
+        holders = self._holders or self.locations() or []
+        apart: dict[str | None, list[tuple[int, slice]]] = {}
+        for here, inside in self._by_segment(numbers):
+            apart.setdefault(holders[here], []).append((here, inside))
+        rows = []
+        for futures in self._futures():
+            pieces: list[tuple[Any, Any, Any]] = []
+            for holder, segments in apart.items():
+                if holder == worker:
+                    pieces += [(futures[s], numbers[inside] - self._starts[s], inside) for s, inside in segments]
+                else:
+                    places = np.concatenate([np.arange(inside.start, inside.stop) for _, inside in segments])
+                    pieces.append((self._taken(futures, numbers, segments), None, places))
+            rows.append(pieces)
+        return rows
+
+    def _taken(self, futures: list[Any], numbers: RowNumbers, segments: list[tuple[int, slice]]) -> Any:
+        """Return a future of the rows of some segments, which is computed where these are."""
+        wanted = [numbers[inside] - self._starts[s] for s, inside in segments]
+        return self._connection.client.submit(take_rows, [futures[s] for s, _ in segments], wanted, pure=False)
+
+    def _by_segment(self, numbers: RowNumbers) -> list[tuple[int, slice]]:
+        """Return the segments in which those rows are, each with the places of its rows."""
+        bounds = [*np.searchsorted(numbers, self._starts), len(numbers)]
+        return [(s, slice(a, b)) for s, (a, b) in enumerate(pairwise(bounds)) if a < b]
+
+    def _futures(self) -> list[list[Any]]:
+        """Return for each array a future for the rows of each segment, once they are on the workers."""
+        if not self._pieces:
+            self._pieces = [self._on_workers(source.container) for source in self._sources]
+            self._connection.wait_for([future for futures in self._pieces for future in futures])
+        return self._pieces
+
+    def _on_workers(self, container: Any) -> list[Any]:
         """Return a future for the rows of each segment, which the scheduler can compute again when they are lost."""
         import dask.array as da
 
+        partition = self._partition
         bounds = [partition.segment_rows(segment) for segment in range(partition.n_segments)]
         sizes = tuple(stop - start for start, stop in bounds)
         array = container.array if isinstance(container, ClusterRows) else da.from_array(container, chunks=(sizes, -1))
         array = self._connection.client.persist(array.rechunk((sizes, array.shape[1:])))
-        self._arrays.append(array)
         return [array.dask[row[0]] for row in array.__dask_keys__()]
+
+
+def take_rows(arrays: list[Array], numbers: list[NDArray[np.intp]]) -> Array:
+    """Return some rows of each array, one after the other; run where the arrays are."""
+    return np.concatenate([array[which] for array, which in zip(arrays, numbers, strict=True)])

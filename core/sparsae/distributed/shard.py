@@ -6,8 +6,6 @@ another worker dies, its segments arrive here and are read again.
 
 from __future__ import annotations
 
-import os
-import pickle
 import threading
 from collections.abc import Mapping, Sequence
 from typing import Any, final
@@ -16,23 +14,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sparsae._types import Array
-from sparsae.distributed.tasks import FitDescription, Work
+from sparsae.distributed.kernel_pool import KernelPool
+from sparsae.distributed.tasks import FitDescription, Rows, Work, split_rows
 from sparsae.engine.batch_threshold import Largest
 from sparsae.engine.fold import describe_rows
-from sparsae.engine.kernel_calls import call_kernel, make_kernel
 from sparsae.engine.partition import TreeSum
-from sparsae.engine.setup import limit_all_threads
-from sparsae.engine.sources import DataSource
-from sparsae.engine.value_check import ValueCheck
-from sparsae.engine.workers import SegmentRun, WorkerPool
-from sparsae.machine.limits import pools
+from sparsae.engine.workers import SegmentRun
 from sparsae.machine.resources import memory_limit
-from sparsae.machine.threads import grant
 from sparsae.model import Parameters
 from sparsae.plugins.contract import AnyKernel
-from sparsae.plugins.selection import select
 
-Rows = Mapping[int, Sequence[Array]]  # segment: its rows of x, and of the target where it is separate
+SegmentRows = Mapping[int, Sequence[Array]]  # segment: its rows of x, and of the target where it is separate
 
 
 @final
@@ -49,40 +41,32 @@ class Shard:
     """
 
     def __init__(self, description: FitDescription, *, threads: int, memory: int | None) -> None:
-        self.description = description
-        selected = select(description.backend)
-        self.backend = selected.backend
-        self.grant = grant(description.threads or threads, self.backend.threading)
-        self._problem = description.problem
-        self.kernels: list[AnyKernel] = [make_kernel(self.backend, self._problem) for _ in range(self.grant.workers)]
-        self._pool = WorkerPool(self.kernels)
-        self._lock = threading.Lock()
-        self._sources = _open_sources(description)
+        self._pool = KernelPool(description, threads)
+        self._problem, self._backend = description.problem, self._pool.backend
         self._blocks: dict[int, Any] = {}
         self._hidden: tuple[int, dict[int, Any]] = (-1, {})
         self._checked: set[int] = set()
         self._room = min(memory or memory_limit(), memory_limit()) // description.memory_share
         self._room_lock = threading.Lock()
-        self.pools: tuple[dict[str, Any], ...] = ()
 
-    def run(self, work: Work, parameters: Parameters, rows: Rows) -> list[Any]:
-        """Do a task: one result a subtree; for "encode" one matrix of hidden totals (segments, n_hidden) for all."""
-        with self._lock, limit_all_threads(self.backend, self.grant):
-            self.pools = self.pools or pools()
-            weights = call_kernel(self.backend.name, self.kernels[0], "begin", parameters)
+    def run(self, work: Work, parameters: Parameters, travelled: Rows | None) -> list[Any]:
+        """Do a task: one result a subtree; for "encode" hidden activations summed over each of its segments."""
+        rows = split_rows(work, travelled, self._problem.dtype)
+        with self._pool.in_use():
             if work.round == "largest":
                 return self._largest(work, parameters, rows)
+            weights = self._pool.begin(work.evaluation, parameters)
             if work.round == "encode":
                 return self._encode(work, weights, rows)
             return self._accumulate(work, weights, rows)
 
     def close(self) -> None:
         """End the worker threads and drop all rows."""
-        self._pool.close()
+        self._pool.pool.close()
         self._blocks.clear()
         self._hidden = (-1, {})
 
-    def _encode(self, work: Work, weights: Any, rows: Rows) -> list[NDArray[np.float64]]:
+    def _encode(self, work: Work, weights: Any, rows: SegmentRows) -> list[NDArray[np.float64]]:
         segments = work.segments
         totals = np.zeros((len(segments), self._problem.n_hidden))
         hidden: dict[int, Any] = {}
@@ -97,9 +81,10 @@ class Shard:
 
         self._for_segments(action, work)
         self._hidden = (work.evaluation, hidden)
-        return [totals]
+        bounds = np.cumsum([len(subtree.segments(work.partition.n_segments)) for subtree in work.subtrees])
+        return np.split(totals, bounds[:-1])
 
-    def _accumulate(self, work: Work, weights: Any, rows: Rows) -> list[NDArray[np.float64]]:
+    def _accumulate(self, work: Work, weights: Any, rows: SegmentRows) -> list[NDArray[np.float64]]:
         segments, problem, whole = work.segments, self._problem, work.sparsity is None
         trees: list[TreeSum] = []
         place: list[tuple[TreeSum, int]] = []
@@ -125,7 +110,7 @@ class Shard:
         totals = [tree.total() for tree in trees]
         return [sums.vector if whole else sums.head for sums in totals]
 
-    def _largest(self, work: Work, parameters: Parameters, rows: Rows) -> list[Largest]:
+    def _largest(self, work: Work, parameters: Parameters, rows: SegmentRows) -> list[Largest]:
         segments = work.segments
         found = [Largest(work.count, self._problem.dtype) for _ in segments]
 
@@ -146,10 +131,10 @@ class Shard:
         return merged
 
     def _for_segments(self, action: Any, work: Work) -> None:
-        describe, segments = describe_rows(self.backend.name, work.partition), work.segments
-        self._pool.run(action, len(segments), lambda position: describe(segments[position]))
+        describe, segments = describe_rows(self._backend.name, work.partition), work.segments
+        self._pool.pool.run(action, len(segments), lambda position: describe(segments[position]))
 
-    def _block(self, kernel: AnyKernel, work: Work, segment: int, index: int, rows: Rows) -> Any:
+    def _block(self, kernel: AnyKernel, work: Work, segment: int, index: int, rows: SegmentRows) -> Any:
         """Return a prepared block: the one that is kept, or one that is read and prepared now."""
         block = self._blocks.get(index)
         if block is not None:
@@ -164,7 +149,7 @@ class Shard:
             self._blocks[index] = block
         return block
 
-    def _read(self, work: Work, segment: int, index: int, rows: Rows) -> tuple[Array, Array]:
+    def _read(self, work: Work, segment: int, index: int, rows: SegmentRows) -> tuple[Array, Array]:
         """Return the rows of a block, checked when this process reads them first."""
         where, dtype = work.partition.rows(index), self._problem.dtype
         first = work.partition.segment_rows(segment)[0]
@@ -172,85 +157,10 @@ class Shard:
         if segment in rows:
             parts = [np.ascontiguousarray(part[inside], dtype=dtype) for part in rows[segment]]
         elif work.batch is not None:
-            parts = [source.take(work.batch[segment][inside], dtype) for source in self._sources]
+            parts = [source.take(work.batch[segment][inside], dtype) for source in self._pool.sources]
         else:
-            parts = [source.rows(where, dtype) for source in self._sources]
+            parts = [source.rows(where, dtype) for source in self._pool.sources]
         if work.batch is None and index not in self._checked:
-            self._check(parts, where.start)
+            self._pool.check(parts, where.start)
             self._checked.add(index)
         return parts[0], parts[-1]
-
-    def _check(self, parts: Sequence[Array], start: int) -> None:
-        """Raise `DataError` where a value of x, or of the target, cannot be used."""
-        dtype, unit = self._problem.dtype, self._problem.output == "sigmoid"
-        for name, part in zip(("X", "target"), parts, strict=False):
-            values = ValueCheck(name, dtype, dtype, unit_range=unit and part is parts[-1])
-            values.add(part, start)
-            values.finish()
-
-
-def _open_sources(description: FitDescription) -> tuple[DataSource, ...]:
-    """Open what the worker reads for itself, with the message of a worker where it cannot."""
-    if description.x is None:
-        return ()
-    containers = [(description.x, "X")] + ([(description.target, "target")] if description.separate_target else [])
-    return tuple(DataSource(container, name) for container, name in containers)
-
-
-_SHARDS: dict[str, Shard] = {}
-_LOCK = threading.Lock()
-
-
-def run_work(fit: str, description: bytes, work: Work, parameters: Parameters, rows: Rows | None = None) -> list[Any]:
-    """Do one task of a fit in this process: what the scheduler calls.
-
-    Parameters
-    ----------
-    fit : str
-        Name of the fit.
-    description : bytes
-        `FitDescription`, pickled: files are opened here and not by the scheduler.
-    work : Work
-    parameters : Parameters
-        In the problem's dtype.
-    rows : mapping of int to sequence of ndarray, optional
-        Rows of each segment, where they travel with the task.
-
-    Returns
-    -------
-    list
-        One result a subtree: for "accumulate" the vector of its `Sums`, for "largest" its `Largest`;
-        for "encode" one matrix (segments, n_hidden).
-    """
-    return shard_of(fit, description).run(work, parameters, rows or {})
-
-
-def shard_of(fit: str, description: bytes) -> Shard:
-    """Return this process's part of the fit, made at the first call."""
-    with _LOCK:
-        shard = _SHARDS.get(fit)
-        if shard is None:
-            given = pickle.loads(description)  # noqa: S301 (Dask runs whatever code a client sends)
-            threads, memory = _worker_limits()
-            shard = _SHARDS[fit] = Shard(given, threads=threads, memory=memory)
-        return shard
-
-
-def forget(fit: str) -> None:
-    """Drop this process's part of a fit."""
-    with _LOCK:
-        shard = _SHARDS.pop(fit, None)
-    if shard is not None:
-        shard.close()
-
-
-def _worker_limits() -> tuple[int, int | None]:
-    """Return threads and memory limit of the Dask worker that runs this; of the process where there is none."""
-    from distributed import get_worker
-
-    try:
-        worker = get_worker()
-    except ValueError:
-        return os.cpu_count() or 1, None
-    manager = getattr(worker, "memory_manager", None)
-    return worker.state.nthreads, getattr(manager, "memory_limit", None)

@@ -12,12 +12,14 @@ from contextlib import suppress
 from dataclasses import replace
 from itertools import count
 from queue import Empty, SimpleQueue
-from typing import Any, NamedTuple, Protocol, final
+from typing import Any, Protocol, final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from sparsae._text import plural
 from sparsae._types import Array
+from sparsae.engine.batch_sums import BatchSums, clear_batch_sums, make_batch_sums, put_together
 from sparsae.engine.fold import Sparsity, cast_sparsity
 from sparsae.engine.kernel_calls import backend_error, call_kernel, make_kernel
 from sparsae.engine.ordered_sum import OrderedSum
@@ -28,35 +30,19 @@ from sparsae.engine.workers import SegmentRun, WorkerPool
 from sparsae.machine.threads import ThreadGrant
 from sparsae.model import Parameters
 from sparsae.plugins.contract import AnyKernel, Backend, Problem
-from sparsae.plugins.sums import Sums, SumsLayout
+from sparsae.plugins.sums import SumsLayout
 
 LEAST_ROWS = 128  # in a block that is one of several: products of 64 rows run at three quarters of the speed of 256
 LEAST_PRODUCTS = 2_000_000  # rows times weights of such a block: about 1 ms, when handing it to a worker takes 50 us
 MOST_ROWS = 512  # in a block of a large model: more rows do not make its products faster
 BLOCKS = 4
-CACHE_LINE = 64  # bytes
+Given = Callable[[RowNumbers], Parameters]
 
 
 class _Work(Protocol):
     """A task of a mini-batch: one pass of one block."""
 
     def __call__(self, kernel: AnyKernel, task: int, run: SegmentRun | None = None, /) -> None: ...
-
-
-@final
-class BatchSums(NamedTuple):
-    """Sums over the rows of a mini-batch, valid until the next evaluation.
-
-    Attributes
-    ----------
-    total : Sums
-        Of all rows, but its gradient sums are those of the first part.
-    gradient : tuple of ndarray
-        One or two vectors in the order of `Parameters.flatten`, to be added up by whoever reads them.
-    """
-
-    total: Sums
-    gradient: tuple[Array, ...]
 
 
 @final
@@ -81,6 +67,8 @@ class BatchEngine:
     partition : Partition
         Of a whole mini-batch.
     kernels : list of Kernel
+    place : str
+        Where mini-batches are evaluated, for the receipt.
     """
 
     def __init__(
@@ -104,7 +92,11 @@ class BatchEngine:
         self._spreading = self._pool if granted.pool == 1 else WorkerPool(self.kernels[:1] * granted.pool)
         self._reader = RowReader(x, target, problem)
         self._direct = direct and self.kernels[0].direct_sums
-        self._sums = OrderedSum(self._make_sums, self._clear_sums)
+        self.place = plural(len(self.kernels), "row worker")
+        self._sums = OrderedSum(
+            lambda: make_batch_sums(self._problem, direct=self._direct),
+            lambda sums: clear_batch_sums(sums, direct=self._direct),
+        )
 
     def close(self) -> None:
         """End the threads and free the sums; the engine can be used again."""
@@ -168,7 +160,29 @@ class BatchEngine:
                 accumulate(kernel, task % n_blocks, run)
 
         self._for_each(blocks.partition, work, 2 if two_passes else 1)
-        return self._put_together(weights)
+        return put_together(self._sums.parts(), self._name, self.kernels[0], weights, direct=self._direct)
+
+    def figures(self, given: Given, rows: RowNumbers, k: int | None = None) -> NDArray[np.float64]:
+        """Return what `Sums` holds before the gradient, over any number of rows, which are evaluated in mini-batches.
+
+        Parameters
+        ----------
+        given : callable
+            Returns what the kernel is given for the rows of a mini-batch.
+        rows : ndarray (k,) of int
+        k : int, optional
+            Of batch top-k whose threshold is that of each mini-batch; `given` finds it.
+        """
+        n, p, step = self._problem.n_visible, self._problem.n_hidden, self.partition.n_samples
+        stop, zeros = SumsLayout.of(n, p).W1, np.zeros(p)
+        total = np.zeros(stop)
+        pieces = [rows[start : start + step] for start in range(0, len(rows), step)]
+        for piece, following in zip(pieces, [*pieces[1:], None], strict=True):
+            parameters = given(piece)
+            if following is not None:
+                self.read_ahead(following)
+            total += self.evaluate(parameters, zeros, piece).total.vector[:stop]
+        return total
 
     def spread(self, task: Callable[[int], None], count: int) -> None:
         """Call ``task(i)`` for i below `count`, in any order, on all threads."""
@@ -176,20 +190,6 @@ class BatchEngine:
             task(0)
         else:
             self._spreading.run(lambda kernel, i, run: task(i), count, lambda i: f"Part {i} of an update failed")
-
-    def _put_together(self, weights: Any) -> BatchSums:
-        """Return the sums of all blocks."""
-        total, *others = self._sums.parts()
-        at = total.layout
-        stop = at.W1 if self._direct else at.head_size  # gradient sums are added up where they are read
-        for other in others:  # one, or none
-            total.vector[:stop] += other.vector[:stop]
-        if not self._direct:
-            others = []
-            call_kernel(self._name, self.kernels[0], "finish", weights, total)
-        if self._problem.activation == "sigmoid":
-            total.fired[:] = total.rows  # a sigmoid unit is never 0
-        return BatchSums(total, tuple(sums.gradient for sums in (total, *others)))
 
     def _for_each(self, partition: Partition, work: _Work, passes: int) -> None:
         """Call ``work(kernel, task, run)`` for every block, `passes` times, on the workers.
@@ -211,25 +211,6 @@ class BatchEngine:
         except BaseException as error:  # noqa: BLE001 (a kernel may raise anything)
             raised = backend_error(error, describe(0))
         raise raised
-
-    def _make_sums(self) -> Sums:
-        n, p = self._problem.n_visible, self._problem.n_hidden
-        if not self._direct:
-            return Sums(n, p)
-        at, dtype = SumsLayout.of(n, p), self._problem.dtype
-        line = CACHE_LINE // dtype.itemsize
-        room = np.zeros(at.size + line, dtype)
-        first = -(room.ctypes.data // dtype.itemsize + at.W1) % line  # so that W1 begins with a cache line
-        return Sums(n, p, room[first : first + at.size])
-
-    def _clear_sums(self, sums: Sums) -> None:
-        """Set to zero what a kernel adds to."""
-        if self._direct:  # W1 and W2 are written
-            at = sums.layout
-            sums.vector[: at.W1] = 0
-            sums.vector[at.b1 : at.head_size] = 0
-        else:
-            sums.head.fill(0)
 
 
 @final

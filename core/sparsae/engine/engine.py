@@ -9,74 +9,30 @@ engine of their own, `batch_engine.py`.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol, final
+from typing import Any, final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sparsae._types import Array
 from sparsae.cost import one_after_the_other
+from sparsae.engine.batch_engine import BatchEngine
 from sparsae.engine.batch_threshold import BatchThreshold, Largest
 from sparsae.engine.blocks import KeptBlocks, StreamedBlocks
+from sparsae.engine.engine_types import RowsEngine
 from sparsae.engine.fold import Blocks, Sparsity, evaluate_sums, for_each_block, sum_blocks
 from sparsae.engine.kernel_calls import make_kernel
 from sparsae.engine.partition import Partition, TreeSum
 from sparsae.engine.sources import DataSource
 from sparsae.engine.storage import Storage
+from sparsae.engine.summary import DataSummary
 from sparsae.engine.workers import SegmentRun, WorkerPool
+from sparsae.machine.threads import ThreadGrant
 from sparsae.model import Parameters
 from sparsae.plugins.contract import AnyKernel, Backend, Problem
 from sparsae.plugins.sums import Sums
 
 LEAST_SPREAD = 8  # parts, of about 50 us each: handing them to workers takes as long as two
-
-
-class SumsEngine(Protocol):
-    """What an objective needs of an engine: that of this process, or that of a cluster.
-
-    Attributes
-    ----------
-    partition : Partition
-        Of all rows.
-    problem : Problem
-    storage : Storage
-    kernels : list of Kernel
-        Those of this process, at least one.
-    sources : tuple of DataSource
-        x and target.
-    cluster : tuple of dict
-        What each worker of a cluster is; empty where this process computes.
-    notes : sequence of str
-        For the receipt.
-    """
-
-    partition: Partition
-    problem: Problem
-    storage: Storage
-    kernels: list[AnyKernel]
-    sources: tuple[DataSource, DataSource]
-    cluster: tuple[dict[str, Any], ...]
-    notes: Sequence[str]
-
-    def evaluate(self, parameters: Parameters, sparsity: Sparsity) -> Sums:
-        """Return the sums over all rows."""
-        ...
-
-    def batch_threshold(self, parameters: Parameters, k: int, rows: NDArray[np.intp] | None = None) -> BatchThreshold:
-        """Return what batch top-k keeps of some rows, or of all."""
-        ...
-
-    def spread(self, task: Callable[[int], None], count: int) -> None:
-        """Call ``task(i)`` for i below `count`, in any order, on the row workers of this process."""
-        ...
-
-    def close(self) -> None:
-        """Release what it holds; it can be used again."""
-        ...
-
-    def renew_after_fork(self) -> None:
-        """Make locks anew in the child after a fork."""
-        ...
 
 
 @final
@@ -212,6 +168,21 @@ class Engine:
                 task(index)
 
         self._pool.run(work, count, lambda index: f"Part {index} of what is done once in an evaluation failed")
+
+    def summaries(self) -> tuple[DataSummary, DataSummary]:
+        """Return the summaries of x and target; reads the data through, the first time."""
+        return self._x.summary(), self._target.summary()
+
+    def batch_engine(self, *, backend: Backend, granted: ThreadGrant, batch_rows: int, direct: bool) -> RowsEngine:
+        """Return an engine for mini-batches of the same rows."""
+        return BatchEngine(
+            *self.sources,
+            backend=backend,
+            problem=self.problem,
+            granted=granted,
+            batch_rows=batch_rows,
+            direct=direct,
+        )
 
     def _evaluate(self, blocks: Blocks, parameters: Parameters, sparsity: Sparsity, passes: int) -> Sums:
         partition, name, pool, hidden = blocks.partition, self._name, self._pool, blocks.hidden

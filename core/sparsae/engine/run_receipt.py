@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from sparsae._text import plural
-from sparsae.engine.engine import SumsEngine
+from sparsae.engine.engine_types import SumsEngine
 from sparsae.engine.session import Session
-from sparsae.engine.sources import data_digest, dtype_note
+from sparsae.engine.sources import dtype_note
+from sparsae.engine.summary import data_digest
 from sparsae.machine.threads import ThreadGrant
 from sparsae.plugins.selection import Selected
 from sparsae.receipt import Receipt, versions
@@ -20,6 +21,7 @@ def make_receipt(
     backend, record, problem = selected.backend, selected.record, engine.problem
     partition, storage = engine.partition, engine.storage
     x, target = engine.sources
+    summaries = engine.summaries()
     workers = len(engine.cluster) or len(engine.kernels)
     notes = [
         *notes,
@@ -61,7 +63,7 @@ def make_receipt(
         n_samples=partition.n_samples,
         n_visible=problem.n_visible,
         n_hidden=problem.n_hidden,
-        data_digest=data_digest(x, target),
+        data_digest=data_digest(summaries[0], None if target is x else summaries[1]),
         versions=versions(backend.requires),
         cluster=engine.cluster,
         notes=tuple(notes),

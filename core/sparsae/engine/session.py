@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from typing import Any, final
 
-from sparsae.engine.engine import SumsEngine
+from sparsae.engine.engine_types import SumsEngine
 from sparsae.engine.setup import limit_backend_threads
 from sparsae.errors import UsageError
 from sparsae.machine.deferred_signals import DeferredSignals

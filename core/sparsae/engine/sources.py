@@ -6,10 +6,9 @@ It is never written to and, when streamed, never copied whole.
 
 from __future__ import annotations
 
-import hashlib
 import threading
 from collections.abc import Iterator
-from typing import Any, NamedTuple, final
+from typing import Any, final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,30 +16,13 @@ from numpy.typing import NDArray
 from sparsae._types import FLOATS, Array
 from sparsae.engine.containers import as_matrix
 from sparsae.engine.memmap import MappedFile
-from sparsae.engine.moments import ColumnMoments
 from sparsae.engine.row_file import RowFile
 from sparsae.engine.spill import spill
+from sparsae.engine.summary import PIECE_BYTES, DataSummary, cut_pages, join_pages, summarise_page
 from sparsae.engine.value_check import ValueCheck
 from sparsae.errors import DataError
 
-PIECE_BYTES = 1 << 22  # data is read through in pieces of this size, so that no temporary grows with it
 _READ_ERRORS = (OSError, ValueError, RuntimeError, TypeError, IndexError)
-
-
-@final
-class DataSummary(NamedTuple):
-    """What one pass over all values gives.
-
-    Attributes
-    ----------
-    digest : str
-        SHA-256 of shape, dtype and values, whatever the memory order.
-    variance_sum : float
-        sum |t - mean t|^2 over all rows, the mean being that of each column.
-    """
-
-    digest: str
-    variance_sum: float
 
 
 @final
@@ -231,20 +213,13 @@ class DataSource:
     def summary(self) -> DataSummary:
         """Read the data through once, the first time, for its digest and its variance."""
         if self._summary is None:
-            sha = hashlib.sha256(f"{self.shape} {self.dtype.str}".encode())
-            moments = ColumnMoments(self.shape[1])
-            for _, rows in self.pieces():
-                sha.update(rows.data)
-                moments.add(rows.astype(np.float64, copy=False))
-            self._summary = DataSummary(sha.hexdigest(), float(moments.spread.sum()))
+            pages = cut_pages(self.shape)
+            found = (
+                summarise_page(pages, page, lambda where: self.rows(where, self.dtype, scratch=True))
+                for page in range(pages.n_pages)
+            )
+            self._summary = join_pages(self.shape, self.dtype, found)
         return self._summary
-
-
-def data_digest(x: DataSource, target: DataSource) -> str:
-    """SHA-256 of the data: that of x, or that of both digests where there is a separate target."""
-    if target is x:
-        return x.summary().digest
-    return hashlib.sha256(f"{x.summary().digest} {target.summary().digest}".encode()).hexdigest()
 
 
 def common_dtype(source: DataSource, dtype: Any) -> np.dtype[Any]:

@@ -83,6 +83,27 @@ class ValueCheck:
             )
 
 
+def check_chosen(rows: NDArray[Any], numbers: NDArray[np.intp], name: str, *, unit_range: bool) -> None:
+    """Raise `DataError` where chosen rows, in the dtype computed in, hold values that cannot be used.
+
+    Parameters
+    ----------
+    rows : ndarray (k, n_visible)
+    numbers : ndarray (k,) of int
+        Their numbers in the data, which the message names.
+    name : str
+        How messages call the data.
+    unit_range : bool
+    """
+    values = ValueCheck(name, rows.dtype, rows.dtype, unit_range=unit_range)
+    low, high = float(rows.min()), float(rows.max())
+    if np.isfinite(low) and np.isfinite(high) and values.in_range(low, high):
+        return
+    for i, number in enumerate(numbers):
+        values.add(rows[i : i + 1], int(number))
+    values.finish()
+
+
 def _digits(value: Any) -> str:
     """Return a number with six digits, or with as many as it takes to tell it from others of its dtype."""
     short = f"{float(value):.6g}"

@@ -200,7 +200,7 @@ class Fit:
             last_cost=last_cost,
             learning_rate=self._method.settings().get("learning_rate"),
         )
-        receipt, variance = objective.receipt, objective.sources[1].summary().variance_sum
+        receipt, variance = objective.receipt, objective.engine.summaries()[1].variance_sum
         return TrainResult(
             parameters=Parameters.from_flat(np.array(theta, dtype=np.float64), objective.n_visible, objective.n_hidden),
             cost=evaluation.cost,

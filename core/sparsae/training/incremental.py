@@ -124,7 +124,7 @@ class IncrementalFit:
         state, receipt = self._state, objective.receipt
         terms: Terms = state.terms
         squares = 2 * objective.n_samples * float(terms.squared_error)
-        variance = objective.sources[1].summary().variance_sum
+        variance = objective.engine.summaries()[1].variance_sum
         seed = self._options.start_seed
         return TrainResult(
             parameters=Parameters.from_flat(np.array(theta, dtype=np.float64), objective.n_visible, objective.n_hidden),

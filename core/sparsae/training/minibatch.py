@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from sparsae._text import plural
 from sparsae.cost import Evaluation
 from sparsae.engine.auxiliary import AuxiliaryLoss
-from sparsae.engine.batch_engine import BatchEngine, BatchSums
+from sparsae.engine.batch_sums import BatchSums
+from sparsae.engine.engine_types import RowsEngine
 from sparsae.errors import ParameterError
 from sparsae.model import Parameters
 from sparsae.objective import Objective
@@ -36,12 +37,8 @@ class MiniBatches:
     def __init__(self, objective: Objective, batch_rows: int) -> None:
         self.batch_rows = min(batch_rows, objective.n_samples)
         self._objective = objective
-        x, target = objective.sources
-        self._engine = BatchEngine(
-            x,
-            target,
+        self._engine: RowsEngine = objective.engine.batch_engine(
             backend=objective.backend,
-            problem=objective.problem,
             granted=objective.grant,
             batch_rows=self.batch_rows,
             direct=objective.size > FLOAT64_PARAMETERS,
@@ -50,8 +47,7 @@ class MiniBatches:
         self._auxiliary: AuxiliaryLoss | None = None
         self.note = (
             f"Mini-batches of {plural(self.batch_rows, 'row')} ran in "
-            f"{plural(self._engine.partition.n_blocks, 'block')} "
-            f"on {plural(len(self._engine.kernels), 'row worker')}."
+            f"{plural(self._engine.partition.n_blocks, 'block')} on {self._engine.place}."
         )
 
     def close(self) -> None:
@@ -116,14 +112,11 @@ class MiniBatches:
     def evaluate(self, theta: Vector, rows: NDArray[np.intp], threshold: float | None = None) -> Evaluation:
         """Cost over those rows, any number of them, with their own mean activation; the gradient is left out."""
         o, parameters = self._objective, self._parameters(theta)
-        total, zeros = Sums(o.n_visible, o.n_hidden), np.zeros(o.n_hidden)
-        at = total.layout
-        pieces = [rows[start : start + self.batch_rows] for start in range(0, len(rows), self.batch_rows)]
-        for piece, following in zip(pieces, [*pieces[1:], None], strict=True):
-            given, _ = self._given(parameters, piece, threshold)
-            if following is not None:
-                self._engine.read_ahead(following)
-            total.vector[: at.W1] += self._engine.evaluate(given, zeros, piece).total.vector[: at.W1]
+        total, k = Sums(o.n_visible, o.n_hidden), None
+        if o.settings.activation == "batchtopk" and threshold is None:
+            k = o.settings.k
+        found = self._engine.figures(lambda piece: self._given(parameters, piece, threshold)[0], rows, k)
+        total.vector[: len(found)] = found
         terms = o.cost.terms(total, theta)
         return Evaluation(
             cost=sum(terms),

@@ -1,0 +1,73 @@
+"""What a worker process holds: its part of each fit, made by the first task of the fit that reaches it."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import threading
+from typing import Any
+
+from sparsae.distributed.batch_shard import BatchShard
+from sparsae.distributed.shard import Shard
+from sparsae.distributed.tasks import FitDescription, Rows, Work
+from sparsae.model import Parameters
+
+_SHARDS: dict[str, Shard | BatchShard] = {}
+_LOCK = threading.Lock()
+
+
+def run_work(fit: str, description: bytes, work: Work, parameters: Parameters, rows: Rows | None = None) -> list[Any]:
+    """Do one task of a fit in this process: what the scheduler calls.
+
+    Parameters
+    ----------
+    fit : str
+        Name of the fit.
+    description : bytes
+        `FitDescription`, pickled: files are opened here and not by the scheduler.
+    work : Work
+    parameters : Parameters
+        In the problem's dtype.
+    rows : list, optional
+        The rows of the task, where they travel with it; see `tasks.Rows`.
+
+    Returns
+    -------
+    list
+        One result a subtree: for "encode" activations summed over each segment, or each block of a mini-batch;
+        for "accumulate" the vector of its `Sums`, or those of its blocks; for "figures" those of its mini-batches;
+        for "largest" its `Largest`.
+    """
+    return shard_of(fit, description).run(work, parameters, rows)
+
+
+def shard_of(fit: str, description: bytes) -> Shard | BatchShard:
+    """Return this process's part of the fit, made at the first call."""
+    with _LOCK:
+        shard = _SHARDS.get(fit)
+        if shard is None:
+            given: FitDescription = pickle.loads(description)  # noqa: S301 (Dask runs whatever code a client sends)
+            threads, memory = _worker_limits()
+            made = BatchShard(given, threads) if given.batches else Shard(given, threads=threads, memory=memory)
+            shard = _SHARDS[fit] = made
+        return shard
+
+
+def forget(fit: str) -> None:
+    """Drop this process's part of a fit."""
+    with _LOCK:
+        shard = _SHARDS.pop(fit, None)
+    if shard is not None:
+        shard.close()
+
+
+def _worker_limits() -> tuple[int, int | None]:
+    """Return threads and memory limit of the Dask worker that runs this; of the process where there is none."""
+    from distributed import get_worker
+
+    try:
+        worker = get_worker()
+    except ValueError:
+        return os.cpu_count() or 1, None
+    manager = getattr(worker, "memory_manager", None)
+    return worker.state.nthreads, getattr(manager, "memory_limit", None)
