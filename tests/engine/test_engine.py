@@ -45,6 +45,19 @@ def test_workers_never_change_a_bit(backend, dtype, shape):
         assert len(found) == 1
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("options", [{"activation": "relu"}, {"activation": "topk", "k": 4}], ids=str)
+def test_an_evaluation_is_the_same_when_it_is_repeated(options, dtype):
+    """Sums that are used again hold nothing of the evaluation before: kernels that write them, in either dtype."""
+    for name in ("fused", "numpy", "loop"):
+        with Objective(data(300, 12, dtype=dtype), 16, backend=name, block_rows=64, **options) as objective:
+            theta = objective.random_parameters().flatten()
+            first = objective(theta)
+            for again in (objective(theta), objective(theta)):
+                assert again[0] == first[0]
+                np.testing.assert_array_equal(again[1], first[1])
+
+
 def test_what_is_done_once_an_evaluation_is_shared_by_the_workers(monkeypatch):
     """Cast, last addition and gradient of a wide model have the same bits; tasks see this thread's settings."""
     monkeypatch.setattr(sparsae.engine.engine, "LEAST_SPREAD", 2)

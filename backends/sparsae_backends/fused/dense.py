@@ -85,19 +85,19 @@ class DenseKernel(Kernel[Rows, Parameters, Activations]):
             near = None if self.near is None else self.near[:m]
             hidden = self._activate(weights, block.x, Activations(self.a2[:m], near))
         a2, d, delta2, ones = hidden.a2, self.d[:m], self.delta2[:m], self.ones[:m]
-        direct = into.rows == 0 and into.vector.dtype == d.dtype
+        empty = into.rows == 0  # then anything may stand in W1 and W2
         into.rows += m
         into.hidden += np.dot(ones, a2)
         np.matmul(a2, weights.W2.T, d)  # (m, n)
         into.squared_error += self.output.delta(d, weights.b2, block.target)  # d: (m, n) delta3
-        _put_product(d.T, a2, into.W2, self.W2, direct)  # (n, p)
+        _put_product(d.T, a2, into.W2, self.W2, empty)  # (n, p)
         into.b2 += np.dot(ones, d)  # (n,)
         np.matmul(d, weights.W2, delta2)  # (m, p) without slope
         if sparsity is None and self.q is None:
             self.q = aligned(self.a2.shape, self.problem.dtype)
         for rows in self._strips(m):
             self._multiply_slope(hidden, sparsity, rows, into)
-        _put_product(delta2.T, block.x, into.W1, self.W1, direct)  # (p, n)
+        _put_product(delta2.T, block.x, into.W1, self.W1, empty)  # (p, n)
         into.b1 += np.dot(ones, delta2)  # (p,)
         if sparsity is None and self.q is not None:
             into.W1_sparsity += np.matmul(self.q[:m].T, block.x, self.W1)  # (p, n)
@@ -164,12 +164,14 @@ class DenseKernel(Kernel[Rows, Parameters, Activations]):
         np.multiply(delta2, slope, delta2)
 
 
-def _put_product(left: Array, right: Array, into: Array, scratch: Array, direct: bool) -> None:
-    """Write left right into empty sums of its dtype, or add it by way of scratch."""
-    if direct:
+def _put_product(left: Array, right: Array, into: Array, scratch: Array, empty: bool) -> None:
+    """Write left right into empty sums, or add it by way of scratch."""
+    if not empty:
+        into += np.matmul(left, right, scratch)
+    elif into.dtype == left.dtype:
         np.matmul(left, right, into)
     else:
-        into += np.matmul(left, right, scratch)
+        np.copyto(into, np.matmul(left, right, scratch))
 
 
 def dense_gradient_sums(
