@@ -1,11 +1,11 @@
-"""A real Dask cluster on this machine: two worker processes, on 127.0.0.1 only."""
+"""A real Dask cluster on this machine: two worker processes, on 127.0.0.1; closed after the tests of this folder."""
 
 from __future__ import annotations
 
 import pytest
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def client():
     distributed = pytest.importorskip("distributed")
     from sparsae.distributed.connection import Connection
