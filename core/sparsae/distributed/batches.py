@@ -24,10 +24,9 @@ from sparsae.distributed.rounds import Round
 from sparsae.distributed.rows import RemoteRows
 from sparsae.distributed.tasks import FitDescription, Work
 from sparsae.engine.batch_engine import Given, choose_batch_blocks
-from sparsae.engine.batch_sums import BatchSums, clear_batch_sums, make_batch_sums, put_together
+from sparsae.engine.batch_sums import BatchSums, batch_sum, put_together
 from sparsae.engine.fold import Sparsity, cast_sparsity
 from sparsae.engine.kernel_calls import call_kernel, make_kernel
-from sparsae.engine.ordered_sum import OrderedSum
 from sparsae.engine.partition import Partition
 from sparsae.engine.row_reader import RowNumbers
 from sparsae.engine.workers import WorkerPool
@@ -81,14 +80,12 @@ class ClusterBatchEngine:
         self._fit = uuid.uuid4().hex
         self._evaluations = 0
         self._threads = WorkerPool([self._kernel] * max(granted.workers, granted.pool))  # for `spread`; none is called
-        self._sums = OrderedSum(
-            lambda: make_batch_sums(self._problem, direct=self._direct),
-            lambda sums: clear_batch_sums(sums, direct=self._direct),
-        )
+        self._sums = batch_sum(self._problem, direct=self._direct)
         self.place = f"{plural(n_workers, 'worker')} of the cluster"
 
     def close(self) -> None:
-        """End the threads and have the workers drop what they hold; the engine can be used again."""
+        """End the threads, free the sums, and have the workers drop theirs; the engine can be used again."""
+        self._sums = batch_sum(self._problem, direct=self._direct)
         self._threads.close()
         self._connection.broadcast(forget, self._fit)
 

@@ -19,10 +19,9 @@ from numpy.typing import NDArray
 
 from sparsae._text import plural
 from sparsae._types import Array
-from sparsae.engine.batch_sums import BatchSums, clear_batch_sums, make_batch_sums, put_together
+from sparsae.engine.batch_sums import BatchSums, batch_sum, put_together
 from sparsae.engine.fold import Sparsity, cast_sparsity
 from sparsae.engine.kernel_calls import backend_error, call_kernel, make_kernel
-from sparsae.engine.ordered_sum import OrderedSum
 from sparsae.engine.partition import Partition
 from sparsae.engine.row_reader import RowNumbers, RowReader
 from sparsae.engine.sources import DataSource
@@ -93,14 +92,11 @@ class BatchEngine:
         self._reader = RowReader(x, target, problem)
         self._direct = direct and self.kernels[0].direct_sums
         self.place = plural(len(self.kernels), "row worker")
-        self._sums = OrderedSum(
-            lambda: make_batch_sums(self._problem, direct=self._direct),
-            lambda sums: clear_batch_sums(sums, direct=self._direct),
-        )
+        self._sums = batch_sum(self._problem, direct=self._direct)
 
     def close(self) -> None:
         """End the threads and free the sums; the engine can be used again."""
-        self._sums = OrderedSum(self._make_sums, self._clear_sums)
+        self._sums = batch_sum(self._problem, direct=self._direct)
         self._pool.close()
         self._spreading.close()
         self._reader.close()

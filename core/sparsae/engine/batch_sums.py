@@ -8,6 +8,7 @@ import numpy as np
 
 from sparsae._types import Array
 from sparsae.engine.kernel_calls import call_kernel
+from sparsae.engine.ordered_sum import OrderedSum
 from sparsae.plugins.contract import AnyKernel, Problem
 from sparsae.plugins.sums import Sums, SumsLayout
 
@@ -50,6 +51,13 @@ def clear_batch_sums(sums: Sums, *, direct: bool) -> None:
         sums.vector[at.b1 : at.head_size] = 0
     else:
         sums.head.fill(0)
+
+
+def batch_sum(problem: Problem, *, direct: bool) -> OrderedSum:
+    """Return what adds the sums of the blocks of a mini-batch, in their order."""
+    return OrderedSum(
+        lambda: make_batch_sums(problem, direct=direct), lambda sums: clear_batch_sums(sums, direct=direct)
+    )
 
 
 def put_together(parts: list[Sums], backend: str, kernel: AnyKernel, weights: Any, *, direct: bool) -> BatchSums:
