@@ -1,8 +1,11 @@
-"""What the `fused` and `numba` backends share: aligned arrays, and the constant that turns e^x into 2^x."""
+"""What the `fused` and `numba` backends share: aligned arrays, the constant that turns e^x into 2^x, no collection."""
 
 from __future__ import annotations
 
+import gc
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -20,3 +23,15 @@ def aligned(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
     start = -raw.ctypes.data % ALIGNMENT
     array: Array = raw[start : start + size].view(dtype).reshape(shape)
     return array
+
+
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """Keep Python from looking for cyclic garbage: importing and running a compiler, it takes a sixth of the time."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()

@@ -1,5 +1,6 @@
 """What `numba` promises beyond what every backend does: its panels, tiles and exponentials."""
 
+import gc
 import os
 import re
 import subprocess
@@ -17,6 +18,7 @@ from sparsae import Objective, Parameters, Problem, Sums
 pytest.importorskip("numba")
 import numba
 
+from sparsae_backends._memory import uncollected
 from sparsae_backends.numba import compilation, emit, helpers, passes, tiles
 from sparsae_backends.numba.kernel import NumbaKernel, block_rows
 
@@ -230,19 +232,48 @@ def test_receipt_tells_what_compiling_took(dtype):
 def test_compiled_code_is_remembered_and_a_read_only_home_is_no_obstacle(tmp_path, dtype):
     """With no folder to remember in, functions are compiled anew in each process instead of failing."""
     script = (
-        "import numba, numpy\n"
-        "real = numba.njit\n"
-        "def njit(*args, cache=False, **options):\n"
-        "    def decorate(function):\n"
-        "        if cache: raise RuntimeError('cannot cache function: no locator available')\n"
-        "        return real(**options)(function)\n"
-        "    return decorate\n"
-        "numba.njit = njit\n"
+        "import numba.core.caching, numpy\n"
+        "def refuse(self, function): raise RuntimeError('cannot cache function: no locator available')\n"
+        "numba.core.caching.FunctionCache.__init__ = refuse\n"
         "import sparsae\n"
         "objective = sparsae.Objective(numpy.full((9, 3), 0.5), 2, backend='numba')\n"
         "assert 'each process compiles' in ' '.join(objective.receipt.notes)\n"
     )
     subprocess.run([sys.executable, "-c", script], check=True, env=dict(os.environ, NUMBA_CACHE_DIR=str(tmp_path)))
+
+
+def test_what_is_remembered_is_loaded_without_preparing_the_compiler():
+    """That would take several times as long, and import SciPy's linear algebra."""
+    script = (
+        "import sys, numpy, sparsae\n"
+        "X = numpy.random.default_rng(0).random((9, 3))\n"
+        "theta = sparsae.Parameters.random(3, 2).flatten()\n"
+        "costs = [sparsae.Objective(X, 2, backend=name)(theta)[0] for name in ('numba', 'numpy')]\n"
+        "numpy.testing.assert_allclose(*costs, rtol=1e-12)\n"
+        "print('numba.np.linalg' in sys.modules)\n"
+    )
+    for _ in range(2):  # the first may have to compile
+        found = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True).stdout
+    assert found == "False\n"
+
+
+def _fail_uncollected():
+    with uncollected():
+        assert not gc.isenabled()
+        raise ZeroDivisionError
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_the_search_for_garbage_is_as_it_was_after_compiling(enabled):
+    """Also after an error."""
+    was = gc.isenabled()
+    try:
+        (gc.enable if enabled else gc.disable)()
+        with pytest.raises(ZeroDivisionError):
+            _fail_uncollected()
+        assert gc.isenabled() == enabled
+    finally:
+        (gc.enable if was else gc.disable)()
 
 
 def test_nothing_is_compiled_after_the_constructor(dtype):

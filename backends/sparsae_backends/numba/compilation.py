@@ -11,11 +11,14 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, final
 
 import numpy as np
 from numba import njit, types
-from numba.core.caching import IndexDataCacheFile, NullCache
+from numba.core.caching import FunctionCache, IndexDataCacheFile, NullCache
+from numba.core.runtime import rtsys
+
+from sparsae_backends._memory import uncollected
 
 OPTIONS = {"nogil": True, "error_model": "numpy", "fastmath": {"contract"}}  # without the GIL; NaN kept
 _LOCK = threading.Lock()  # two workers that are made at once compile once
@@ -39,20 +42,37 @@ def package_stamp() -> tuple[tuple[str, int, int], ...]:
     return tuple((file.name, file.stat().st_mtime_ns, file.stat().st_size) for file in files)
 
 
+@final
+class CompiledCache(FunctionCache):  # type: ignore[misc]  # numba has no types
+    """numba's cache on disk, without what a compiler alone needs.
+
+    numba makes its compiler ready before it loads anything, which takes 0.3 s, six times as long as loading a fit's
+    passes; when there is nothing to load, it does so again before it compiles.  And it looks at the function's file
+    only, while most of the code of a pass comes from others: what is remembered here is used while no file of this
+    package has changed.
+    """
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        super().__init__(function)
+        self._cache_file = IndexDataCacheFile(self.cache_path, self._impl.filename_base, package_stamp())
+
+    def load_overload(self, sig: Any, target_context: Any) -> Any:
+        """Return the compiled function, or None."""
+        rtsys.initialize(target_context)
+        with self._guard_against_spurious_io_errors():
+            return self._load_overload(sig, target_context)
+
+
 def entry_point(function: Callable[..., Any]) -> Any:
     """Compile when first asked for, and remember on disk where that can be written.
 
     numba remembers beside this file or, where that is read-only, in the user's cache folder or ``NUMBA_CACHE_DIR``.
-    What it remembers is used while no file of this package has changed: numba itself looks at the function's file only,
-    and most of the code of a pass comes from others.
     """
+    made = njit(**OPTIONS)(function)
     try:
-        made = njit(cache=True, **OPTIONS)(function)
+        made._cache = CompiledCache(function)
     except RuntimeError:  # no folder can be written: compile anew in each process
         _UNCACHED.add(function.__name__)
-        return njit(**OPTIONS)(function)
-    cache = made._cache
-    cache._cache_file = IndexDataCacheFile(cache.cache_path, cache._impl.filename_base, package_stamp())
     return made
 
 
@@ -108,7 +128,7 @@ def compile_for(functions: tuple[Any, ...], dtype: np.dtype[Any], sums_dtype: An
     if key in _READY:  # kernels ask before each call, and numba takes 0.3 ms to look at its signatures
         return 0.0
     started = time.perf_counter()
-    with _LOCK:
+    with _LOCK, uncollected():
         for function in functions:
             signature = signature_of(function.py_func.__name__, dtype, np.dtype(sums_dtype))
             if signature not in function.signatures:

@@ -1,7 +1,7 @@
 """From activations to sums: the part of the passes that units and shapes share.
 
-The products that make gradients are handed in as functions, which numba inlines: those for narrow layers are here, that
-for wide ones in `wide.py`.  Each computes C (rows, columns) += A' B over the rows of a block, for panels A and B.
+The products that make gradients are handed in as a function that numba inlines: `products_of_narrow` is here, that for
+wide layers in `wide.py`.  Each product is C (rows, columns) += A' B over the rows of a block, for panels A and B.
 
 Imported by the kernel's constructor, since it imports numba.
 """
@@ -35,6 +35,21 @@ def gram_of_outputs(left: Any, right: Any, m: int, strip: Any, out: Any, first: 
 
 
 @helper
+def products_of_narrow(
+    sizes: Any, block: Any, a2: Any, errors: Any, q: Any, one_pass: bool, strip: Any, sums: Any, add: bool
+) -> None:
+    """Add what a block gives to W1 and W2, and with one pass to the q-sums."""
+    n, p, _, _ = sizes
+    x, m = block
+    d, delta2 = errors
+    out, layout = sums
+    gram_of_hidden((delta2, p), (x, n), m, strip, out, layout[5], add)
+    gram_of_outputs((d, n), (a2, p), m, strip, out, layout[6], add)
+    if one_pass:
+        gram_of_hidden((q, p), (x, n), m, strip, out, layout[10], True)
+
+
+@helper
 def decode_panel(weights: Any, h: Any, goal: Any, sizes: Any, live: int, here: Any) -> Any:
     """delta3 of one panel, 0 in lanes without a row; returns its squared error."""
     n, p, sigmoid, _ = sizes
@@ -51,31 +66,32 @@ def decode_panel(weights: Any, h: Any, goal: Any, sizes: Any, live: int, here: A
 
 @helper
 def add_block(
-    gram1: Any, gram2: Any, sizes: Any, block: Any, hidden: Any, errors: Any, squares: float, strip: Any, sums: Any
-) -> None:
-    """Add what a block's panels x, d (delta3), a2 and delta2 give: everything but counts and q-sums."""
+    products: Any, sizes: Any, block: Any, hidden: Any, errors: Any, q: Any, one_pass: bool, squares: float, strip: Any,
+    sums: Any,
+) -> None:  # fmt: skip
+    """Add what a block's panels x, d (delta3), a2, delta2 and q give: everything but counts."""
     n, p, _, _ = sizes
-    x, m = block
+    _, m = block
     a2, total = hidden
     d, delta2 = errors
     out, layout = sums
-    at_rows, at_squares, at_hidden, _, _, at_W1, at_W2, at_b1, at_b2, _, _, _, _ = layout
+    at_rows, at_squares, at_hidden, _, _, _, _, at_b1, at_b2, _, _, at_b1_sparsity, _ = layout
     panels, add = len(d) // (n * PANEL_BYTES // d.itemsize), out[at_rows] > 0
     out[at_rows] += m
     out[at_squares] += squares
     for j in range(p):
         out[at_hidden + j] += total[j]
-    gram1((delta2, p), (x, n), m, strip, out, at_W1, add)
-    gram2((d, n), (a2, p), m, strip, out, at_W2, add)
+    products(sizes, block, a2, errors, q, one_pass, strip, sums, add)
     add_sums((at(delta2, 0), p), panels, at(out, at_b1))
     add_sums((at(d, 0), n), panels, at(out, at_b2))
+    if one_pass:
+        add_sums((at(q, 0), p), panels, at(out, at_b1_sparsity))
 
 
 @helper
 def accumulate_sigmoid(
-    gram1: Any, gram2: Any, sizes: Any, block: Any, weights: Any, hidden: Any, s: Any, one_pass: bool, scratch: Any,
-    sums: Any,
-) -> None:  # fmt: skip
+    products: Any, sizes: Any, block: Any, weights: Any, hidden: Any, s: Any, one_pass: bool, scratch: Any, sums: Any
+) -> None:
     """Add a block's sums, for sigmoid units; without s the q-sums too."""
     n, p, _, _ = sizes
     x, target, m = block
@@ -92,11 +108,8 @@ def accumulate_sigmoid(
         squares += decode_panel(weights, h, goal, sizes, m - panel * width, here)
         multiply((at(W2_back, 0), at(s, 0)), (at(here, 0), n), (at(back, 0), p))
         hidden_error(back, h)
-    add_block(gram1, gram2, sizes, (x, m), (a2, total), (d, delta2), squares, strip, sums)
-    if one_pass:
-        out, layout = sums
-        one, q = a2.dtype.type(1), room_q[: panels * narrow]
-        for i in range(len(q)):
-            q[i] = a2[i] * (one - a2[i])
-        gram1((q, p), (x, n), m, strip, out, layout[10], True)
-        add_sums((at(q, 0), p), panels, at(out, layout[11]))
+    q = room_q[: panels * narrow] if one_pass else room_q[:0]
+    one = a2.dtype.type(1)
+    for i in range(len(q)):
+        q[i] = a2[i] * (one - a2[i])
+    add_block(products, sizes, (x, m), (a2, total), (d, delta2), q, one_pass, squares, strip, sums)

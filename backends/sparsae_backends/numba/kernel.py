@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sparsae import Array, Kernel, Parameters, Problem, Sums
-from sparsae_backends._memory import ALIGNMENT, LOG2E, aligned
+from sparsae_backends._memory import ALIGNMENT, LOG2E, aligned, uncollected
 
 CACHE_BYTES = 256 * 1024  # of one scratch array (m, n)
 WIDE = 96  # inputs and hidden units, at least, for the gradient products of `wide.py`
@@ -58,8 +58,9 @@ class NumbaKernel(Kernel[PanelBlock, PackedWeights, PanelHidden]):
 
     def __init__(self, problem: Problem) -> None:
         super().__init__(problem)
-        from sparsae_backends.numba import emit, passes, tiles  # imports numba
-        from sparsae_backends.numba.compilation import compile_for, describe
+        with uncollected():
+            from sparsae_backends.numba import emit, passes, tiles  # imports numba
+            from sparsae_backends.numba.compilation import compile_for, describe
 
         n, p, dtype = problem.n_visible, problem.n_hidden, problem.dtype
         self.passes, self.compile_for = passes, compile_for

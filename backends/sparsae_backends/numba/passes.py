@@ -13,7 +13,7 @@ from typing import Any
 
 from sparsae_backends.numba.compilation import entry_point
 from sparsae_backends.numba.emit import PANEL_BYTES, VECTORS, at, at_column, at_row
-from sparsae_backends.numba.gradients import accumulate_sigmoid, gram_of_hidden, gram_of_outputs
+from sparsae_backends.numba.gradients import accumulate_sigmoid, products_of_narrow
 from sparsae_backends.numba.helpers import active_error, clear_lanes, error_to_panel, hidden_error, to_panel
 from sparsae_backends.numba.lanes import copy_column, fetch, pack_square, power_of_two
 from sparsae_backends.numba.tiles import TALL, add_gram, add_gram_of_rows, add_sums, multiply
@@ -82,7 +82,7 @@ def accumulate(
     sizes: Any, block: Any, weights: Any, hidden: Any, s: Any, one_pass: Any, scratch: Any, sums: Any
 ) -> None:
     """Add a block's sums to a vector that `layout` describes: the offsets of its parts."""
-    accumulate_sigmoid(gram_of_hidden, gram_of_outputs, sizes, block, weights, hidden, s, one_pass, scratch, sums)
+    accumulate_sigmoid(products_of_narrow, sizes, block, weights, hidden, s, one_pass, scratch, sums)
 
 
 @entry_point

@@ -13,7 +13,7 @@ from sparsae_backends.numba.gradients import add_block, decode_panel
 from sparsae_backends.numba.helpers import active_error, clear_lanes
 from sparsae_backends.numba.lanes import add_in_any_order
 from sparsae_backends.numba.tiles import add_sums, multiply
-from sparsae_backends.numba.wide import gram_of_strips
+from sparsae_backends.numba.wide import products_of_wide
 
 
 @helper
@@ -70,7 +70,7 @@ def accumulate_relu(
         multiply((at(W2_back, 0), at(s, 0)), (at(here, 0), n), (at(back, 0), p))
         count_active(h, p, min(width, m - panel * width), fired)
         active_error(back, h)
-    add_block(gram_of_strips, gram_of_strips, sizes, (x, m), (a2, total), (d, delta2), squares, strip, sums)
+    add_block(products_of_wide, sizes, (x, m), (a2, total), (d, delta2), delta2, False, squares, strip, sums)
 
 
 @helper
@@ -150,4 +150,4 @@ def accumulate_jumprelu(
         if half > 0:
             add_near(above, threshold, s, half, live, back, near, out_threshold)
         active_error(back, h)
-    add_block(gram_of_strips, gram_of_strips, sizes, (x, m), (a2, total), (d, delta2), squares, strip, sums)
+    add_block(products_of_wide, sizes, (x, m), (a2, total), (d, delta2), delta2, False, squares, strip, sums)

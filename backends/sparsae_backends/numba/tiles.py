@@ -102,6 +102,7 @@ def _add_gram(emit: Emit, *operands: Any) -> None:
     A, rows, B, columns, panels, C, row_step, column_step, add = operands
     panel = INDEX(emit.panel)
     a_step, b_step = builder.mul(rows, panel), builder.mul(columns, panel)
+    totals = cgutils.alloca_once(builder, emit.number, SIDE * SIDE)
     with (
         parts(emit, columns, CHUNK) as (chunk, chunk_columns),
         parts(emit, rows, SIDE) as (row, height),
@@ -125,12 +126,15 @@ def _add_gram(emit: Emit, *operands: Any) -> None:
                             emit.add_product(sums[i][k], left, right[k])
             for i in range(height):
                 for k in range(breadth):
-                    place = builder.add(builder.mul(row_step, INDEX(i)), builder.mul(column_step, INDEX(k)))
-                    emit.put(emit.total(builder.load(sums[i][k])), emit.step(corner, place), add)
+                    builder.store(emit.total(builder.load(sums[i][k])), emit.step(totals, i * SIDE + k))
 
         sides = range(1, SIDE + 1)
         shape = builder.add(builder.mul(height, INDEX(SIDE + 1)), breadth)
         emit.each_case(shape, [h * (SIDE + 1) + b for h in sides for b in sides], tile)
+        with cgutils.for_range(builder, height) as i, cgutils.for_range(builder, breadth) as k:
+            number = builder.load(emit.step(totals, builder.add(builder.mul(i.index, INDEX(SIDE)), k.index)))
+            place = builder.add(builder.mul(row_step, i.index), builder.mul(column_step, k.index))
+            emit.put(number, emit.step(corner, place), add)
 
 
 @intrinsic
@@ -186,25 +190,24 @@ def _add_gram_of_rows(emit: Emit, *operands: Any) -> None:
                         left_side = emit.splat(builder.load(emit.step(a_here, place)))
                         for v in range(breadth):
                             emit.add_product(sums[i][v], left_side, right[v])
-            whole = INDEX(breadth * emit.lanes)
-            with builder.if_else(builder.icmp_signed(">=", left, whole)) as (all_there, some_there):
-                with all_there:
-                    for i in range(height):
-                        line = emit.step(corner, builder.mul(row_step, INDEX(i)))
-                        for v in range(breadth):
-                            emit.put(builder.load(sums[i][v]), emit.step(line, v * emit.lanes), add)
-                with some_there:
-                    for i in range(height):
-                        for v in range(breadth):
-                            emit.store(builder.load(sums[i][v]), emit.step(spill, (i * breadth + v) * emit.lanes))
-                    with cgutils.for_range(builder, INDEX(height)) as i, cgutils.for_range(builder, left) as k:
-                        number = builder.load(emit.step(spill, builder.add(builder.mul(i.index, whole), k.index)))
-                        place = builder.add(builder.mul(row_step, i.index), k.index)
-                        emit.put(number, emit.step(corner, place), add)
+            for i in range(height):
+                for v in range(breadth):
+                    emit.store(builder.load(sums[i][v]), emit.step(spill, (i * BROAD + v) * emit.lanes))
 
         shape = builder.add(builder.mul(height, INDEX(BROAD + 1)), breadth)
         cases = [h * (BROAD + 1) + b for h in range(1, HIGH + 1) for b in range(1, BROAD + 1)]
         emit.each_case(shape, cases, tile)
+        line_step = INDEX(BROAD * emit.lanes)
+        whole = builder.icmp_signed(">=", left, builder.mul(breadth, lanes))
+        with cgutils.for_range(builder, height) as i:
+            found, line = emit.step(spill, builder.mul(line_step, i.index)), builder.mul(row_step, i.index)
+            with builder.if_else(whole) as (all_there, some_there):
+                with all_there, cgutils.for_range(builder, breadth) as v:
+                    place = builder.mul(v.index, lanes)
+                    emit.put(emit.load(emit.step(found, place)), emit.step(corner, builder.add(line, place)), add)
+                with some_there, cgutils.for_range(builder, left) as k:
+                    number = builder.load(emit.step(found, k.index))
+                    emit.put(number, emit.step(corner, builder.add(line, k.index)), add)
 
 
 @intrinsic

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sparsae import Array, Kernel, Parameters, Problem, Sums
-from sparsae_backends._memory import ALIGNMENT, aligned
+from sparsae_backends._memory import ALIGNMENT, aligned, uncollected
 from sparsae_backends.numba.kernel import NumbaKernel
 
 BLOCK_ROWS = 1056  # whole panels of 24 and 48 rows; 2,048 and 4,096 rows make 2 and 4 blocks of about equal length
@@ -53,8 +53,9 @@ class TopKKernel(Kernel[tuple[Array, Array], SparseWeights, SparseHidden]):
 
     def __init__(self, problem: Problem) -> None:
         super().__init__(problem)
-        from sparsae_backends.numba import emit, passes, tiles, topk  # imports numba
-        from sparsae_backends.numba.compilation import compile_for, describe
+        with uncollected():
+            from sparsae_backends.numba import emit, passes, tiles, topk  # imports numba
+            from sparsae_backends.numba.compilation import compile_for, describe
 
         n, p, dtype, k = problem.n_visible, problem.n_hidden, problem.dtype, problem.k
         assert k is not None

@@ -43,9 +43,25 @@ def gram_of_strips(left: Any, right: Any, m: int, strip: Any, out: Any, first: i
         add_gram_of_rows((at(A, 0), rows), right_side, (at(out, first + start), columns, there), add)
 
 
+@helper
+def products_of_wide(
+    sizes: Any, block: Any, a2: Any, errors: Any, q: Any, one_pass: bool, strip: Any, sums: Any, add: bool
+) -> None:
+    """As `products_of_narrow`; in a loop, since numba inlines the product, which is long, wherever it stands."""
+    n, p, _, _ = sizes
+    x, m = block
+    d, delta2 = errors
+    out, layout = sums
+    lefts, rights, places = (delta2, d, q), (x, a2, x), (layout[5], layout[6], layout[10])
+    rows, columns = (p, n, p), (n, p, n)
+    for i in range(3 if one_pass else 2):
+        left, right = (lefts[i], rows[i]), (rights[i], columns[i])
+        gram_of_strips(left, right, m, strip, out, places[i], add or i == 2)
+
+
 @entry_point
 def accumulate_wide(
     sizes: Any, block: Any, weights: Any, hidden: Any, s: Any, one_pass: Any, scratch: Any, sums: Any
 ) -> None:
     """As `accumulate` of `passes.py`."""
-    accumulate_sigmoid(gram_of_strips, gram_of_strips, sizes, block, weights, hidden, s, one_pass, scratch, sums)
+    accumulate_sigmoid(products_of_wide, sizes, block, weights, hidden, s, one_pass, scratch, sums)
