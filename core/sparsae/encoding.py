@@ -6,7 +6,7 @@ of threads changes no bit.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol, final, runtime_checkable
 
@@ -24,6 +24,7 @@ from sparsae.model.units import HIDDEN_UNITS, OUTPUT_UNITS
 
 BlockFunction = Callable[[Array], Array]
 BLOCK_BYTES = 1 << 22  # of the input and output rows of a block
+PIECE_BYTES = 1 << 25  # of those of a piece, which is a whole number of blocks
 ALONE = 200_000  # multiplications up to which OpenBLAS uses one thread, and a limit would cost more than the work
 
 
@@ -231,7 +232,7 @@ def map_blocks(
     """Apply a function to all rows, block by block, on the thread budget."""
     (m, width), dtype = source.shape, common_dtype(source, None)
     found = _check_out(out, (m, columns), dtype)
-    step = max(16, BLOCK_BYTES // ((width + columns) * dtype.itemsize) // 16 * 16)
+    step = _block_rows(width, columns, dtype)
 
     def work(start: int) -> None:
         where = slice(start, min(start + step, m))
@@ -257,6 +258,28 @@ def map_blocks(
                 for _ in pool.map(work, starts):
                     pass
     return found
+
+
+def map_pieces(
+    source: DataSource, function: BlockFunction, columns: int, threads: int | None = None
+) -> Iterator[tuple[Array, Array]]:
+    """Yield rows and what `map_blocks` makes of them, piece by piece: neither has to fit into memory as a whole.
+
+    The bits are those of `map_blocks`; rows are read by one thread, once and in order.
+    """
+    (m, width), dtype = source.shape, common_dtype(source, None)
+    block = _block_rows(width, columns, dtype)
+    step = block * max(1, PIECE_BYTES // (block * (width + columns) * dtype.itemsize))
+    for start in range(0, m, step):
+        where = slice(start, min(start + step, m))
+        rows = source.rows(where, dtype)
+        source.check_block(rows, where, unit_range=False)
+        yield rows, map_blocks(DataSource(rows, source.name), function, columns, threads, None)
+
+
+def _block_rows(width: int, columns: int, dtype: np.dtype[Any]) -> int:
+    """Return how many rows a block has."""
+    return max(16, BLOCK_BYTES // ((width + columns) * dtype.itemsize) // 16 * 16)
 
 
 def _check_out(out: object, shape: tuple[int, int], dtype: np.dtype[Any]) -> NDArray[Any]:

@@ -24,9 +24,9 @@ def cost_and_gradient(
     X : array_like (n_samples, n_visible)
         Samples are rows.
     **options
-        Those of `Objective`: target, dtype, backend, threads, block_rows, passes, cluster, activation, k, rho, beta,
-        l1, l1_weighted, l0, bandwidth, aux, k_aux, dead_after, pre_bias, unit_norm, init, output, weight_decay: as
-        there.
+        Those of `Objective`: target, dtype, backend, threads, block_rows, passes, temporary_copy, cluster, activation,
+        k, rho, beta, l1, l1_weighted, l0, bandwidth, aux, k_aux, dead_after, pre_bias, unit_norm, init, output,
+        weight_decay: as there.  There is no temporary copy unless it is asked for.
 
     Returns
     -------
@@ -45,6 +45,7 @@ def cost_and_gradient(
     """
     check_option_names(cost_and_gradient, options)
     parameters = check_parameters(parameters)
+    options.setdefault("temporary_copy", False)  # one evaluation reads the rows once
     objective = Objective(X, parameters.n_hidden, **options)
     if objective.n_visible != parameters.n_visible:
         raise DataError(

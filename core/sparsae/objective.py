@@ -59,6 +59,9 @@ class Objective:
     passes : {"auto", 1, 2}
         Passes over the data in an evaluation.  "auto": one where the penalty needs no mean activation; else two while
         activations fit the memory share.
+    temporary_copy : bool
+        Whether larger data that has to be decoded (Parquet, Zarr, compressed HDF5) is decoded once, into a temporary
+        file without a name, and read from there; else in each evaluation.  Mini-batches need it.
     cluster : distributed.Client, str or Connection, optional
         Where evaluations run: a Dask client, the address of a scheduler such as "tls://host:8786", or "local:N" for N
         worker processes here; when left out, the cluster of X where that is of Dask and has one, else this process.
@@ -112,13 +115,14 @@ class Objective:
         threads: int | None = None,
         block_rows: int | None = None,
         passes: Passes = "auto",
+        temporary_copy: bool = True,
         cluster: Any = None,
         **model_options: Unpack[ModelOptions],
     ) -> None:
         check_option_names(Objective, model_options)
         self.n_hidden = check_size("n_hidden", n_hidden)
         connection, X, target = connect(self, cluster, X, target)
-        x, y = data_and_target(X, target)
+        x, y = data_and_target(X, target, may_copy=bool(temporary_copy))
         self._x, self._target = x, y
         self.n_samples, self.n_visible = x.shape
         check_model_memory(self.n_visible, self.n_hidden)

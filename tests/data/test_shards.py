@@ -153,15 +153,18 @@ def test_a_file_that_vanishes_or_is_replaced_is_an_error_with_its_row(tmp_path, 
     parts = tmp_path / "parts"
     write_shards(parts, X, write_safetensors, ".safetensors")
     theta = Parameters.random(5, 2).flatten()
-    with Objective(load(parts).X, 2, threads=1, block_rows=20) as objective:
+    rows = load(parts).X
+    with Objective(rows, 2, threads=1, block_rows=20) as objective:
         objective(theta)
         write_safetensors(parts / "part-6.safetensors", X[:3])
         with pytest.raises(
-            DataError, match=r"part-6.safetensors, whose first row is row \d+ .* was replaced .* has 3\."
+            DataError, match=r"part-6.safetensors, whose first row is row 182 .* was replaced or written"
         ):
             objective(theta)
+        with pytest.raises(DataError, match=r"first row is row 182 .* was replaced while it was used: .* has 3\."):
+            rows[180:190]
         (parts / "part-6.safetensors").unlink()
-        with pytest.raises(
-            DataError, match=r"part-6.safetensors, whose first row is row \d+ .* any more: There is no fi"
-        ):
+        with pytest.raises(DataError, match=r"part-6.safetensors, whose first row is row 182 .* vanished while it was"):
             objective(theta)
+        with pytest.raises(DataError, match=r"first row is row 182 .* cannot be read any more: There is no file"):
+            rows[180:190]

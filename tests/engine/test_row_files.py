@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from sparsae import DataError, Objective
-from sparsae.engine import readahead, spill, storage
+from sparsae.engine import readahead, storage, temporary_copy
 from sparsae.engine.binary_file import BinaryFile, open_descriptor
 from sparsae.engine.chunked_rows import ChunkedRows
 from sparsae.engine.npy_file import open_npy
@@ -186,7 +186,7 @@ def test_rows_in_chunks_are_decoded_once_in_a_pass_by_several_threads(monkeypatc
     np.testing.assert_array_equal(rows[:], X.astype(np.float32))
     decoded.clear()
     monkeypatch.setattr(storage, "SHARE", 1 << 60)
-    with Objective(rows, 3, output="linear", threads=2, block_rows=16) as objective:
+    with Objective(rows, 3, output="linear", threads=2, block_rows=16, temporary_copy=False) as objective:
         objective(np.zeros(objective.size))
         assert sorted(decoded) == list(range(0, 1000, 70))
         broken.add(140)
@@ -220,11 +220,11 @@ def test_rows_that_can_only_be_read_in_order_are_copied_for_mini_batches(monkeyp
     np.testing.assert_array_equal(source.rows(slice(5, 9), X.dtype), X[5:9])
     assert decoded == [0, 100]
     assert not list(tmp_path.iterdir())
-    monkeypatch.setattr(spill.shutil, "disk_usage", lambda folder: SimpleNamespace(free=100))
-    with pytest.raises(DataError, match=r"needs 0.0 MiB in .*, which has 0.0 MiB\. Set TMPDIR"):
+    monkeypatch.setattr(temporary_copy.shutil, "disk_usage", lambda folder: SimpleNamespace(free=100))
+    with pytest.raises(DataError, match=r"needs 0.0 MiB in .*, where it may take 0.0 MiB\. Set TMPDIR"):
         DataSource(rows, "X").take(np.array([1]), X.dtype)
     monkeypatch.undo()
     full = partial(open, "/dev/full", "wb")
-    monkeypatch.setattr(spill.tempfile, "TemporaryFile", lambda **kw: full())
+    monkeypatch.setattr(temporary_copy.tempfile, "TemporaryFile", lambda **kw: full())
     with pytest.warns(DataWarning), pytest.raises(DataError, match=r"cannot be copied to .*No space left on device"):
         DataSource(rows, "X").take(np.array([1]), X.dtype)

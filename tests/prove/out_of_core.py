@@ -26,6 +26,7 @@ import sys
 import tempfile
 import threading
 import time
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -82,6 +83,7 @@ def fit(path: str, limit_kind: str, limit: int) -> None:
 
     for module in ("pyarrow.parquet", "zarr", "h5py"):
         __import__(module)
+    warnings.simplefilter("ignore")
     warm = np.random.default_rng(1).random((1000, N), dtype=np.float32)
     with sparsae.Objective(warm, 25, threads=2) as objective:
         objective(np.zeros(objective.size))  # what kernels and pools take is no cost of the file

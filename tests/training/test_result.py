@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import sparsae
-from sparsae.errors import DataError, ParameterError
+from sparsae.errors import DataError, FileMissingError, ParameterError
 from sparsae.optimize import SGD, Adam
 
 QUIET = "ignore::sparsae.ConvergenceWarning"
@@ -107,12 +107,28 @@ def test_saving_in_the_wrong_order_names_the_order(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("name", ["x.npy", Path("x.npy")])
-def test_a_file_name_as_data_names_the_loader(name: Any) -> None:
-    """In train and in Objective."""
-    for use in (sparsae.train, sparsae.Objective):
-        with pytest.raises(DataError, match=r"the name of a file, 'x.npy'; load it with sparsae.data.load\('x.npy'"):
-            use(name, 25)
+@pytest.mark.filterwarnings(QUIET)
+@pytest.mark.parametrize("kind", [str, Path])
+def test_the_name_of_a_file_stands_for_its_rows(kind: Any, tmp_path: Path) -> None:
+    """In train, Objective and what a result computes; target too, and with a transform."""
+    np.save(tmp_path / "x.npy", X)
+    name = kind(tmp_path / "x.npy")
+    result = sparsae.train(name, 3, max_iter=2, target=name, transform="standardise", output="linear")
+    expected = sparsae.train(X, 3, max_iter=2, target=X, transform="standardise", output="linear")
+    assert result.cost == expected.cost
+    np.testing.assert_array_equal(result.reconstruct(name), expected.reconstruct(X))
+    theta = np.zeros(sparsae.Objective(name, 3).size)
+    assert sparsae.Objective(name, 3)(theta)[0] == sparsae.Objective(X, 3)(theta)[0]
+
+
+def test_names_that_are_no_files_are_one_line(tmp_path: Path) -> None:
+    """What is not there; bundled data, whose transform would be lost."""
+    with pytest.raises(FileMissingError, match=r"There is no file .*none.npy\. Give a file, or one of"):
+        sparsae.train(tmp_path / "none.npy", 3)
+    with pytest.raises(
+        DataError, match=r"X is 'digits', bundled data with a transform.* sparsae.data.load\('digits'\)"
+    ):
+        sparsae.train("digits", 3)
 
 
 def test_an_unknown_option_names_the_nearest() -> None:

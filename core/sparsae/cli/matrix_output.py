@@ -1,8 +1,8 @@
-"""The matrix that `encode` and `reconstruct` write, in the format that the name of the file says."""
+"""The matrix that `encode` and `reconstruct` write, in the format that the name of the file says, piece by piece."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -10,27 +10,36 @@ from typing import Any, BinaryIO
 from sparsae.errors import ParameterError
 
 STREAM_FORMAT = ".csv"  # of what goes to another program, or nowhere
-Writer = Callable[[BinaryIO, Any, str], None]
+Writer = Callable[[BinaryIO, Iterator[Any], tuple[int, int], Any, str], None]
 
 
-def _write_npy(file: BinaryIO, matrix: Any, column: str) -> None:
+def _write_npy(file: Any, pieces: Iterator[Any], shape: tuple[int, int], dtype: Any, column: str) -> None:
+    """Write the header for the whole matrix, then the rows as they come."""
     import numpy as np
 
-    np.save(file, matrix, allow_pickle=False)
+    description = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(file, description)
+    for rows in pieces:
+        file.write(np.ascontiguousarray(rows).data)
 
 
-def _write_npz(file: BinaryIO, matrix: Any, column: str) -> None:
-    import numpy as np
+def _write_npz(file: BinaryIO, pieces: Iterator[Any], shape: tuple[int, int], dtype: Any, column: str) -> None:
+    from zipfile import ZipFile
 
-    np.savez(file, **{column: matrix})
+    with ZipFile(file, "w") as archive, archive.open(f"{column}.npy", "w", force_zip64=True) as member:
+        _write_npy(member, pieces, shape, dtype, column)
 
 
-def _write_text(file: BinaryIO, matrix: Any, column: str, *, delimiter: str) -> None:
+def _write_text(
+    file: BinaryIO, pieces: Iterator[Any], shape: tuple[int, int], dtype: Any, column: str, *, delimiter: str
+) -> None:
     """Write numbers with the fewest digits that give them back, under a header: hidden0, hidden1, ..."""
     import numpy as np
 
-    header = delimiter.join(f"{column}{number}" for number in range(matrix.shape[1]))
-    np.savetxt(file, matrix, fmt="%s", delimiter=delimiter, header=header, comments="", encoding="utf-8")
+    header = delimiter.join(f"{column}{number}" for number in range(shape[1]))
+    file.write(f"{header}\n".encode())
+    for rows in pieces:
+        np.savetxt(file, rows, fmt="%s", delimiter=delimiter)
 
 
 WRITERS: dict[str, Writer] = {

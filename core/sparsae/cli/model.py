@@ -43,7 +43,7 @@ def _output_options(command: Decorated) -> Decorated:
 @_output_options
 def encode(*, model: Path, data: str, out: Path, **options: Any) -> None:
     """Write the hidden activations of DATA, (samples, hidden units), to a file."""
-    _apply("hidden", model, data, out, lambda result, X: result.prepared().encode(X), **options)
+    _apply("hidden", model, data, out, **options)
 
 
 @click.command(cls=Command, examples=("sparsae reconstruct digits.npz digits -o again.npy",))
@@ -55,31 +55,15 @@ def reconstruct(*, model: Path, data: str, out: Path, **options: Any) -> None:
 
     In the units of DATA, where the model's transform has an inverse.
     """
-    _apply("output", model, data, out, _reconstruct, **options)
-
-
-def _reconstruct(result: TrainResult, X: Any) -> Any:
-    """Return outputs for transformed samples, in the units of the data where that can be done."""
-    outputs, transform = result.prepared().reconstruct(X), result.transform
-    return transform.inverse(outputs) if transform is not None and transform.invertible else outputs
+    _apply("output", model, data, out, **options)
 
 
 def _apply(
-    column: str,
-    model: Path,
-    data: str,
-    out: Path,
-    function: Callable[[TrainResult, Any], Any],
-    *,
-    force: bool,
-    as_json: bool,
-    seed: int,
-    **options: Any,
+    column: str, model: Path, data: str, out: Path, *, force: bool, as_json: bool, seed: int, **options: Any
 ) -> None:
-    """Load model and data, apply the function, write the matrix, report."""
-    import numpy as np
-
+    """Load the model, read DATA and write the matrix piece by piece, report."""
     from sparsae.cli.matrix_output import matrix_writer
+    from sparsae.cli.model_output import ModelOutput
     from sparsae.files import atomic_write, check_distinct, check_writable, stream_number
 
     write = matrix_writer(out)
@@ -87,17 +71,15 @@ def _apply(
     check_writable(out, force=force)
     with warnings_as_lines():
         result = load_model(model)
-        dataset = load_data(data, options, seed=seed, like=result.transform)
+        dataset = load_data(data, options, seed=seed, like=result.transform, stay=True)
     say_transform(result, dataset.name)
     if column == "output":
         _say_units(result)
-    matrix = function(result, dataset.X)
-    atomic_write(out, lambda file: write(file, matrix, column))
-    report: dict[str, Any] = {"file": out, "shape": list(matrix.shape), "mean": float(matrix.mean())}
+    made = ModelOutput(result, dataset.X, reconstruct=column == "output")
+    atomic_write(out, lambda file: write(file, made.pieces(), made.shape, made.dtype, column))
+    report: dict[str, Any] = {"file": out, "shape": list(made.shape), "mean": made.mean}
     if column == "output":
-        transform = result.transform
-        wanted = transform.inverse(dataset.X) if transform is not None and transform.invertible else dataset.X
-        report["mean squared error"] = float(np.square(matrix - np.asarray(wanted)).mean())
+        report["mean squared error"] = made.mean_squared_error
     to_stderr = stream_number(out) == 1  # the matrix went to standard output
     if as_json:
         print_json(report, err=to_stderr)

@@ -78,16 +78,25 @@ def data_options(command: Command) -> Command:
 
 
 def load_data(
-    source: str, options: dict[str, Any], *, seed: int, like: Transform | None = None, quiet: bool = False
+    source: str,
+    options: dict[str, Any],
+    *,
+    seed: int,
+    like: Transform | None = None,
+    stay: bool = False,
+    quiet: bool = False,
 ) -> Any:
-    """Load data with the options of `data_options`, which are taken out of `options`; say how it was read."""
+    """Load data with the options of `data_options`, which are taken out of `options`; say how it was read.
+
+    With `stay`, rows are read from the file where that can be done, however few they are.
+    """
     from sparsae.cli.report import say
     from sparsae.data import load
 
     given = {name: options.pop(name) for name in DATA_OPTIONS if name in options}
     names = given.get("transform") or (None,)
     given["transform"] = names[0] if len(names) == 1 else list(names)
-    dataset = load(source, seed=seed, like=like, **given)
+    dataset = load(source, seed=seed, like=like, stay=stay, **given)
     for note in () if quiet else dataset.notes:
         say(note, err=True)
     return dataset

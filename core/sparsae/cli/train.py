@@ -21,15 +21,16 @@ if TYPE_CHECKING:
     from sparsae.data import Dataset
     from sparsae.training.result import TrainResult
 
+COMPUTATION = ("backend", "threads", "dtype", "block_rows", "passes", "temporary_copy")
 OBJECTIVE_OPTIONS = (
     *MODEL_OPTIONS,
-    *("backend", "threads", "dtype", "block_rows", "passes"),
+    *COMPUTATION,
 )
 GROUPS = {
     "Data": DATA_OPTIONS,
     "Model": ("n_hidden", *MODEL_OPTIONS),
     "Optimisation": ("max_iter", "seed", *METHOD_OPTIONS),
-    "Computation": ("backend", "threads", "dtype", "block_rows", "passes"),
+    "Computation": COMPUTATION,
     "Cluster": CLUSTER_OPTIONS,
     "A long fit": RUN_OPTIONS,
     "Output": ("out", "force", "quiet", "as_json"),
@@ -57,6 +58,11 @@ EXAMPLES = (
 @click.option("--seed", default=0, show_default=True, help="For starting weights and patches.")
 @click.option("--block-rows", type=int, help="Rows in a block [default: chosen].")
 @click.option("--passes", type=click.Choice(["auto", "1", "2"]), default="auto", show_default=True)
+@click.option(
+    "--temporary-copy/--no-temporary-copy",
+    default=True,
+    help="Decode Parquet, Zarr or compressed HDF5 larger than memory once, to the disk [default: yes].",
+)
 @click.option("--force", is_flag=True, help="Replace an existing model file.")
 @click.option("--quiet", is_flag=True, help="Print nothing but errors.")
 @click.option("--json", "as_json", is_flag=True, help="Print a report for programs.")

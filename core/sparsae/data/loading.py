@@ -25,7 +25,7 @@ from sparsae.model import check_size
 from sparsae.transforms import Patches, Scale, Transform, fit
 
 PATCH_DEFAULTS = {"n_patches": 10_000, "patch_size": 8, "whiten": "none"}
-FLAGS = ("transpose", "drop_missing", "stay")
+FLAGS = ("transpose", "drop_missing")
 FILE_DEFAULTS = {"columns": None, "delimiter": None, "header": None} | dict.fromkeys(FLAGS, False)
 DIGITS = Scale(n_visible=64, low=0.0, high=16.0)
 SAMPLES = "files of samples"
@@ -87,8 +87,8 @@ def load(
     drop_missing : bool
         Leave out rows of a file with missing values (NaN, null, an empty cell); else they are an error.
     stay : bool
-        Rows of a file that can be read block by block stay in it, however few they are: for a cluster, whose workers
-        open the path for themselves.
+        Rows of a file that can be read block by block stay in it, however few they are: for what reads them once, and
+        for a cluster, whose workers open the path for themselves.
     seed : int or numpy.random.Generator
         Where patches are cut.
     like : Transform, optional
@@ -115,7 +115,6 @@ def load(
         "header": header,
         "transpose": transpose,
         "drop_missing": drop_missing,
-        "stay": stay,
     }
     wanted = _wanted_transform(scale=scale, transform=transform, like=like)
     if word in ("patches", "photos") and (word == "patches" or not rest):
@@ -131,7 +130,7 @@ def load(
         _refuse_ignored(for_files, FILE_DEFAULTS, source, SAMPLES)
         loaded = LoadedArray(load_digits(), image_shape=(8, 8))
         return _transformed(loaded, "digits", DIGITS if transform is None and like is None else wanted)
-    loaded = read_matrix(source, ReadRequest(**for_files))
+    loaded = read_matrix(source, ReadRequest(**for_files, stay=stay))
     name = path_label(source)
     if not transpose:
         _hint_at_transpose(loaded, name)

@@ -80,6 +80,7 @@ class BinaryFile(RowFile):
         self.stored_as = BFLOAT16 if bfloat16 else ""
         self._fd, self._stored, self._offset, self._fortran = fd, dtype, offset, fortran
         self._layout = {"shape": shape, "dtype": dtype, "offset": offset, "fortran": fortran, "bfloat16": bfloat16}
+        self._was = self._state()
         self._row_bytes = int(np.prod(shape[1:], dtype=np.int64)) * dtype.itemsize
         self._readahead = Readahead(fd)
 
@@ -121,6 +122,17 @@ class BinaryFile(RowFile):
         for j in range(self.shape[1]):
             self._read_bytes(column.view(np.uint8), self._offset + (j * self.shape[0] + start) * column.itemsize)
             out[:, j] = column
+
+    def check_unchanged(self) -> None:
+        """Raise `DataError` when the file was written to; one that has become shorter is named when it is read."""
+        now = self._state()
+        if now != self._was and now[0] >= self._was[0]:
+            raise DataError(f"{self.label} was written to while it was used.")
+
+    def _state(self) -> tuple[int, int]:
+        """Return size and time of the last change."""
+        facts = os.fstat(self._fd)
+        return facts.st_size, facts.st_mtime_ns
 
     def will_need(self, start: int, stop: int) -> None:
         """Tell the readahead thread that these rows are read next."""

@@ -40,6 +40,8 @@ class ChunkedRows(RowFile):
         Rows of a chunk of the file, where several are decoded together because they are small.
     turn : callable, optional
         Returns the matrix with rows and columns exchanged.
+    check : callable, optional
+        Raises `DataError` when the file has changed.
     """
 
     def __init__(
@@ -53,11 +55,12 @@ class ChunkedRows(RowFile):
         columns: tuple[str, ...] | None = None,
         piece_rows: int = 0,
         turn: Callable[[], RowFile] | None = None,
+        check: Callable[[], None] | None = None,
     ) -> None:
         self.label, self.shape, self.dtype, self.columns = label, shape, dtype, columns
         self.in_order = True
         self.piece_rows = piece_rows or max((last - first for first, last in pairwise(bounds)), default=0)
-        self._turn = turn
+        self._turn, self._check = turn, check
         self._bounds, self._decode = bounds, decode
         self._cache: PieceCache[NDArray[Any]] = PieceCache()
 
@@ -76,6 +79,11 @@ class ChunkedRows(RowFile):
                 np.copyto(out[: last - start], chunk, casting="unsafe")
             out = out[last - start :]
             start = last
+
+    def check_unchanged(self) -> None:
+        """Raise `DataError` when the file has changed."""
+        if self._check is not None:
+            self._check()
 
     def transposed(self) -> RowFile | None:
         """Return the matrix with rows and columns exchanged, where the format can be read so."""

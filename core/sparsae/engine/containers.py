@@ -2,11 +2,12 @@
 
 A list, a frame or a masked array becomes a NumPy array.  What has shape, dtype and row slicing (a NumPy array, a memory
 map, a `RowFile`, HDF5, Zarr) stays what it is; an array or a frame of Dask is computed, chunk by
-chunk where it is large.
+chunk where it is large.  The name of a file stands for its rows.
 """
 
 from __future__ import annotations
 
+import importlib
 import os
 from typing import Any
 
@@ -24,7 +25,8 @@ def as_matrix(data: Any, name: str) -> Any:
 
     Parameters
     ----------
-    data : array_like
+    data : array_like, or the name of a file
+        As `sparsae.data.load` takes it, without options.
     name : str
         How messages call it: "X" or "target".
 
@@ -32,11 +34,11 @@ def as_matrix(data: Any, name: str) -> Any:
     ------
     DataError
         Says what it is and what to do.
+    FileMissingError, FileAccessError, FileFormatError, MissingExtraError
+        When a file cannot be read.
     """
     if isinstance(data, (str, os.PathLike)):
-        raise DataError(
-            f"{name} is the name of a file, {str(data)!r}; load it with sparsae.data.load({str(data)!r}).X."
-        )
+        data = _rows_of_file(data, name)
     if is_dask(data):
         array = as_dask_array(data, name)
         check_matrix(array, name)
@@ -56,6 +58,18 @@ def as_matrix(data: Any, name: str) -> Any:
             raise DataError(f"{name} cannot be made an array: {error}") from error
     check_matrix(data, name)
     return data
+
+
+def _rows_of_file(path: str | os.PathLike[str], name: str) -> Any:
+    """Return the rows of a file: in memory, or where they are many, to be read from it."""
+    # The readers lie above this package and are needed by those alone who name a file: found by name, as a plugin is.
+    loaded = importlib.import_module("sparsae.data").load(path)
+    if loaded.transform is not None:
+        raise DataError(
+            f"{name} is {str(path)!r}, bundled data with a transform, which new data needs too: pass the X of "
+            f"sparsae.data.load({str(path)!r}) and keep its transform."
+        )
+    return loaded.X
 
 
 def gives_rows(data: Any) -> bool:

@@ -113,7 +113,10 @@ class Engine:
         """
         self._x.check_file()
         self._target.check_file()
-        if self.storage.kept and self._kept is None:
+        if not self.storage.kept:
+            self._x.prepare_passes()
+            self._target.prepare_passes()
+        elif self._kept is None:
             self._kept = KeptBlocks(self._streamed, self._pool, self._name)
         blocks: Blocks = self._streamed if self._kept is None else self._kept
         m = self.partition.n_samples

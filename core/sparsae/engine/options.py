@@ -37,6 +37,10 @@ class ObjectiveOptions(ModelOptions, total=False):
         Passes over the data in an evaluation.
         "auto", the default: one where the penalty needs no mean activation; else two while activations fit the
         memory share.
+    temporary_copy : bool
+        Whether larger data that has to be decoded (Parquet, Zarr, compressed HDF5) is decoded once, into a temporary
+        file without a name, and read from there; else in each evaluation.  Mini-batches need it.
+        True when left out.
     cluster : distributed.Client, str or Connection, optional
         Where evaluations run; when left out, the cluster of X where that is of Dask and has one, else this process.
     """
@@ -47,6 +51,7 @@ class ObjectiveOptions(ModelOptions, total=False):
     threads: int | None
     block_rows: int | None
     passes: Passes
+    temporary_copy: bool
     cluster: Any
 
 

@@ -73,6 +73,10 @@ class RowFile(ABC):
         """Take the hint that these rows are read next."""
         return
 
+    def check_unchanged(self) -> None:
+        """Raise `DataError` when the file has vanished or changed since it was opened, as far as that can be told."""
+        return
+
     def transposed(self) -> RowFile | None:
         """Return the matrix with rows and columns exchanged, None where it cannot be read so."""
         return None

@@ -17,8 +17,8 @@ from sparsae._types import FLOATS, Array
 from sparsae.engine.containers import as_matrix
 from sparsae.engine.memmap import MappedFile
 from sparsae.engine.row_file import RowFile
-from sparsae.engine.spill import spill
 from sparsae.engine.summary import PIECE_BYTES, DataSummary, cut_pages, join_pages, summarise_page
+from sparsae.engine.temporary_copy import copy_rows
 from sparsae.engine.value_check import ValueCheck
 from sparsae.errors import DataError
 
@@ -35,6 +35,8 @@ class DataSource:
         As `Objective` takes it; see `as_matrix`.
     name : str
         How messages call it: "X" or "target".
+    may_copy : bool
+        Whether rows that have to be decoded may be copied to a temporary file.
 
     Attributes
     ----------
@@ -54,8 +56,8 @@ class DataSource:
         When it is not a non-empty matrix of real numbers.
     """
 
-    def __init__(self, data: Any, name: str) -> None:
-        self.name = name
+    def __init__(self, data: Any, name: str, *, may_copy: bool = True) -> None:
+        self.name, self._may_copy = name, may_copy
         matrix = as_matrix(data, name)
         self.dtype = np.dtype(matrix.dtype)
         self.shape: tuple[int, ...] = tuple(matrix.shape)
@@ -66,6 +68,7 @@ class DataSource:
         self.stored_as = "" if self._file is None else self._file.stored_as
         self._data = np.asarray(matrix) if mapped else matrix  # a slice of a memmap object takes 1 us longer
         self.in_memory = isinstance(matrix, np.ndarray) and not mapped
+        self._origin: Any = None  # what was copied to a temporary file
         self._scratch = threading.local()
         self._summary: DataSummary | None = None
 
@@ -77,7 +80,12 @@ class DataSource:
     @property
     def container(self) -> Any:
         """What gives the rows: an array, or what was handed in."""
-        return self._data
+        return self._data if self._origin is None else self._origin
+
+    @property
+    def in_order(self) -> bool:
+        """Whether rows have to be decoded and can only be read quickly one after another."""
+        return getattr(self._data, "in_order", False)
 
     def load(self) -> None:
         """Have all rows in memory from now on; an array, and a memory map, are used as they are."""
@@ -88,7 +96,7 @@ class DataSource:
                 raise DataError(f"{self.name}: {self.shape} values of {self.dtype} do not fit into memory.") from error
             for start, rows in self.pieces():
                 data[start : start + len(rows)] = rows
-            self._data, self._file = data, None
+            self._data, self._file, self._origin = data, None, None
         self.in_memory = True
 
     def values(self, dtype: np.dtype[Any]) -> Array:
@@ -149,9 +157,41 @@ class DataSource:
         return part
 
     def prepare_taking(self) -> None:
-        """Copy the rows of a file that can only be read in order to a temporary file, once."""
-        if self._file is not None and self._file.in_order:
-            self._data = self._file = spill(self._file)
+        """Copy rows that can only be read in order to a temporary file, once.
+
+        Raises
+        ------
+        DataError
+            When that was not allowed, or there is no space.
+        """
+        if not self.in_order:
+            return
+        if not self._may_copy:
+            raise DataError(
+                f"{self.label} can only be read in order and mini-batches need a temporary copy, which "
+                f"temporary_copy=False excludes. Allow it, save the data as .npy, or use the method lbfgs."
+            )
+        self._copy(required=True)
+
+    def prepare_passes(self) -> None:
+        """Before all rows are read many times: copy those that have to be decoded, once, where that is possible."""
+        if self._may_copy and self.in_order:
+            self._may_copy = self._copy(required=False)
+
+    def _copy(self, *, required: bool) -> bool:
+        """Copy the rows to a temporary file and read that from now on; return False where there is no space."""
+        pieces = (rows for _, rows in self.pieces())
+        copied = copy_rows(self.label, self.shape, self.dtype, pieces, required=required)
+        if copied is None:
+            return False
+        self._origin, self._data, self._file = self._data, copied, copied
+        self.check_file()  # it may have changed while it was copied
+        return True
+
+    @property
+    def label(self) -> str:
+        """How messages call the file, where it is one."""
+        return getattr(self._data, "label", self.name)
 
     def take(self, which: NDArray[np.intp], dtype: np.dtype[Any]) -> Array:
         """Return those rows, given in ascending order, in that dtype: a copy.
@@ -169,9 +209,12 @@ class DataSource:
             raise DataError(f"{self.name}: {len(which)} chosen rows cannot be read: {error}") from error
 
     def check_file(self) -> None:
-        """Raise `DataError` when the rows are those of a mapped file and it has vanished or become shorter."""
+        """Raise `DataError` when the rows are those of a file that has vanished or changed, where that can be told."""
         if self._map is not None:
             self._map.check()
+        check = getattr(self.container, "check_unchanged", None)
+        if check is not None:
+            check()
 
     def pieces(self, dtype: np.dtype[Any] | None = None) -> Iterator[tuple[int, NDArray[Any]]]:
         """Read all rows in order: the first row of each piece, and its rows, valid until the next piece."""
@@ -188,25 +231,41 @@ class DataSource:
         DataError
             With the number of bad values and the first position, or the range found.
         """
-        values = ValueCheck(self.name, self.dtype, dtype, unit_range=unit_range)
+        values = self._value_check(dtype, unit_range=unit_range)
         for start, rows in self.pieces():
             values.add(rows, start)
         values.finish()
         self.checked = True
 
     def check_block(self, rows: Array, where: slice, *, unit_range: bool) -> None:
-        """Check the rows of one block, in the dtype that they are computed in, on the first pass over streamed data."""
+        """Check the rows of one block, in the dtype that they are computed in, on the first pass over streamed data.
+
+        Where a value of a file is not finite, all rows are read, to say how many there are in each column.
+        """
         low, high = float(rows.min()), float(rows.max())
-        values = ValueCheck(self.name, self.dtype, rows.dtype, unit_range=unit_range)
-        if np.isfinite(low) and np.isfinite(high) and values.in_range(low, high):
+        values = self._value_check(rows.dtype, unit_range=unit_range)
+        finite = bool(np.isfinite(low) and np.isfinite(high))
+        if finite and values.in_range(low, high):
             return
+        if not finite and self._in_file:
+            self.check(dtype=rows.dtype, unit_range=unit_range)
         values.add(self.rows(where, self.dtype), where.start)
         values.finish()
+
+    def _value_check(self, dtype: np.dtype[Any], *, unit_range: bool) -> ValueCheck:
+        names = getattr(self.container, "columns", None)
+        names = names if isinstance(names, tuple) else None
+        return ValueCheck(self.name, self.dtype, dtype, unit_range=unit_range, in_file=self._in_file, columns=names)
+
+    @property
+    def _in_file(self) -> bool:
+        """Whether a reader of files gives the rows, transformed or not."""
+        return hasattr(self.container, "check_unchanged")
 
     def check_taken(self, rows: Array, *, unit_range: bool) -> None:
         """Check rows that `take` returned; where a value cannot be used, all values are checked, to say how many."""
         low, high = float(rows.min()), float(rows.max())
-        values = ValueCheck(self.name, self.dtype, rows.dtype, unit_range=unit_range)
+        values = self._value_check(rows.dtype, unit_range=unit_range)
         if not (np.isfinite(low) and np.isfinite(high) and values.in_range(low, high)):
             self.check(dtype=rows.dtype, unit_range=unit_range)
 
@@ -242,10 +301,10 @@ def dtype_note(source: DataSource, dtype: np.dtype[Any]) -> tuple[str, ...]:
     return ()
 
 
-def data_and_target(X: Any, target: Any) -> tuple[DataSource, DataSource]:
+def data_and_target(X: Any, target: Any, *, may_copy: bool = True) -> tuple[DataSource, DataSource]:
     """Return sources of x and target: the same object when there is no separate target."""
-    x = DataSource(X, "X")
-    y = x if target is None or target is X else DataSource(target, "target")
+    x = DataSource(X, "X", may_copy=may_copy)
+    y = x if target is None or target is X else DataSource(target, "target", may_copy=may_copy)
     if y.shape != x.shape:
         raise DataError(f"target has shape {y.shape} and X has {x.shape}; they must be the same.")
     return x, y

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sparsae._text import plural
+from sparsae._text import listed, plural, printable
 from sparsae.errors import DataError
 
 ULPS = 8  # units in the last place that a value may lie outside [0, 1]: what scaling to that range leaves
@@ -27,9 +28,24 @@ class ValueCheck:
         Of the computation; finite values may be infinite in it.
     unit_range : bool
         Whether values must lie in [0, 1], within `ULPS` units in the last place at 1 of the coarser of both dtypes.
+    in_file : bool
+        Whether the data is in a file, whose reader can leave out rows with missing values.
+    columns : sequence of str, optional
+        Names of the columns.
     """
 
-    def __init__(self, name: str, dtype: np.dtype[Any], computed: np.dtype[Any], *, unit_range: bool) -> None:
+    def __init__(
+        self,
+        name: str,
+        dtype: np.dtype[Any],
+        computed: np.dtype[Any],
+        *,
+        unit_range: bool,
+        in_file: bool = False,
+        columns: Sequence[str] | None = None,
+    ) -> None:
+        self._in_file, self._columns = in_file, columns
+        self._missing: Any = 0  # NaN in each column
         self._name, self._computed, self._unit_range = name, computed, unit_range
         eps = max(float(np.finfo(kind).eps) for kind in (dtype, computed) if kind.kind == "f")
         self._slack = ULPS * eps
@@ -54,6 +70,7 @@ class ValueCheck:
         if not (low >= -self._largest and high <= self._largest):  # NaN compares false
             bad = ~(np.abs(rows) <= self._largest)
             self._bad += int(np.count_nonzero(bad))
+            self._missing = self._missing + np.count_nonzero(np.isnan(rows), axis=0)
             if self._first is None:
                 row, column = (int(i) for i in np.argwhere(bad)[0])
                 self._first = row + start, column, rows[row, column]
@@ -72,7 +89,7 @@ class ValueCheck:
                 )
             raise DataError(
                 f"{self._name} contains {self._bad:,} {'values that are' if self._bad > 1 else 'value that is'} "
-                f"not finite; the first is {value} in {where}. Remove or fill them before training."
+                f"not finite; the first is {value} in {where}. {self._advice()}"
             )
         if not self.in_range(self._low, self._high):
             raise DataError(
@@ -81,6 +98,19 @@ class ValueCheck:
                 f'(X - X.min()) / (X.max() - X.min()), or use output="linear" '
                 f"(at the command line: --scale, or --output linear)."
             )
+
+    def _advice(self) -> str:
+        """Say how many values are missing in each column, where there are several columns, and what to do."""
+        counts = [(j, int(count)) for j, count in enumerate(np.atleast_1d(self._missing)) if count]
+        names = self._columns or ()
+        words = [f"{n:,} in column {j}" + (f" ({printable(names[j])})" if names else "") for j, n in counts]
+        missing = f"NaN by column: {listed(words)}. " if len(counts) > 1 or (names and counts) else ""
+        if self._in_file and counts:
+            return (
+                f"{missing}Fill them, or leave their rows out: drop_missing=True in sparsae.data.load, "
+                f"--drop-missing at the command line."
+            )
+        return f"{missing}Remove or fill them before training."
 
 
 def check_chosen(rows: NDArray[Any], numbers: NDArray[np.intp], name: str, *, unit_range: bool) -> None:

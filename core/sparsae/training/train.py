@@ -84,9 +84,9 @@ def train(
         Show iteration, cost and remaining time: a live line in a terminal, a bar in a notebook, and a line every ten
         seconds elsewhere (standard error).
     **objective_options
-        Those of `sparsae.Objective`: target, dtype, backend, threads, block_rows, passes, cluster, activation, k,
-        rho, beta, l1, l1_weighted, l0, bandwidth, aux, k_aux, dead_after, pre_bias, unit_norm, init, output,
-        weight_decay: as there.
+        Those of `sparsae.Objective`: target, dtype, backend, threads, block_rows, passes, temporary_copy, cluster,
+        activation, k, rho, beta, l1, l1_weighted, l0, bandwidth, aux, k_aux, dead_after, pre_bias, unit_norm, init,
+        output, weight_decay: as there.
 
     Returns
     -------

@@ -262,11 +262,18 @@ class TransformedRows:
     shape : (int, int)
     dtype : numpy.dtype
         float32 where the samples are float32 or float16, else float64.
+    label : str
+        How messages call them.
+    columns : tuple of str, or None
+        Names of the columns of a file that has them.
+    in_order : bool
+        Whether they can only be read quickly one after another.
     """
 
     def __init__(self, transform: Transform, source: DataSource) -> None:
         self._transform, self._source = transform, source
-        self.shape = source.shape
+        self.shape, self.label, self.in_order = source.shape, source.label, source.in_order
+        self.columns = getattr(source.container, "columns", None)
         self.dtype = result_dtype(source.dtype)
 
     @property
@@ -290,6 +297,10 @@ class TransformedRows:
             which = np.arange(start, stop, step)
         numbers = np.asarray(which)
         return self._transformed(self._source.take(numbers, self._source.dtype))
+
+    def check_unchanged(self) -> None:
+        """Raise `DataError` when the samples are those of a file that has changed."""
+        self._source.check_file()
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
         return self[:] if dtype is None else self[:].astype(dtype)

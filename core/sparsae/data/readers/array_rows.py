@@ -15,7 +15,14 @@ Read = Callable[[int, int, int], NDArray[Any]]
 
 
 def open_array_rows(
-    label: str, read: Read, shape: tuple[int, int], dtype: np.dtype[Any], chunks: tuple[int, int] | None, *, axis: int
+    label: str,
+    read: Read,
+    shape: tuple[int, int],
+    dtype: np.dtype[Any],
+    chunks: tuple[int, int] | None,
+    *,
+    axis: int,
+    check: Callable[[], None],
 ) -> ChunkedRows:
     """Return the rows of an array, or its columns as rows.
 
@@ -31,6 +38,8 @@ def open_array_rows(
         Of the array.
     axis : int
         Which of its axes are the rows.
+    check : callable
+        Raises `DataError` when the array has changed since it was opened.
     """
     n_rows, n_columns = shape[axis], shape[1 - axis]
     row_bytes = n_columns * dtype.itemsize
@@ -42,5 +51,6 @@ def open_array_rows(
         even_bounds(n_rows, chunk_rows, row_bytes),
         lambda first, last: read(axis, first, last),
         piece_rows=min(chunk_rows, n_rows),
-        turn=lambda: open_array_rows(label, read, shape, dtype, chunks, axis=1 - axis),
+        turn=lambda: open_array_rows(label, read, shape, dtype, chunks, axis=1 - axis, check=check),
+        check=check,
     )

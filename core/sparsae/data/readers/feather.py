@@ -13,6 +13,7 @@ from sparsae.data.readers.extra import require
 from sparsae.data.readers.source_file import SourceFile
 from sparsae.engine.arrow_columns import arrow_layout
 from sparsae.engine.chunked_rows import ChunkedRows
+from sparsae.engine.file_state import HeldFile
 from sparsae.errors import FileFormatError
 
 SIGNATURE = b"ARROW1"
@@ -30,6 +31,7 @@ def read_feather(file: SourceFile, request: ReadRequest) -> LoadedArray:
         raise FileFormatError(f"{file.label} is a Feather file of version 1; write it again, as version 2 or Parquet.")
     arrow = require("pyarrow", file.label, "a Feather file")
     ipc = require("pyarrow.ipc", file.label, "a Feather file")
+    state = HeldFile(file.path, file.label)
     opened = ipc.open_file(arrow.OSFile(str(file.path)), options=ipc.IpcReadOptions(use_threads=False))
     fields = choose_fields(opened.schema, request, file.label)
     wanted = [opened.schema.get_field_index(field.name) for field in fields]
@@ -52,7 +54,7 @@ def read_feather(file: SourceFile, request: ReadRequest) -> LoadedArray:
         return rows
 
     names = None if layout.lists else layout.names
-    rows = ChunkedRows(file.label, (bounds[-1], width), layout.dtype, bounds, decode, columns=names)
+    rows = ChunkedRows(file.label, (bounds[-1], width), layout.dtype, bounds, decode, columns=names, check=state.check)
     return LoadedArray(rows, names=names, columns_chosen=True)
 
 

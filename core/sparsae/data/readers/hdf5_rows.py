@@ -15,6 +15,7 @@ from sparsae.data.readers.array_rows import open_array_rows
 from sparsae.data.readers.extra import require
 from sparsae.data.readers.source_file import SourceFile
 from sparsae.engine.binary_file import BinaryFile, open_descriptor
+from sparsae.engine.file_state import HeldFile
 from sparsae.engine.row_file import RowFile
 from sparsae.errors import DataError
 
@@ -37,6 +38,7 @@ def open_hdf5_rows(file: SourceFile, name: str, label: str, *, reversed_axes: bo
         When its numbers are in other files.
     """
     h5py = require("h5py", file.label, "an HDF5 file")
+    state = HeldFile(file.path, label)
     data = h5py.File(file.path, "r")[name]
     if data.external or data.is_virtual:
         what = "other files" if data.external else "data sets of other files, and a missing one reads as fill values"
@@ -65,4 +67,6 @@ def open_hdf5_rows(file: SourceFile, name: str, label: str, *, reversed_axes: bo
             raise OSError("it is shorter than it was")
         return rows
 
-    return open_array_rows(label, read, data.shape, dtype, data.chunks, axis=1 if reversed_axes else 0)
+    return open_array_rows(
+        label, read, data.shape, dtype, data.chunks, axis=1 if reversed_axes else 0, check=state.check
+    )

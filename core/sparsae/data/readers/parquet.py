@@ -21,6 +21,7 @@ from sparsae.data.readers.extra import require
 from sparsae.data.readers.parquet_metadata import parquet_facts
 from sparsae.data.readers.source_file import SourceFile
 from sparsae.engine.arrow_columns import ArrowLayout, ColumnArrays, arrow_layout
+from sparsae.engine.file_state import HeldFile
 from sparsae.engine.piece_cache import PieceCache
 from sparsae.engine.row_file import RowFile, unreadable
 from sparsae.errors import FileFormatError, SparsaeError
@@ -53,6 +54,7 @@ class ParquetRows(RowFile):
     def __init__(self, file: SourceFile, request: ReadRequest) -> None:
         parquet = require("pyarrow.parquet", file.label, "a Parquet file")
         self.label, self.in_order = file.label, True
+        self._state = HeldFile(file.path, file.label)
         facts = parquet_facts(file)
         self._file = parquet.ParquetFile(file.path, memory_map=False, pre_buffer=False, buffer_size=BUFFER_BYTES)
         fields = choose_fields(self._file.schema_arrow, request, file.label)
@@ -82,6 +84,10 @@ class ParquetRows(RowFile):
             self._pieces.count((group, index), n_rows)
             out = out[n_rows:]
             start += n_rows
+
+    def check_unchanged(self) -> None:
+        """Raise `DataError` when the file was written to."""
+        self._state.check()
 
     def _piece(self, group: int, index: int) -> ColumnArrays:
         """Return a piece: from the cache, or decoded now; one thread at a time decodes in a row group."""

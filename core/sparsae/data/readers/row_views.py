@@ -29,6 +29,10 @@ class ChosenColumns(RowFile):
         self.shape = (rows.shape[0], len(chosen))
         self._rows, self._chosen = rows, np.asarray(chosen)
 
+    def check_unchanged(self) -> None:
+        """Ask the file."""
+        self._rows.check_unchanged()
+
     def read_into(self, start: int, stop: int, out: NDArray[Any]) -> None:
         """Read the rows whole and take the columns."""
         np.take(self._rows[start:stop], self._chosen, axis=1, out=out, mode="clip")
@@ -58,6 +62,10 @@ class ChosenRows(RowFile):
         self.stored_as, self.in_order, self.piece_rows = rows.stored_as, rows.in_order, rows.piece_rows
         self.shape = (len(chosen), *rows.shape[1:])
         self._rows, self._chosen = rows, chosen
+
+    def check_unchanged(self) -> None:
+        """Ask the file."""
+        self._rows.check_unchanged()
 
     def read_into(self, start: int, stop: int, out: NDArray[Any]) -> None:
         """Read runs of consecutive rows at once."""
@@ -89,6 +97,10 @@ class CompleteRows(RowFile):
     def _place(self, row: int) -> int:
         """Return the number in the file of a complete row."""
         return row + int(np.searchsorted(self._before, row, side="right"))
+
+    def check_unchanged(self) -> None:
+        """Ask the file."""
+        self._rows.check_unchanged()
 
     def read_into(self, start: int, stop: int, out: NDArray[Any]) -> None:
         """Read what lies between the rows that are left out."""

@@ -25,6 +25,7 @@ from sparsae._text import plural
 from sparsae.data.readers.entries import LoadedArray
 from sparsae.data.readers.source_file import path_label, shorten
 from sparsae.data.readers.zarr_store import is_zarr
+from sparsae.engine.file_state import NamedFile
 from sparsae.engine.row_file import RowFile
 from sparsae.errors import DataError, FileFormatError, FileMissingError, SparsaeError
 
@@ -100,6 +101,7 @@ class _Shard:
     """One file, and what it was when it was looked at."""
 
     path: Path
+    state: NamedFile
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
     piece_rows: int
@@ -123,13 +125,16 @@ def open_shards(label: str, paths: Sequence[Path], open_file: Callable[[Path], L
     if len(paths) > MAX_FILES:
         raise DataError(f"{label} has {len(paths):,} files; at most {MAX_FILES:,} are read.")
     shards, missing, first, stored = [], [], None, set()
+    row = 0
     for path in paths:
+        state = NamedFile(path, f"{label}: {shorten(path.name)}, whose first row is row {row} (counted from 0),")
         loaded = open_file(path)
         first = first or loaded
         _check_columns(path, paths[0], loaded, first)
-        shards.append(_Shard(path, loaded.values.shape, loaded.values.dtype, loaded.values.piece_rows))
+        shards.append(_Shard(path, state, loaded.values.shape, loaded.values.dtype, loaded.values.piece_rows))
         stored.add(loaded.values.stored_as or str(loaded.values.dtype))
         missing.append(loaded.missing)
+        row += loaded.values.shape[0]
     assert first is not None  # there is a file at least
     rows = ShardedRows(label, shards, lambda path: _rows(open_file(path)), first.names, stored)
     known = [counts for counts in missing if counts is not None]
@@ -205,6 +210,11 @@ class ShardedRows(RowFile):
         index = bisect_right(self._starts, start) - 1
         first = self._starts[index]
         self._file(index).will_need(start - first, min(stop, self._starts[index + 1]) - first)
+
+    def check_unchanged(self) -> None:
+        """Raise `DataError` when one of the files has vanished or changed; names it."""
+        for shard in self._shards:
+            shard.state.check()
 
     def _file(self, index: int) -> RowFile:
         """Return the rows of one file, opened now where it is not open."""

@@ -1,7 +1,7 @@
 """Zarr, formats 2 and 3: chunks are decoded one by one.
 
 A chunk that is not stored reads as the fill value, so that one that vanishes while it is used would silently become
-zeros.  The chunks that are there are noted when the array is opened and looked for when they are read.
+zeros.  What is there, and when it was written, is noted when the array is opened and looked at when it is read.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from sparsae.data.readers.npy import NUMERIC_KINDS
 from sparsae.data.readers.source_file import damage_refused
 from sparsae.errors import DataError
 
+ABSENT = -1  # a chunk that is not stored
 MARKS = ("zarr.json", ".zarray", ".zgroup", ".zmetadata")
 
 
@@ -63,7 +64,9 @@ def read_zarr(folder: Path, label: str, request: ReadRequest) -> LoadedArray:
             stored.check(axis, first, last)
             return rows
 
-        rows = open_array_rows(label, read, entry.shape, np.dtype(array.dtype), array.chunks, axis=0)
+        rows = open_array_rows(
+            label, read, entry.shape, np.dtype(array.dtype), array.chunks, axis=0, check=stored.check_all
+        )
         return LoadedArray(rows, notes=stored.notes)
 
 
@@ -87,23 +90,33 @@ class StoredChunks:
         self._folder, self._key, self._label = os.fspath(folder), array.metadata.encode_chunk_key, label
         self._shape: tuple[int, ...] = array.shape
         self._chunks: tuple[int, ...] = getattr(array, "shards", None) or array.chunks
-        grid = [range(-(-n // k)) for n, k in zip(self._shape, self._chunks, strict=True)]
-        self._absent = {place for place in product(*grid) if not self._is_stored(place)}
-        n_chunks = int(np.prod([len(steps) for steps in grid], dtype=object))
+        grid = [-(-n // k) for n, k in zip(self._shape, self._chunks, strict=True)]
+        self._written = np.fromiter(map(self._when_written, product(*map(range, grid))), np.int64).reshape(grid)
         self.notes: tuple[str, ...] = ()
-        if self._absent:
-            what = f"{len(self._absent):,} of {n_chunks:,} chunks ({format_shape(self._chunks)})"
+        absent = int(np.count_nonzero(self._written == ABSENT))
+        if absent:
+            what = f"{absent:,} of {self._written.size:,} chunks ({format_shape(self._chunks)})"
             self.notes = (f"{label}: {what} are not stored and read as the fill value {array.fill_value}.",)
 
+    def check_all(self) -> None:
+        """Raise `DataError` when a chunk has vanished or was written to."""
+        self.check(0, 0, self._shape[0])
+
     def check(self, axis: int, first: int, last: int) -> None:
-        """Raise `DataError` when a chunk of that part of an axis was stored and is no more."""
-        steps = [range(-(-n // k)) for n, k in zip(self._shape, self._chunks, strict=True)]
+        """Raise `DataError` when a chunk of that part of an axis has vanished or was written to."""
+        steps = [range(n) for n in self._written.shape]
         steps[axis] = range(first // self._chunks[axis], -(-last // self._chunks[axis]))
         for place in product(*steps):
-            if place not in self._absent and not self._is_stored(place):
+            now = self._when_written(place)
+            if now != self._written[place]:
                 row = max(first, place[axis] * self._chunks[axis])
                 where = f"the chunk {self._key(place)} with row {row} (counted from 0)"
-                raise DataError(f"{self._label}: {where} vanished while it was used.")
+                what = "vanished" if now == ABSENT else "was written to"
+                raise DataError(f"{self._label}: {where} {what} while it was used.")
 
-    def _is_stored(self, place: tuple[int, ...]) -> bool:
-        return os.path.exists(os.path.join(self._folder, self._key(place)))  # noqa: PTH110, PTH118 (a Path costs more)
+    def _when_written(self, place: tuple[int, ...]) -> int:
+        """Return when a chunk was written, in nanoseconds."""
+        try:
+            return os.stat(os.path.join(self._folder, self._key(place))).st_mtime_ns  # noqa: PTH116, PTH118
+        except OSError:
+            return ABSENT
