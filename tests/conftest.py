@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,6 +18,35 @@ PEERS = ("jax", "torch")  # tested by `make test-peers`, in an environment that 
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as a shell starts what runs in its background
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the option that records which test provokes which message."""
+    parser.addoption("--messages", type=Path, help="folder for the records of tests.support.messages")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Record messages where that is asked for."""
+    if (folder := config.getoption("--messages")) is not None:
+        config.pluginmanager.register(MessagesPlugin(folder))
+
+
+class MessagesPlugin:
+    """Names the test at hand to the recorder, and writes what it saw."""
+
+    def __init__(self, folder: Path) -> None:
+        from tests.support.messages import Recorder
+
+        self._folder, self._recorder = folder.resolve(), Recorder()
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_setup(self, item: pytest.Item) -> None:
+        """A test begins."""
+        self._recorder.test = item.nodeid
+
+    def pytest_sessionfinish(self) -> None:
+        """All tests of this process have ended."""
+        self._recorder.write(self._folder)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
