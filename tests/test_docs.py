@@ -6,6 +6,7 @@ import importlib.util
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import unittest
@@ -29,6 +30,7 @@ MODULES = [
     for module in sorted((ROOT / folder).rglob("*.py"))
     if ">>> " in module.read_text()
 ]
+CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 LOADED = re.compile(r"""<(?:script|link|img|iframe)\b[^>]*?\b(?:src|href)=["']?(https?:)?//[^>]*>""")
 
 
@@ -115,17 +117,40 @@ def test_the_commands_of_a_page_exist(page: str, line: str) -> None:
     assert command is not cli or "--help" in line or "--version" in line, f"{page}: no such command in {line!r}"
 
 
-def test_the_site_is_complete_and_loads_nothing_from_the_network(tmp_path: Path) -> None:
-    """The strict build has no warning (dead link, page outside the navigation), and its pages are self-sufficient."""
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The site, built strictly: no warning (dead link, page outside the navigation)."""
     pytest.importorskip("material", reason="the docs extra is not installed")
-    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(tmp_path / "site")]
+    folder = tmp_path_factory.mktemp("docs") / "site"
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(folder)]
     quiet = os.environ | {"NO_MKDOCS_2_WARNING": "1", "DISABLE_MKDOCS_2_WARNING": "true"}
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, env=quiet)
     assert done.returncode == 0, done.stderr
-    pages = list((tmp_path / "site").rglob("*.html"))
+    return folder
+
+
+def test_the_site_loads_nothing_from_the_network(site: Path) -> None:
+    """Its pages are self-sufficient."""
+    pages = list(site.rglob("*.html"))
     assert len(pages) > 1
-    reference = (tmp_path / "site" / "command-reference.html").read_text()
-    for command in COMMANDS:
-        assert f'<h2 id="sparsae-{command}">' in reference, command
     foreign = {found.group(0) for page in pages for found in LOADED.finditer(page.read_text())}
     assert not foreign
+
+
+def test_every_command_is_in_the_reference(site: Path) -> None:
+    """The page is made from the command itself."""
+    reference = (site / "command-reference.html").read_text()
+    for command in COMMANDS:
+        assert f'<h2 id="sparsae-{command}">' in reference, command
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here: apt-get install chromium")
+def test_a_page_that_was_opened_as_a_file_can_be_searched(site: Path, tmp_path: Path) -> None:
+    """Browsers start no workers there; the site brings a substitute."""
+    page = (site / "index.html").as_uri()
+    profile = f"--user-data-dir={tmp_path}"
+    command = [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", profile, "--virtual-time-budget=20000"]
+    done = subprocess.run(
+        [*command, "--dump-dom", f"{page}?q=Accelerate"], capture_output=True, text=True, timeout=120, check=True
+    )
+    assert re.search(r"\d+ matching documents", done.stdout)
