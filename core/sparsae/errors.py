@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from sparsae._install import as_installed
+
 
 class SparsaeError(Exception):
     """Base of every error that sparsae raises on purpose."""
@@ -52,6 +54,9 @@ class OutputExistsError(SparsaeError, FileExistsError):
 
 class MissingExtraError(SparsaeError, ImportError):
     """An optional library that is needed and not installed; the message names the extra that installs it."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(as_installed(message))
 
 
 class CheckpointError(SparsaeError, ValueError):

@@ -223,7 +223,7 @@ def test_without_pyarrow_the_file_says_what_to_install(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
     for name, kind in (("x.parquet", "Parquet"), ("x.feather", "Feather")):
-        message = rf"{name} is a {kind} file, which needs pyarrow; .*: pip install pyarrow, or .*'sparsae\[files\]'"
+        message = rf"{name} is a {kind} file, which needs pyarrow; .*: pip install pyarrow, or .*\[files\]'"
         with pytest.raises(MissingExtraError, match=message):
             load(tmp_path / name)
 

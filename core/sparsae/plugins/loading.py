@@ -12,6 +12,7 @@ from importlib.util import find_spec
 from types import FrameType
 from typing import Any, TypeVar, final
 
+from sparsae._install import as_installed
 from sparsae._text import printable
 from sparsae.errors import BackendIncompatibleError, BackendNotInstalledError, SparsaeWarning
 from sparsae.machine.caller_warning import warn_caller
@@ -103,7 +104,7 @@ def check_declaration(point: EntryPoint, backend: Backend) -> None:
         )
     missing = [name for name in backend.requires if not _is_installed(name)]
     if missing:
-        hint = f" Install with: {printable(backend.install)}." if backend.install else ""
+        hint = f" Install with: {as_installed(printable(backend.install))}." if backend.install else ""
         raise BackendNotInstalledError(
             f"Backend {backend.name!r} needs {printable(', '.join(missing))}, not installed here.{hint}"
         )

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from importlib.metadata import EntryPoint
 from typing import Literal, final
 
+from sparsae._install import as_installed
 from sparsae._text import printable
 from sparsae.errors import (
     BackendBrokenError,
@@ -91,7 +92,7 @@ def make_record(point: EntryPoint, backend: object, error: BackendError | None) 
             record,
             threading=backend.threading,
             summary=printable(backend.summary),
-            install=printable(backend.install),
+            install=as_installed(printable(backend.install)),
         )
     if error is not None:
         record = replace(record, state=STATES.get(type(error), "broken"), error=error)

@@ -24,6 +24,7 @@ from sparsae.plugins.records import ERRORS, BackendRecord, PluginTracebackError,
 
 IMPORT_LIMIT = 10.0  # seconds for the import of one plugin
 START_LIMIT = 60.0  # seconds for the start of the child
+READ_LIMIT = 5.0  # seconds for reading what a child that has ended wrote
 COMMAND = "from sparsae.plugins.trial_import import main; main()"
 PLAIN = tuple(field.name for field in fields(BackendRecord) if field.name != "error")
 
@@ -104,7 +105,7 @@ class _Trial:
 
     def _next(self, limit: float) -> str | None:
         """Return the next line; None at the end of the process or of the time."""
-        deadline = time.monotonic() + limit
+        deadline, ended = time.monotonic() + limit, False
         while time.monotonic() < deadline:
             with suppress(queue.Empty):
                 line = self._lines.get(timeout=0.05)
@@ -112,8 +113,10 @@ class _Trial:
                     with suppress(subprocess.TimeoutExpired):
                         self._process.wait(1)
                 return line
-            if self._process.poll() is not None and self._lines.empty():  # what it started keeps the pipe open
-                return None
+            # What it wrote is in the pipe, and the thread may not have had its turn to read it.  The end of the pipe
+            # does not come as long as a process that the plugin started keeps it open.
+            if not ended and self._process.poll() is not None:
+                deadline, ended = time.monotonic() + READ_LIMIT, True
         return None
 
 

@@ -27,6 +27,7 @@ from sparsae.testing.checks import Checker, is_author_file
 MOST_OUTPUT = 1 << 20  # bytes that a child may print before it is ended
 SHOWN_OUTPUT = 300  # characters of it in a message
 LONGEST_ANSWER = 1 << 20
+READ_LIMIT = 5.0  # seconds for reading the last answer of a process that has ended
 START_LIMIT = 60.0  # seconds for the imports of sparsae and of the backend's module
 PATIENCE = 2.0  # seconds for a process that was told to end
 FRAME = re.compile(r'File "(.+)", line (\d+) in (.+)')
@@ -169,7 +170,7 @@ class ChildProcess:
 
     def _wait(self, limit: float) -> Answer:
         """Wait for the next answer, for the end of the process, for too much output, or for the time limit."""
-        deadline = time.monotonic() + limit
+        deadline, ended_by = time.monotonic() + limit, 0.0
         while True:
             with suppress(queue.Empty):
                 line = self._answers.get(timeout=0.1)
@@ -178,8 +179,11 @@ class ChildProcess:
                 with suppress(ValueError):
                     return Answer(json.loads(line), output=self._new_output())
                 continue
-            if self._process.poll() is not None and self._answers.empty():
-                return self._ended()
+            if self._process.poll() is not None:  # its last answer may be in the pipe, which others may keep open
+                ended_by = ended_by or time.monotonic() + READ_LIMIT
+                if time.monotonic() > ended_by:
+                    return self._ended()
+                continue
             if os.fstat(self._output).st_size > MOST_OUTPUT:
                 self._kill()
                 return Answer(
