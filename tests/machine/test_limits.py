@@ -7,6 +7,8 @@ import sys
 
 import pytest
 
+from sparsae.machine import limits
+
 FORK = """
 import os, threading, warnings, numpy, sparsae
 from sparsae.machine.limits import limit, pools
@@ -47,3 +49,27 @@ def test_a_limit_of_another_thread_ends_with_a_fork():
     alone, child, parent = map(json.loads, done.stdout.splitlines())
     assert child == alone
     assert parent == [1] * len(alone)
+
+
+@pytest.mark.parametrize("name", ["__enter__", "__exit__"])
+def test_an_interrupt_where_a_limit_begins_or_ends_leaves_none(name):
+    """Python runs signal handlers where functions begin: there nothing can be deferred yet."""
+    code, before = getattr(limits.limit, name).__code__, limits.pools()
+
+    def interrupt(frame, event, argument):
+        if event == "call" and frame.f_code is code:
+            sys.settrace(None)
+            raise KeyboardInterrupt
+
+    tracing, interrupted = sys.gettrace(), False
+    try:
+        sys.settrace(interrupt)
+        with limits.limit(1):
+            pass
+    except KeyboardInterrupt:  # a traceback that is kept, as by pytest.raises, would keep the limit
+        interrupted = True
+    finally:
+        sys.settrace(tracing)
+    assert interrupted
+    assert limits.pools() == before
+    assert not limits._REGISTRY._active

@@ -68,11 +68,12 @@ class limit:  # noqa: N801  (a verb: `with limit(1):`)
 
     def __init__(self, n: int) -> None:
         self._n = n
+        self._key = object()
 
     def __enter__(self) -> tuple[str, ...]:
         try:
             with DeferredSignals():
-                _REGISTRY.acquire(self, self._n)
+                _REGISTRY.acquire(self._key, self._n)
             missed = _REGISTRY.missed(self._n)
             for sentence in missed:
                 warn_caller(ThreadsWarning(sentence))
@@ -83,7 +84,11 @@ class limit:  # noqa: N801  (a verb: `with limit(1):`)
 
     def __exit__(self, *_: object) -> None:
         with DeferredSignals():
-            _REGISTRY.release(self)
+            _REGISTRY.release(self._key)
+
+    def __del__(self) -> None:
+        """End a limit whose exit a signal has interrupted: Python runs handlers where functions begin."""
+        _REGISTRY.release(self._key)
 
 
 @final
