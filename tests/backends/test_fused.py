@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from sparsae import Objective, Parameters, Problem, Sums
+from sparsae import BackendError, Objective, Parameters, Problem, Sums, train
 from sparsae.reference import evaluate_reference
 from sparsae_backends._memory import aligned
 from sparsae_backends.fused.blocks import block_rows, layers_of, padded, stacked
@@ -150,6 +150,50 @@ def test_each_way_to_raise_to_a_power_stays_within_the_error_model(name, dtype, 
     assert abs(cost - reference.cost) <= cost_bound
     assert (abs(gradient - reference.gradient.flatten()) <= bounds.flatten()).all()
     assert any(f" {name}, " in note for note in objective.receipt.notes)
+
+
+@pytest.mark.parametrize(("name", "dtype"), CHOICES)
+def test_the_way_to_raise_to_a_power_can_be_asked_for(name, dtype, monkeypatch):
+    """By a variable, which the receipt repeats; kernels of all shapes obey."""
+    key = WAYS[name](dtype).key
+    monkeypatch.setenv("SPARSAE_FUSED_POWERS", key)
+    X = np.random.default_rng(0).random((9, 12)).astype(dtype)
+    for units in ("sigmoid", "relu"):
+        with Objective(X, 3, backend="fused", activation=units, output="sigmoid") as objective:
+            objective.evaluate(Parameters.random(12, 3).flatten())
+        said = f"Last bits: fused computes sigmoids with {name}, as asked (SPARSAE_FUSED_POWERS={key})."
+        assert said in objective.receipt.notes
+
+
+@pytest.mark.parametrize(("asked", "dtype"), [("tanh", np.float64), ("table", np.float32)])
+def test_a_way_to_raise_to_a_power_that_there_is_not_is_refused(asked, dtype, monkeypatch):
+    """The message names those that there are."""
+    monkeypatch.setenv("SPARSAE_FUSED_POWERS", asked)
+    possible = "exp2, exp, table" if dtype == np.float64 else "exp2, exp"
+    with pytest.raises(BackendError, match=rf"^SPARSAE_FUSED_POWERS={asked} names .* possible are {possible}\. Unset"):
+        Objective(np.full((9, 4), 0.5, dtype), 3, backend="fused")
+
+
+@pytest.mark.filterwarnings("ignore::sparsae.ConvergenceWarning")
+def test_a_fit_that_is_resumed_with_another_way_says_so(tmp_path, monkeypatch):
+    """And how to go on with the first; the same way gives the bits of a fit that never stopped."""
+    X, options = np.random.default_rng(0).random((40, 6)), {"backend": "fused", "dtype": np.float64}
+    fits = {}
+    for way in ("exp", "exp2"):
+        monkeypatch.setenv("SPARSAE_FUSED_POWERS", "exp")
+        file = tmp_path / way
+        train(X, 3, max_iter=2, checkpoint=file, **options)
+        monkeypatch.setenv("SPARSAE_FUSED_POWERS", way)
+        fits[way] = train(X, 3, max_iter=5, checkpoint=file, resume=True, **options)
+    said = (
+        "The last bits may differ from here: before, the receipt said: "
+        "Last bits: fused computes sigmoids with numpy.exp, as asked (SPARSAE_FUSED_POWERS=exp)."
+    )
+    assert [note for note in fits["exp2"].receipt.notes if note.startswith("The last bits may")] == [said]
+    assert not [note for note in fits["exp"].receipt.notes if note.startswith("The last bits may")]
+    monkeypatch.setenv("SPARSAE_FUSED_POWERS", "exp")
+    whole = train(X, 3, max_iter=5, **options)
+    assert whole.parameters.flatten().tobytes() == fits["exp"].parameters.flatten().tobytes()
 
 
 @pytest.mark.parametrize(("name", "dtype"), CHOICES)

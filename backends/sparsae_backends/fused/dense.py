@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from sparsae import Array, Kernel, Parameters, Problem, Sums
 from sparsae_backends._memory import aligned
 from sparsae_backends.fused.output import OutputLayer
-from sparsae_backends.fused.powers import fastest_powers
+from sparsae_backends.fused.powers import fastest_powers, powers_note
 from sparsae_backends.fused.scratch import RepeatedVector
 
 STRIP_BYTES = 256 * 1024  # of an array (rows, p)
@@ -50,7 +50,7 @@ class DenseKernel(Kernel[Rows, Parameters, Activations]):
         self.powers = fastest_powers(dtype)
         self.notes = self.output.notes
         if problem.activation == "sigmoid":
-            self.notes = (f"fused computes sigmoids with {self.powers.name}, the fastest for {dtype} here",)
+            self.notes = (powers_note(self.powers, dtype),)
         self.zero, self.one = (np.full((), i, dtype) for i in (0, 1))
         self.d, self.a2, self.delta2 = (aligned((m, columns), dtype) for columns in (n, p, p))
         self.near = None if problem.bandwidth is None else np.empty((m, p), np.bool_)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from sparsae import Array, Kernel, Parameters, Problem, Sums
 from sparsae_backends._memory import aligned
 from sparsae_backends.fused.blocks import padded
-from sparsae_backends.fused.powers import fastest_powers
+from sparsae_backends.fused.powers import fastest_powers, powers_note
 from sparsae_backends.fused.scratch import (
     BackpropScratch,
     BlockScratch,
@@ -46,7 +46,7 @@ class FusedKernel(Kernel[FusedBlock, FoldedWeights, FusedHidden]):
         self.sigmoid = problem.output == "sigmoid"
         self.scale = 8.0 if self.sigmoid else 2.0  # what `accumulate` computes is so many times delta3
         self.powers = fastest_powers(dtype)
-        self.notes = (f"fused computes sigmoids with {self.powers.name}, the fastest for {dtype} here",)
+        self.notes = (powers_note(self.powers, dtype),)
         self.one, self.two = (np.full((), i, dtype) for i in (1, 2))  # arrays: NumPy takes longer to look at a number
         self.scratch = BlockScratch(m, n, p, self.width, dtype)
         self.part = BlockSums(n, p, dtype)

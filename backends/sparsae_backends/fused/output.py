@@ -8,7 +8,7 @@ import numpy as np
 
 from sparsae import Array, Problem
 from sparsae_backends._memory import aligned
-from sparsae_backends.fused.powers import Powers, fastest_powers
+from sparsae_backends.fused.powers import Powers, fastest_powers, powers_note
 
 STRIP_BYTES = (
     512 * 1024
@@ -33,7 +33,7 @@ class OutputLayer:
         self.strip = max(8, min(problem.block_rows, STRIP_BYTES // (n * problem.dtype.itemsize)))
         if problem.output == "sigmoid":
             self.powers = fastest_powers(problem.dtype)
-            self.notes = (f"fused computes sigmoids with {self.powers.name}, the fastest for {problem.dtype} here",)
+            self.notes = (powers_note(self.powers, problem.dtype),)
             self.slope = aligned((self.strip, n), problem.dtype)
 
     def delta(self, product: Array, b2: Array, target: Array) -> float:

@@ -46,7 +46,7 @@ class TablePowers:
     Powers below 2^-OCTAVES become that: they are added to 1.
     """
 
-    name = "a table of powers of two"
+    name, key = "a table of powers of two", "table"
     factor = LOG2E * NODES
     off = -64.0 * NODES
 

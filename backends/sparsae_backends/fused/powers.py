@@ -12,19 +12,23 @@ Which way is fastest depends on the instructions that NumPy chose for this proce
 So exp2 is best where NumPy has vector code for it.  Else it is the table (`power_table.py`) in float64, and exp, which
 has vector code with AVX2, in float32.
 The rule depends on processor and NumPy alone: every worker and every process chooses the same, and the last bits of a
-result, which depend on the choice, are those of one machine and set of libraries.  The receipt names the choice.
+result, which depend on the choice, are those of one machine and set of libraries.  The receipt names the choice, and so
+does that of a fit that is resumed where it is another.  ``SPARSAE_FUSED_POWERS`` overrides the rule.
 """
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
 from typing import Any, Protocol, final
 
 import numpy as np
 
-from sparsae import Array
+from sparsae import Array, BackendError
 from sparsae_backends._memory import LOG2E
 from sparsae_backends.fused.power_table import TablePowers
 
+VARIABLE = "SPARSAE_FUSED_POWERS"
 EXPONENT = {np.dtype(np.float32): 125.0, np.dtype(np.float64): 1021.0}  # 2^+-EXPONENT is a normal number
 
 
@@ -33,8 +37,8 @@ class Powers(Protocol):
 
     Attributes
     ----------
-    name : str
-        For the receipt.
+    name, key : str
+        For the receipt, and as ``SPARSAE_FUSED_POWERS`` has it.
     factor : float
         What x is multiplied by to get e^x.
     off : float
@@ -42,6 +46,7 @@ class Powers(Protocol):
     """
 
     name: str
+    key: str
     factor: float
     off: float
 
@@ -66,7 +71,7 @@ class UfuncPowers:
 
     def __init__(self, function: np.ufunc, dtype: np.dtype[Any]) -> None:
         self.function = function
-        self.name = f"numpy.{function.__name__}"
+        self.name, self.key = f"numpy.{function.__name__}", function.__name__
         self.factor = LOG2E if function is np.exp2 else 1.0
         self.limit = EXPONENT[dtype] / LOG2E * self.factor
 
@@ -78,10 +83,35 @@ class UfuncPowers:
 
 
 def fastest_powers(dtype: np.dtype[Any]) -> Powers:
-    """Return the fastest way for a dtype on this processor; an instance is used by one thread."""
+    """Return the fastest way for a dtype on this processor, or the one that is asked for; one thread uses an instance.
+
+    Raises
+    ------
+    BackendError
+        When ``SPARSAE_FUSED_POWERS`` names no way for the dtype.
+    """
+    ways: dict[str, Callable[[], Powers]] = {
+        "exp2": lambda: UfuncPowers(np.exp2, dtype),
+        "exp": lambda: UfuncPowers(np.exp, dtype),
+    }
+    if dtype == np.float64:
+        ways["table"] = TablePowers
+    if asked := os.environ.get(VARIABLE):
+        if asked not in ways:
+            raise BackendError(
+                f"{VARIABLE}={asked} names no way to compute powers in {dtype}; possible are {', '.join(ways)}. "
+                f"Unset it for the fastest."
+            )
+        return ways[asked]()
     if has_vector_code("exp2", dtype):
-        return UfuncPowers(np.exp2, dtype)
-    return TablePowers() if dtype == np.float64 else UfuncPowers(np.exp, dtype)
+        return ways["exp2"]()
+    return ways["table" if dtype == np.float64 else "exp"]()
+
+
+def powers_note(powers: Powers, dtype: np.dtype[Any]) -> str:
+    """Return a sentence for the receipt on the choice, with the variable that repeats it elsewhere."""
+    why = "as asked" if os.environ.get(VARIABLE) else f"the fastest for {dtype} here"
+    return f"Last bits: fused computes sigmoids with {powers.name}, {why} ({VARIABLE}={powers.key})."
 
 
 def has_vector_code(name: str, dtype: np.dtype[Any]) -> bool:

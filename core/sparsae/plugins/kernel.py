@@ -46,7 +46,8 @@ class Kernel(ABC, Generic[Block, Weights, Hidden]):
     Attributes
     ----------
     notes : tuple of str
-        Sentences for the receipt, such as the time that compiling took.
+        Sentences for the receipt, such as the time that compiling took.  One that begins with "Last bits: " names a
+        choice of the kernel's own on which they depend; a fit that is resumed where it is another says so.
     splits_rows : bool
         Whether `backprop` cuts long arrays itself.  It is then given more rows than a block in one call.
     direct_sums : bool

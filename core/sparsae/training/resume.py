@@ -13,6 +13,8 @@ from sparsae.optimize import Method, describe, get_method
 from sparsae.plugins.selection import AUTO, requested_backend
 from sparsae.receipt import Receipt
 
+LAST_BITS = "Last bits: "  # a kernel's note that begins so names a choice of its own on which they depend
+
 
 def resumed_options(header: Mapping[str, Any], options: ObjectiveOptions) -> ObjectiveOptions:
     """Return options of the objective with block size and passes of the checkpoint, and its backend for "auto".
@@ -128,6 +130,11 @@ def resume_notes(header: Mapping[str, Any], now: Receipt, method: Method) -> lis
         f"{name} is {here.get(name)} and was {before.get(name)}: the last bits may differ."
         for name in sorted({*before, *here})
         if before.get(name) != here.get(name)
+    ]
+    notes += [
+        f"The last bits may differ from here: before, the receipt said: {note}"
+        for note in then["notes"]
+        if note.startswith(LAST_BITS) and note not in now.notes
     ]
     if not method.resumes_exactly:
         notes.append(f"{method.name} keeps its state to itself: it started afresh from the parameters saved.")
