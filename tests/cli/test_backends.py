@@ -84,7 +84,7 @@ def test_check_exits_with_1_when_something_fails_and_writes_its_report(plugins):
     done = command("check", "wrong", "--only", "reference", "--quick", "--json", "r.json", **plugins)
     assert done.returncode == 1, done.stderr
     assert "FAIL" in done.stdout
-    assert "sparsae check wrong --only reference --dtype float64 --quick" in done.stdout
+    assert "sparsae check wrong --only reference --dtype float64 --activation sigmoid --quick" in done.stdout
     assert "It does not conform." in done.stdout
     report = json.loads((plugins["folder"] / "r.json").read_text())
     assert (report["passed"], report["distribution"], report["version"]) == (False, "dist_wrong", "1.2")

@@ -26,15 +26,15 @@ def test_the_page_shows_the_module_that_is_written():
     assert block_with("class MineKernel") == render("mine")["sparsae_mine.py"]
 
 
-def check_installed(folder: Path, name: str) -> str:
-    """Run the whole kit by the command on a plugin in a folder, as a user with that folder installed would."""
+def check_installed(folder: Path, name: str, dtype: str) -> str:
+    """Run the whole kit in one dtype by the command on a plugin in a folder, as a user who installed it would."""
     info = folder / f"sparsae_{name}-0.1.0.dist-info"
     info.mkdir()
     (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: sparsae-{name}\nVersion: 0.1.0\n")
     (info / "entry_points.txt").write_text(f"[sparsae.backends]\n{name} = sparsae_{name}\n")
     code = "import sys; sys.path.insert(0, sys.argv.pop(1)); from sparsae.cli import main; main()"
     done = subprocess.run(
-        [sys.executable, "-c", code, str(folder), "check", name, "--quick"],
+        [sys.executable, "-c", code, str(folder), "check", name, "--quick", "--dtype", dtype],
         capture_output=True,
         text=True,
         check=False,
@@ -44,9 +44,9 @@ def check_installed(folder: Path, name: str) -> str:
     return done.stdout
 
 
-@pytest.mark.parametrize("kernel", ["MineKernel", "FasterKernel"])
-def test_the_plugin_passes_the_whole_kit_with_either_kernel_of_the_page(tmp_path, kernel):
-    """The skeleton as it is written, and with the page's faster kernel pasted below the first one."""
+@pytest.mark.parametrize(("kernel", "dtype"), [("MineKernel", "float64"), ("FasterKernel", "float32")])
+def test_the_plugin_passes_the_whole_kit_with_either_kernel_of_the_page(tmp_path, kernel, dtype):
+    """The skeleton as it is written, and with the page's faster kernel pasted below the first one: every unit."""
     write("mine", tmp_path / "plugin")
     module = tmp_path / "plugin" / "sparsae_mine.py"
     if kernel == "FasterKernel":
@@ -54,5 +54,7 @@ def test_the_plugin_passes_the_whole_kit_with_either_kernel_of_the_page(tmp_path
         module.write_text(
             text.replace("\n@sparsae.hookimpl", block_with("class FasterKernel") + "\n\n@sparsae.hookimpl")
         )
-    said = check_installed(tmp_path / "plugin", "mine")
-    assert "fail" not in said.lower().replace("0 failed", "")
+    said = check_installed(tmp_path / "plugin", "mine", dtype)
+    assert "fail" not in said.lower()
+    proved = [line.split()[0] for line in said.splitlines() if "proved by" in line]
+    assert proved == ["sigmoid", "relu", "topk", "batchtopk", "jumprelu"]

@@ -92,7 +92,7 @@ class NumbaKernel(Kernel[PanelBlock, PackedWeights, PanelHidden]):
         """Pack W1, b1, W2, b2 and W2' in the order of the products, scales of the exponents folded in."""
         W1, b1, W2, b2 = parameters[:4]
         scale, out_scale = self.scales
-        threshold = self.zeros if parameters.threshold is None else np.ascontiguousarray(parameters.threshold)
+        threshold = self.zeros if parameters.threshold is None else np.array(parameters.threshold)
         return (
             self._pack(W1, scale), b1 * scale, self._pack(W2, out_scale), b2 * out_scale, self._pack(W2.T), threshold,
         )  # fmt: skip

@@ -123,7 +123,7 @@ class TopKKernel(Kernel[tuple[Array, Array], SparseWeights, SparseHidden]):
         padded[: self.n] = b2
         packed = aligned((W1.size + ALIGNMENT,), self.problem.dtype)
         self.pack(W1, self.problem.dtype.type(1), packed)
-        return SparseWeights(packed, np.ascontiguousarray(b1), W2_back.ravel(), padded)
+        return SparseWeights(packed, np.array(b1), W2_back.ravel(), padded)
 
     def encode(self, weights: SparseWeights, block: tuple[Array, Array]) -> tuple[SparseHidden, NDArray[np.float64]]:
         """Lists of the active units, and the activations summed over the rows."""

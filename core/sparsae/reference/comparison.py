@@ -44,7 +44,8 @@ class Comparison(NamedTuple):
             return f"{self.name} has shape {self.found.shape}; expected {self.expected.shape}"
         error, bound = self._error(), np.broadcast_to(self.bound, self.expected.shape)
         wrong = ~(error <= bound)
-        excess = np.where(np.isfinite(error), error, np.inf) / np.maximum(bound, np.finfo(np.float64).tiny)
+        with np.errstate(over="ignore"):  # where the bound is 0
+            excess = np.where(np.isfinite(error), error, np.inf) / np.maximum(bound, np.finfo(np.float64).tiny)
         worst = np.unravel_index(int(np.argmax(np.where(wrong, excess, -1))), error.shape)
         where = f" at {[int(i) for i in worst]}" if error.ndim else ""
         return (

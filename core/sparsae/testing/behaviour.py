@@ -7,18 +7,20 @@ import sys
 import threading
 import warnings
 from itertools import product
+from typing import Any
 
 import numpy as np
 
-from sparsae._types import Array
-from sparsae.engine.storage import Passes
+from sparsae._types import FLOATS, OUTPUTS, Activation, Array
 from sparsae.errors import ThreadsWarning
 from sparsae.model import Parameters
 from sparsae.objective import Objective
 from sparsae.plugins.contract import CONTRACT, OLDEST_CONTRACT, AnyKernel
 from sparsae.plugins.sums import Sums
-from sparsae.testing.harness import SETTINGS, CannotVerify, Harness
+from sparsae.testing.harness import CannotVerify, Harness, NotOffered
 
+KERNEL_UNITS: tuple[Activation, ...] = ("sigmoid", "relu", "topk", "jumprelu")  # batchtopk reaches kernels as jumprelu
+DTYPES = tuple(str(dtype) for dtype in FLOATS)
 HEAVY = ("numba", "jax", "torch", "tensorflow", "numexpr", "cupy", "pandas", "dask", "sklearn", "matplotlib")
 
 
@@ -26,15 +28,21 @@ def registration(kit: Harness) -> None:
     """The declaration: contract, something it can do, a kernel that is a Kernel; it survives pickling."""
     backend = kit.original
     kit.label = f"Backend {backend.name!r}"
+    for field, known in (("activations", KERNEL_UNITS), ("outputs", OUTPUTS), ("dtypes", DTYPES)):
+        if unknown := sorted(set(getattr(backend, field)) - set(known)):
+            kit.fail(f"{field} has {', '.join(map(repr, unknown))}; what can be declared is {', '.join(known)}")
     if not OLDEST_CONTRACT <= backend.contract <= CONTRACT:
         kit.fail(f"contract is {backend.contract}; this sparsae supports {OLDEST_CONTRACT} to {CONTRACT}")
-    if not kit.outputs or "sigmoid" not in backend.activations:
+    if not kit.outputs or not backend.activations:
         kit.fail(f"it can do nothing: activations {backend.activations}, outputs {backend.outputs}")
     if str(kit.dtype) not in backend.dtypes:
         kit.fail(f"it can do nothing: dtypes {backend.dtypes}; float64 and float32 are what it can be asked for")
-    first, second = (kit.kernel(3, 2).inner for _ in range(2))
-    if first is second:
-        kit.fail("kernel(problem) returned the same instance twice; each worker needs one of its own")
+    for activation in kit.each_unit():
+        kit.label = f"kernels for {activation}"
+        first, second = (kit.kernel(3, 2).inner for _ in range(2))
+        if first is second:
+            kit.fail("kernel(problem) returned the same instance twice; each worker needs one of its own")
+    kit.label = f"Backend {backend.name!r}"
     try:
         again = pickle.loads(pickle.dumps(backend))  # noqa: S301 (our own bytes)
     except Exception as error:  # noqa: BLE001 (a plugin may raise anything)
@@ -56,25 +64,16 @@ def light_discovery(kit: Harness) -> None:
 def same_bits(kit: Harness) -> None:
     """The same evaluation twice gives the same bits, also after another one in between; results survive the next."""
     m, n, p = 120, 9, 6
-    X, made = kit.data(m, n), kit.parameters(n, p)
-    both: tuple[Passes, ...] = (2, 1)
-    for passes, output in product(both, kit.outputs):
+    made = kit.parameters(n, p)
+    X, thrice = kit.rows(made, m), Parameters(*(3 * part for part in made))  # the same units are active
+    for passes, output in product(kit.passes, kit.outputs):
         kit.label = f"m={m} n={n} p={p} passes={passes} output={output} block_rows=50"
-        objective = Objective(
-            X,
-            p,
-            backend=kit.backend,
-            dtype=kit.dtype,
-            passes=passes,
-            output=output,
-            block_rows=50,
-            threads=1,
-            **SETTINGS,
-        )
+        options: dict[str, Any] = kit.settings(p) | {"output": output, "passes": passes, "block_rows": 50, "threads": 1}
+        objective = Objective(X, p, backend=kit.backend, dtype=kit.dtype, **options)
         with objective:
             first = objective.evaluate(made.flatten()).gradient
             kept = first.copy()
-            objective.evaluate(made.flatten() * 3)
+            kit.compare(objective.evaluate(made.flatten() * 3), thrice, X, block_rows=50, output=output)
             kit.same_bits("the result of an evaluation changed with the next one", first, kept)
             kit.same_bits("the same evaluation gave other bits", objective.evaluate(made.flatten()).gradient, kept)
 
@@ -85,7 +84,7 @@ def aliasing(kit: Harness) -> None:
     for output in kit.outputs:
         kernel = kit.kernel(n, p, output=output)
         X, Y = kit.data(m, n), kit.data(m, n, seed=5)
-        a2, W2, v = kit.data(m, p, seed=1), kit.parameters(n, p).W2.astype(kit.dtype), np.ones(p, kit.dtype)
+        a2, W2, v = kit.activations_of(m, p), kit.parameters(n, p).W2.astype(kit.dtype), np.ones(p, kit.dtype)
         if kernel.has_backprop:
             kit.label = f"backprop twice, m={m} n={n} p={p} output={output}"
             first = kernel.backprop(X, a2, Y, W2, v, X)
@@ -94,7 +93,7 @@ def aliasing(kit: Harness) -> None:
             for name, part, before in zip(kept.names, first, kept, strict=True):
                 kit.same_bits(f"backprop's {name} changed with the next call", part, before)
         kit.label = f"two sets of weights and two kept blocks at once, m={m} n={n} p={p} output={output}"
-        one, two = (kit.parameters(n, p, seed=seed).astype(kit.dtype) for seed in (0, 1))
+        one, two = (kit.given(kit.parameters(n, p, seed=seed)) for seed in (0, 1))
         alone = _sums(kit, kit.kernel(n, p, output=output), one, X)
         weights, block = kernel.begin(one), kernel.prepare(X, X, True)
         hidden, _ = kernel.encode(weights, block)
@@ -109,7 +108,7 @@ def aliasing(kit: Harness) -> None:
 def shared_pieces(kit: Harness) -> None:
     """Blocks, weights and activations of one instance serve another."""
     m, n, p = 45, 5, 3
-    X, made, v = kit.data(m, n), kit.parameters(n, p).astype(kit.dtype), np.ones(p, kit.dtype)
+    X, made, v = kit.data(m, n), kit.given(kit.parameters(n, p)), np.ones(p, kit.dtype)
     for output in kit.outputs:
         kit.label = f"prepared, begun and encoded by one instance, accumulated by another, m={m} n={n} p={p} {output}"
         maker, taker, third = (kit.kernel(n, p, output=output) for _ in range(3))
@@ -141,7 +140,8 @@ def two_threads(kit: Harness) -> None:
     m, n, p = 200, 24, 16
     repeats = 15 if kit.quick else 60
     X = [kit.data(m, n, seed=seed) for seed in (0, 1)]
-    made = [kit.parameters(n, p, seed=seed).astype(kit.dtype) for seed in (0, 1)]
+    made = [kit.given(kit.parameters(n, p, seed=seed)) for seed in (0, 1)]
+    a2 = kit.activations_of(m, p)
     kit.label = f"two kernels in two threads, {repeats} times, m={m} n={n} p={p}"
     kernels = [kit.kernel(n, p, block_rows=m) for _ in range(2)]
     truth = [_sums(kit, kernels[i], made[i], X[i]) for i in range(2)]
@@ -156,8 +156,8 @@ def two_threads(kit: Harness) -> None:
                 _near(kit, f"the sums of kernel {i}", _sums(kit, kernels[i], made[i], X[i]), truth[i])
                 if not kernels[i].has_backprop:
                     continue
-                got = kernels[i].backprop(X[i], X[i][:, :p], X[i], made[i].W2, v, X[i])
-                again = kernels[i].backprop(X[i], X[i][:, :p], X[i], made[i].W2, v, X[i])
+                got = kernels[i].backprop(X[i], a2, X[i], made[i].W2, v, X[i])
+                again = kernels[i].backprop(X[i], a2, X[i], made[i].W2, v, X[i])
                 for a, b in zip(got, again, strict=True):
                     kit.close(f"backprop of kernel {i}", a, b, 64 * np.finfo(kit.dtype).eps * (1 + abs(b).max()))
         except BaseException as error:  # noqa: BLE001 (raised again below, in the calling thread)
@@ -182,12 +182,13 @@ def two_threads(kit: Harness) -> None:
 def workers(kit: Harness) -> None:
     """Row workers never change a bit (threading "workers" and "none")."""
     if kit.original.threading not in ("workers", "none"):
-        raise CannotVerify(f'promised for threading "workers" and "none"; this one has "{kit.original.threading}"')
+        raise NotOffered(f'promised for threading "workers" and "none"; this one has "{kit.original.threading}"')
     m, n, p = 403, 9, 6
-    X, made = kit.data(m, n), kit.parameters(n, p)
+    made = kit.parameters(n, p)
+    X = kit.rows(made, m)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ThreadsWarning)  # more workers than CPUs are asked for on purpose
-        for passes in (2, 1):
+        for passes in kit.passes:
             first = kit.evaluate(made, X, passes=passes, block_rows=29, threads=1)
             kit.compare(first, made, X, block_rows=29)
             for count in (2, 3):
@@ -200,5 +201,6 @@ def clean_exit(kit: Harness) -> None:
     """After an evaluation the interpreter ends by itself: no crash, no output, no thread that keeps it alive."""
     if kit.loading is None:
         raise CannotVerify("given as an object; only a registered backend is loaded in an interpreter of its own")
-    kit.label = "an evaluation, m=50 n=6 p=4, then the end of the process"
-    kit.evaluate(kit.parameters(6, 4), kit.data(50, 6))
+    for activation in kit.each_unit():
+        kit.label = f"an evaluation, m=50 n=6 p=4 {activation}, then the end of the process"
+        kit.evaluate(kit.parameters(6, 4), kit.data(50, 6))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sysconfig
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import final
@@ -12,11 +12,12 @@ from typing import final
 import numpy as np
 
 import sparsae
+from sparsae._types import ACTIVATIONS, Activation
 from sparsae.engine.kernel_calls import describe_exception
 from sparsae.plugins.contract import Backend
-from sparsae.testing import behaviour, correctness, inputs, thread_limits
+from sparsae.testing import activity, behaviour, closed_forms, correctness, inputs, sums, thread_limits
 from sparsae.testing.global_state import global_state, ignored_state
-from sparsae.testing.harness import CannotVerify, CheckFailed, Harness, Loading
+from sparsae.testing.harness import CannotVerify, CheckFailed, Harness, Loading, NotOffered, declared
 from sparsae.testing.hints import find_mistake
 from sparsae.testing.snapshot import differences, snapshot
 from sparsae.testing.verdicts import Outcome
@@ -31,13 +32,16 @@ CHECKS: dict[str, Callable[[Harness], None]] = {
         correctness.reference,
         correctness.small_shapes,
         correctness.gradient,
-        correctness.closed_forms,
+        closed_forms.closed_forms,
         correctness.invariants,
+        activity.activity,
         correctness.backprop,
-        correctness.one_block,
+        sums.one_block,
+        sums.direct_sums,
         inputs.memory_layouts,
         inputs.inputs_untouched,
         inputs.saturated,
+        inputs.not_finite,
         behaviour.same_bits,
         behaviour.aliasing,
         behaviour.shared_pieces,
@@ -48,6 +52,14 @@ CHECKS: dict[str, Callable[[Harness], None]] = {
     )
 }
 WITHOUT_KERNEL = {"light_discovery"}
+WHOLE_BACKEND = {
+    "global_state",
+    "registration",
+    "light_discovery",
+    "thread_limit",
+    "clean_exit",
+}  # one verdict for all units
+NUMBERS = (activity, closed_forms, correctness, inputs, sums)  # modules whose checks compare numbers
 OWN_FOLDER = str(Path(sparsae.__file__).parent)
 LIBRARIES = tuple(sysconfig.get_path(name) for name in ("stdlib", "platstdlib"))
 
@@ -70,6 +82,8 @@ class Checker:
     Parameters
     ----------
     backend : Backend
+    activations : sequence of str
+        Hidden units that are asked about.
     quick : bool
         Fewer shapes and repetitions.
     time_limit : float
@@ -81,17 +95,33 @@ class Checker:
     """
 
     def __init__(
-        self, backend: Backend, *, quick: bool, time_limit: float, loading: Loading | None = None, isolated: bool = True
+        self,
+        backend: Backend,
+        *,
+        activations: Sequence[Activation] = ACTIVATIONS,
+        quick: bool,
+        time_limit: float,
+        loading: Loading | None = None,
+        isolated: bool = True,
     ) -> None:
-        self.backend, self.isolated = backend, isolated
+        self.backend, self.isolated, self._activations = backend, isolated, tuple(activations)
         self._quick, self._time_limit, self._loading = quick, time_limit, loading
 
-    def run(self, name: str, dtype: str) -> CheckResult:
-        """Run one check in one dtype; whatever it raises is an outcome."""
-        if dtype not in self.backend.dtypes and not (name == "registration" and self._declines_everything()):
-            return CheckResult("declined", f"it supports {', '.join(self.backend.dtypes) or 'no dtype'}", 0, 0.0)
+    def run(self, name: str, dtype: str, activation: Activation | None = None) -> CheckResult:
+        """Run one check in one dtype with one hidden unit, or None: of the whole backend; exceptions are outcomes."""
+        if name != "registration" or not self._declines_everything():
+            if dtype not in self.backend.dtypes:
+                return CheckResult("declined", f"it supports {', '.join(self.backend.dtypes) or 'no dtype'}", 0, 0.0)
+            asked = self._activations if activation is None else (activation,)
+            if not set(asked) & set(declared(self.backend)):
+                return CheckResult("declined", f"it supports {', '.join(self.backend.activations)}", 0, 0.0)
         kit = Harness(
-            self.backend, np.dtype(dtype), quick=self._quick, time_limit=self._time_limit, loading=self._loading
+            self.backend,
+            np.dtype(dtype),
+            activations=self._activations if activation is None else (activation,),
+            quick=self._quick,
+            time_limit=self._time_limit,
+            loading=self._loading,
         )
         before, begun = snapshot(), time.perf_counter()
         outcome, message = self._outcome(name, kit)
@@ -102,8 +132,8 @@ class Checker:
         return CheckResult(outcome, message, calls, seconds)
 
     def _declines_everything(self) -> bool:
-        """Whether no dtype is supported: that fails, or every check would be declined and none would fail."""
-        return not set(DTYPES) & set(self.backend.dtypes)
+        """Whether no dtype or no unit is supported: that fails, or all would be declined and nothing would fail."""
+        return not (set(DTYPES) & set(self.backend.dtypes) and declared(self.backend))
 
     def _outcome(self, name: str, kit: Harness) -> tuple[Outcome, str]:
         function = CHECKS[name]
@@ -113,6 +143,8 @@ class Checker:
                 kit.fail("the check never called the kernel")
         except CannotVerify as why:
             return "unverified", str(why)
+        except NotOffered as what:
+            return "declined", str(what)
         except CheckFailed as error:
             return "fail", f"{error}{self._hint(name, kit)}. Input: {kit.label}"
         except BaseException as error:
@@ -123,10 +155,10 @@ class Checker:
 
     def _hint(self, name: str, kit: Harness) -> str:
         """Name the mistake that explains wrong numbers, where it is a known one."""
-        if CHECKS[name].__module__ not in (correctness.__name__, inputs.__name__):
+        if CHECKS[name].__module__ not in {module.__name__ for module in NUMBERS}:
             return ""
         try:
-            hint = find_mistake(Harness(kit.original, kit.dtype))
+            hint = find_mistake(Harness(kit.original, kit.dtype, activations=(kit.activation,)))
         except BaseException as error:  # the failure itself is reported; this was an addition
             if isinstance(error, KeyboardInterrupt) and not self.isolated:
                 raise

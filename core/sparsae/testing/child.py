@@ -86,7 +86,7 @@ def serve(requests: int, replies: int, token: str, make: Callable[[], tuple[Chec
             request = json.loads(line)
             if request.get("end"):
                 return
-            result = asdict(checker.run(request["check"], request["dtype"]))
+            result = asdict(checker.run(**request))
             if os.getpid() != own:  # the kernel forked, and this is its child
                 os._exit(1)
             answer(result)
@@ -104,7 +104,8 @@ def load(settings: dict[str, Any]) -> tuple[Checker, dict[str, Any]]:
             import_module(name)
     loading = Loading(before, after, snapshot(), imported)
     record = selected.record
-    checker = Checker(selected.backend, quick=settings["quick"], time_limit=settings["time_limit"], loading=loading)
+    options = {name: settings[name] for name in ("activations", "quick", "time_limit")}
+    checker = Checker(selected.backend, **options, loading=loading)
     return checker, {"backend": record.name, "distribution": record.distribution, "version": record.version}
 
 

@@ -15,7 +15,7 @@ from sparsae.model import Parameters
 from sparsae.objective import Objective
 from sparsae.plugins.contract import AnyKernel, Backend, Problem
 from sparsae.plugins.sums import Sums
-from sparsae.testing.harness import SETTINGS, CountingKernel, Harness
+from sparsae.testing.harness import CountingKernel, Harness
 from sparsae.testing.snapshot import differences, snapshot, system_threads
 
 EVALUATIONS = 6
@@ -54,13 +54,15 @@ def global_state(kit: Harness) -> None:
             kit.fail(f"{'; '.join(found)} (after its module was imported)")
     watch = _StateWatch(kit)
     watch.after("the checks before this one")
-    for output in kit.outputs:
-        kernel = kit.kernel(6, 4, output=output)
-        watch.after("__init__")
-        _each_method(kit, kernel, watch)
-        del kernel
-        watch.after("the kernel was deleted")
-    _evaluations(kit, watch)
+    for unit in kit.each_unit():
+        for output in kit.outputs if unit == kit.activations[0] or not kit.quick else kit.outputs[:1]:
+            kernel = kit.kernel(6, 4, output=output)
+            watch.after("__init__")
+            _each_method(kit, kernel, watch)
+            del kernel
+            watch.after("the kernel was deleted")
+    for _ in kit.each_unit():
+        _evaluations(kit, watch)
     _failed_evaluation(kit)
     watch.after("an evaluation in which the kernel raised")
     if kit.original.limit_threads is not None:
@@ -72,8 +74,8 @@ def global_state(kit: Harness) -> None:
 def _each_method(kit: Harness, kernel: CountingKernel, watch: _StateWatch) -> None:
     """Call every method, with blocks kept or not, in both passes."""
     m, n, p = 30, 6, 4
-    X, made, v = kit.data(m, n), kit.parameters(n, p).astype(kit.dtype), np.ones(p, kit.dtype)
-    kit.label = f"each method by itself, m={m} n={n} p={p}"
+    X, made, v = kit.data(m, n), kit.given(kit.parameters(n, p)), np.ones(p, kit.dtype)
+    kit.label = f"each method by itself, m={m} n={n} p={p} {kit.activation}"
     weights = kernel.begin(made)
     watch.after("begin")
     for keep in (True, False):
@@ -83,12 +85,12 @@ def _each_method(kit: Harness, kernel: CountingKernel, watch: _StateWatch) -> No
         watch.after("encode")
         kernel.accumulate(weights, block, hidden, v, into)
         watch.after("accumulate")
-        kernel.accumulate(weights, block, None, None, into)
+        kernel.accumulate(weights, block, None, None if kit.activation == "sigmoid" else v, into)
         watch.after("accumulate in the only pass")
         kernel.finish(weights, into)
         watch.after("finish")
     if kernel.has_backprop:
-        kernel.backprop(X, kit.data(m, p, seed=1), kit.data(m, n, seed=2), made.W2, v, X)
+        kernel.backprop(X, kit.activations_of(m, p), kit.data(m, n, seed=2), made.W2, v, X)
     watch.after("backprop")
 
 
@@ -96,7 +98,7 @@ def _evaluations(kit: Harness, watch: _StateWatch) -> None:
     """Whole evaluations, with one thread and with two."""
     m, n, p = 90, 6, 4
     X, made = kit.data(m, n), kit.parameters(n, p)
-    kit.label = f"evaluations, m={m} n={n} p={p}"
+    kit.label = f"evaluations, m={m} n={n} p={p} {kit.activation}"
     kit.evaluate(made, X)
     watch.after("an evaluation")
     for threads in (1, 2):
@@ -122,7 +124,7 @@ def _failed_evaluation(kit: Harness) -> None:
 
     failing = replace(kit.backend, kernel=make_failing)
     try:
-        Objective(kit.data(m, n), p, backend=failing, dtype=kit.dtype, threads=1)(_theta(kit, n, p))
+        Objective(kit.data(m, n), p, backend=failing, dtype=kit.dtype, threads=1, **kit.settings(p))(_theta(kit, n, p))
     except BackendError:
         return
     kit.fail("an exception inside an evaluation was swallowed")
@@ -151,7 +153,7 @@ def _no_growth(kit: Harness) -> None:
     kit.label = f"{EVALUATIONS} evaluations, m={m} n={n} p={p}"
     before, threads = snapshot(), system_threads()
     for _ in range(EVALUATIONS):
-        kit.evaluate(made, X, **SETTINGS)
+        kit.evaluate(made, X)
     for _ in range(50):  # a thread that has ended is in the system's list a moment longer
         more = system_threads() - threads
         if more <= MOST_NEW_THREADS:

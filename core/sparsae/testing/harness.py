@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, NoReturn, final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sparsae._types import Array, Output
+from sparsae._types import ACTIVATIONS, OUTPUTS, Activation, Array, Output
 from sparsae.engine.kernel_calls import make_kernel
+from sparsae.engine.storage import Passes
 from sparsae.model import Parameters
+from sparsae.model.settings import kernel_activation
 from sparsae.objective import Evaluation, Objective
 from sparsae.plugins.contract import AnyKernel, Backend, Kernel, Problem
 from sparsae.plugins.sums import Sums
-from sparsae.reference import Comparison, compare, evaluate_reference
+from sparsae.reference import Comparison, Reference, compare, evaluate_reference
+from sparsae.testing import cases
 from sparsae.testing.snapshot import Snapshot
 
-SETTINGS: dict[str, Any] = {"rho": 0.1, "beta": 2.0, "weight_decay": 0.01}
+COMPARED = ("activation", "k", "rho", "beta", "l1", "l1_weighted", "l0", "bandwidth", "weight_decay", "pre_bias",
+            "target", "output")  # fmt: skip
 TIME_LIMIT = 120.0  # seconds for one check
 
 
@@ -31,6 +35,11 @@ class CheckFailed(Exception):  # noqa: N818 (an outcome, not an error)
 @final
 class CannotVerify(Exception):  # noqa: N818 (an outcome, not an error)
     """Raised by a check that cannot be made here; says why."""
+
+
+@final
+class NotOffered(Exception):  # noqa: N818 (an outcome, not an error)
+    """Raised by a check of something that the contract leaves to the backend, and that it leaves out; says what."""
 
 
 @final
@@ -61,7 +70,7 @@ class CountingKernel(Kernel[Any, Any, Any]):
     def __init__(self, inner: AnyKernel, calls: Counter[str]) -> None:
         super().__init__(inner.problem)
         self.inner, self.calls = inner, calls
-        self.notes, self.splits_rows = inner.notes, inner.splits_rows
+        self.notes, self.splits_rows, self.direct_sums = inner.notes, inner.splits_rows, inner.direct_sums
 
     def prepare(self, x: Array, target: Array, keep: bool) -> Any:
         """Count and call."""
@@ -101,12 +110,14 @@ class CountingKernel(Kernel[Any, Any, Any]):
 
 @final
 class Harness:
-    """The backend under test in one dtype.
+    """The backend under test in one dtype and with one hidden unit.
 
     Parameters
     ----------
     backend : Backend
     dtype : numpy.dtype
+    activations : tuple of str
+        Hidden units that are asked about; those that the backend does not declare are left out.
     quick : bool
         Fewer shapes and repetitions.
     time_limit : float
@@ -116,6 +127,10 @@ class Harness:
 
     Attributes
     ----------
+    activation : str
+        The hidden unit at hand; the first one at the beginning.
+    activations : tuple of str
+        Those that are declared.
     label : str
         The input at hand, for the verdict.
     calls : Counter
@@ -127,6 +142,7 @@ class Harness:
         backend: Backend,
         dtype: np.dtype[Any],
         *,
+        activations: tuple[Activation, ...] = ACTIVATIONS,
         quick: bool = False,
         time_limit: float = TIME_LIMIT,
         loading: Loading | None = None,
@@ -136,31 +152,74 @@ class Harness:
         self.label = ""
         self.calls: Counter[str] = Counter()
         self.backend = replace(backend, kernel=self._build)
-        self.outputs: tuple[Output, ...] = tuple(o for o in ("sigmoid", "linear") if o in backend.outputs)
+        self.activations = tuple(a for a in activations if a in declared(backend))
+        self.activation: Activation = self.activations[0] if self.activations else "sigmoid"
+        self.outputs: tuple[Output, ...] = tuple(output for output in OUTPUTS if output in backend.outputs)
+
+    def each_unit(self) -> Iterator[Activation]:
+        """Go through the hidden units that kernels are built for, for a check of the whole backend."""
+        for activation in self.activations:
+            if activation != "batchtopk" or "jumprelu" not in self.activations:
+                self.activation = activation
+                yield activation
+
+    @property
+    def passes(self) -> tuple[Passes, ...]:
+        """Numbers of passes to evaluate in, the usual one first; without a need for two a quick check makes one."""
+        if self.activation == "sigmoid":
+            return 2, 1
+        return (1,) if self.quick else (1, 2)
+
+    def settings(self, p: int) -> dict[str, Any]:
+        """Keywords of `Objective` for p units; the output is the first that the backend has."""
+        return cases.settings(self.activation, p) | {"output": self.outputs[0]}
 
     def _build(self, problem: Problem) -> CountingKernel:
         self.calls["__init__"] += 1
         return CountingKernel(make_kernel(self.original, problem), self.calls)
 
-    def kernel(self, n: int, p: int, *, output: Output = "sigmoid", block_rows: int = 64) -> CountingKernel:
-        """Make one kernel for a small problem."""
-        return self._build(
-            Problem(n_visible=n, n_hidden=p, dtype=self.dtype, output=output, block_rows=block_rows, threads=1)
+    def problem(self, n: int, p: int, *, output: Output | None = None, block_rows: int = 64) -> Problem:
+        """Return a small problem."""
+        unit = kernel_activation(self.activation)
+        settings = self.settings(p)
+        return Problem(
+            n_visible=n,
+            n_hidden=p,
+            dtype=self.dtype,
+            activation=unit,
+            k=settings["k"] if unit == "topk" else None,
+            bandwidth=settings.get("bandwidth"),
+            output=output or self.outputs[0],
+            block_rows=block_rows,
         )
+
+    def kernel(self, n: int, p: int, *, output: Output | None = None, block_rows: int = 64) -> CountingKernel:
+        """Make one kernel for a small problem."""
+        return self._build(self.problem(n, p, output=output, block_rows=block_rows))
 
     def data(self, m: int, n: int, *, seed: int = 0) -> Array:
         """Rows in (0, 1)."""
         return np.random.default_rng(seed).random((m, n)).astype(self.dtype)
 
+    def rows(self, parameters: Parameters, m: int, *, seed: int = 0, k: int | None = None, margin: Any = None) -> Array:
+        """Rows in (0, 1) in which rounding does not decide which units are active."""
+        return cases.decided_rows(self.activation, parameters, m, dtype=self.dtype, seed=seed, k=k, margin=margin)
+
+    def activations_of(self, m: int, p: int, *, seed: int = 0) -> Array:
+        """Hidden activations (m, p) such as the unit has."""
+        return cases.hidden(self.activation, m, p, dtype=self.dtype, seed=seed)
+
     def parameters(self, n: int, p: int, *, seed: int = 0) -> Parameters:
         """Weights and biases that are not zero and have no symmetry."""
-        rng = np.random.default_rng([seed, n, p])
-        made = Parameters.random(n, p, seed=rng)
-        return Parameters(made.W1, rng.normal(-1, 0.3, p), made.W2, rng.normal(0, 0.3, n))
+        return cases.parameters(self.activation, n, p, seed=seed)
+
+    def given(self, parameters: Parameters) -> Parameters:
+        """Parameters as a kernel is given them."""
+        return cases.kernel_parameters(self.activation, parameters, self.dtype)
 
     def evaluate(self, parameters: Parameters, X: Any, **options: Any) -> Evaluation:
         """Cost and gradient through the engine; fails when the kernel was not called for every block."""
-        options = {"threads": 1, **SETTINGS, **options}
+        options = {"threads": 1, **self.settings(parameters.n_hidden), **options}
         objective = Objective(X, parameters.n_hidden, backend=self.backend, dtype=self.dtype, **options)
         before = self.calls["accumulate"]
         found = objective.evaluate(parameters.flatten())
@@ -175,18 +234,23 @@ class Harness:
         self.compare(found, parameters, X if of is None else of, **options)
         return found
 
+    def reference(self, parameters: Parameters, X: Any, **options: Any) -> Reference:
+        """Evaluate the reference with the settings of the hidden unit, and others."""
+        options = {**self.settings(parameters.n_hidden), **options}
+        compared = {name: value for name, value in options.items() if name in COMPARED}
+        return evaluate_reference(parameters.astype(self.dtype), X, **compared)
+
     def compare(self, found: Evaluation, parameters: Parameters, X: Any, **options: Any) -> None:
         """Compare an evaluation with the reference; what rounding does not explain fails."""
-        settings = {**SETTINGS, **{k: v for k, v in options.items() if k in SETTINGS}}
-        shared = {k: v for k, v in options.items() if k in ("target", "output")}
         n, p = parameters.n_visible, parameters.n_hidden
         self.agree(
-            evaluate_reference(parameters.astype(self.dtype), X, **settings, **shared).errors(
+            self.reference(parameters, X, **options).errors(
                 self.dtype,
                 block_rows=options.get("block_rows"),
                 cost=found.cost,
                 gradient=Parameters.from_flat(found.gradient, n, p),
                 rho_hat=found.rho_hat,
+                density=None if self.activation == "sigmoid" else found.density,
                 squared_error=found.terms.squared_error,
             )
         )
@@ -211,3 +275,8 @@ class Harness:
     def fail(self, message: str) -> NoReturn:
         """Raise the failure."""
         raise CheckFailed(message)
+
+
+def declared(backend: Backend) -> tuple[Activation, ...]:
+    """Hidden units that a backend declares: batchtopk comes with jumprelu, whose kernel computes it."""
+    return tuple(a for a in ACTIVATIONS if kernel_activation(a) in backend.activations)

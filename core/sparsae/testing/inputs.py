@@ -38,14 +38,15 @@ def layouts(X: Array, folder: Path) -> dict[str, Any]:
 def memory_layouts(kit: Harness) -> None:
     """Any memory order, strided, reversed, read-only, memory-mapped: the same result, and the data stays as it is."""
     m, n, p = 130, 8, 5
-    X, Y, made = kit.data(m, n), kit.data(m, n, seed=1), kit.parameters(n, p)
+    made = kit.parameters(n, p)
+    X, Y = kit.rows(made, m), kit.data(m, n, seed=1)
     with tempfile.TemporaryDirectory() as name:
         first, second = Path(name, "x"), Path(name, "y")
         first.mkdir()
         second.mkdir()
         pairs = zip(layouts(X, first).items(), layouts(Y, second).values(), strict=True)
         for (layout, x), y in pairs:
-            for passes, target in product((2, 1), (None, y)):
+            for passes, target in product(kit.passes, (None, y)):
                 kit.label = f"{layout}, m={m} n={n} p={p} passes={passes} separate target={target is not None}"
                 kit.agrees(made, x, passes=passes, target=target, block_rows=48)
                 kit.same_bits("the data was written to", np.array(x), X)
@@ -60,14 +61,14 @@ def inputs_untouched(kit: Harness) -> None:
         kit.label = f"{kind} inputs to each method, m={m} n={n} p={p} output={output}"
         kernel = kit.kernel(n, p, output=output)
         rng = np.random.default_rng(0)
-        made = kit.parameters(n, p).astype(kit.dtype)
+        made = kit.parameters(n, p)
         plain = {
-            "x": kit.data(m, n),
-            "a2": kit.data(m, p, seed=1),
+            "x": kit.rows(made, m),
+            "a2": kit.activations_of(m, p),
             "a3": kit.data(m, n, seed=2),
             "target": kit.data(m, n, seed=3),
             "sparsity": rng.normal(size=p).astype(kit.dtype),
-            **made._asdict(),
+            **kit.given(made)._asdict(),
         }
         given = {name: _as(kind, a) for name, a in plain.items()}
         results = _call_all(kernel, given, n, p)
@@ -75,7 +76,7 @@ def inputs_untouched(kit: Harness) -> None:
             kit.same_bits(f"{name} was written to", given[name], a)
         for number, (got, true) in enumerate(zip(results, first.setdefault(output, results), strict=True)):
             bound = 64 * float(np.finfo(kit.dtype).eps) * m * (1 + abs(true).max())
-            kit.close(f"result {number + 1} of 6, against C order,", got, true, bound)
+            kit.close(f"result {number + 1} of {len(results)}, against C order,", got, true, bound)
 
 
 def _as(kind: str, a: Array) -> Array:
@@ -95,11 +96,11 @@ def _call_all(kernel: Any, given: dict[str, Array], n: int, p: int) -> list[Arra
     """Call each method in both passes, with blocks kept or not; return the sums, flat."""
     results: list[Array] = []
     x, target, sparsity = given["x"], given["target"], given["sparsity"]
-    weights = kernel.begin(Parameters(given["W1"], given["b1"], given["W2"], given["b2"]))
+    weights = kernel.begin(Parameters(*(given[name] for name in Parameters._fields if name in given)))
     for goal, keep in product((x, target), (True, False)):
         block, into = kernel.prepare(x, goal, keep), Sums(n, p)
         kernel.accumulate(weights, block, kernel.encode(weights, block)[0], sparsity, into)
-        kernel.accumulate(weights, block, None, None, into)
+        kernel.accumulate(weights, block, None, None if kernel.problem.activation == "sigmoid" else sparsity, into)
         kernel.finish(weights, into)
         results.append(into.vector)
     for goal in (x, target) if kernel.has_backprop else ():
@@ -109,19 +110,60 @@ def _call_all(kernel: Any, given: dict[str, Array], n: int, p: int) -> list[Arra
 
 
 def saturated(kit: Harness) -> None:
-    """Pre-activations of +-800, mean activations of 0 and 1: finite, silent, right."""
+    """Units that are all off or all on, huge and tiny numbers, subnormal rows: finite, silent, right."""
     m, n, p = 50, 6, 4
-    X, made = kit.data(m, n), kit.parameters(n, p)
+    made = kit.parameters(n, p)
     levels = (-800.0, -40.0, -15.0, 15.0, 40.0, 800.0)
-    for hidden, visible, output, passes in product(levels, (-800.0, 0.0, 800.0), kit.outputs, (2, 1)):
+    for hidden, visible, output, passes in product(levels, (-800.0, 0.0, 800.0), kit.outputs, kit.passes):
         if output == "linear" and visible:
             continue
         kit.label = f"biases {hidden:g} hidden, {visible:g} visible, m={m} n={n} p={p} output={output} passes={passes}"
-        shifted = Parameters(made.W1, made.b1 + hidden, made.W2, made.b2 + visible)
-        with warnings.catch_warnings():
-            warnings.simplefilter("error")
-            kit.agrees(shifted, X, passes=passes, output=output, block_rows=16)
+        shifted = made._replace(b1=made.b1 + hidden, b2=made.b2 + visible)
+        _agrees_silently(kit, shifted, kit.rows(shifted, m), passes=passes, output=output)
     kit.label = "one hidden unit always off, one always on, the others not"
-    b1 = np.array([-800.0, 800.0, *made.b1[2:]])
-    for passes in (2, 1):
-        kit.agrees(Parameters(made.W1, b1, made.W2, made.b2), X, passes=passes, block_rows=16)
+    shifted = made._replace(b1=np.array([-800.0, 800.0, *made.b1[2:]]))
+    for passes in kit.passes:
+        _agrees_silently(kit, shifted, kit.rows(shifted, m), passes=passes)
+    subnormal = float(np.finfo(kit.dtype).tiny) / 16
+    for scale in (1e10, 1e-10):
+        kit.label = f"weights and biases of the hidden layer times {scale:g}, m={m} n={n} p={p}"
+        scaled = made._replace(W1=made.W1 * scale, b1=made.b1 * scale)
+        _agrees_silently(kit, scaled, kit.rows(scaled, m))
+    kit.label = f"rows of subnormal numbers, m={m} n={n} p={p}"
+    _agrees_silently(kit, made, kit.data(m, n) * kit.dtype.type(subnormal))
+
+
+def _agrees_silently(kit: Harness, made: Parameters, X: Array, **options: Any) -> None:
+    """Compare with the reference; a warning is a failure."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        kit.agrees(made, X, block_rows=16, **options)
+
+
+def not_finite(kit: Harness) -> None:
+    """A row with NaN or infinity ends nothing, its error shows in the sums, and the next block is as it should be."""
+    m, n, p = 40, 7, 5
+    made = kit.parameters(n, p)
+    X, s = kit.rows(made, m), np.ones(p, kit.dtype)
+    for output in kit.outputs:
+        kernel = kit.kernel(n, p, output=output)
+        weights = kernel.begin(kit.given(made))
+        before = Sums(n, p)
+        kernel.accumulate(weights, kernel.prepare(X, X, False), None, s, before)
+        kernel.finish(weights, before)
+        for value, rows in product((np.nan, np.inf, -np.inf), ([3], list(range(m)))):
+            kit.label = f"{value} in {len(rows)} of {m} rows, n={n} p={p} output={output}"
+            bad, into = X.copy(), Sums(n, p)
+            bad[rows, 2] = value
+            with warnings.catch_warnings(), np.errstate(all="ignore"):
+                warnings.simplefilter("ignore")
+                kernel.accumulate(weights, kernel.prepare(bad, bad, False), None, s, into)
+                kernel.finish(weights, into)
+            if np.isfinite(into.squared_error):
+                kit.fail(
+                    f"squared_error is {into.squared_error:g}, and should not be finite: the cost would not show it"
+                )
+            after = Sums(n, p)
+            kernel.accumulate(weights, kernel.prepare(X, X, False), None, s, after)
+            kernel.finish(weights, after)
+            kit.same_bits("sums of a block after one that was not finite", after.vector, before.vector)

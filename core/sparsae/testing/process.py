@@ -90,7 +90,7 @@ class InProcess:
 
     def ask(self, request: dict[str, Any], limit: float) -> Answer:
         """Run the check; nothing limits its time."""
-        return Answer(vars(self._checker.run(request["check"], request["dtype"])))
+        return Answer(vars(self._checker.run(**request)))
 
     def finish(self, limit: float) -> Answer:
         """Nothing ends."""

@@ -5,14 +5,16 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Callable, Iterable
+from itertools import product
 from types import TracebackType
 from typing import Any, Self, final
 
 import sparsae.errors
 from sparsae._text import printable
+from sparsae._types import ACTIVATIONS
 from sparsae.errors import BackendBrokenError, BackendError, ParameterError, SparsaeWarning
 from sparsae.plugins.contract import Backend
-from sparsae.testing.checks import CHECKS, DTYPES
+from sparsae.testing.checks import CHECKS, DTYPES, WHOLE_BACKEND
 from sparsae.testing.harness import TIME_LIMIT
 from sparsae.testing.process import START_LIMIT, Answer, Child, ChildProcess, InProcess, can_fork, shown
 from sparsae.testing.verdicts import Outcome, Report, Verdict
@@ -27,6 +29,7 @@ class CheckSession:
     Parameters
     ----------
     backend : str or Backend
+    activations : iterable of str
     quick : bool
     time_limit : float
         As in `check`.
@@ -37,11 +40,21 @@ class CheckSession:
         backend, distribution, version.
     """
 
-    def __init__(self, backend: str | Backend, *, quick: bool = False, time_limit: float = TIME_LIMIT) -> None:
+    def __init__(
+        self,
+        backend: str | Backend,
+        *,
+        activations: Iterable[str] = ACTIVATIONS,
+        quick: bool = False,
+        time_limit: float = TIME_LIMIT,
+    ) -> None:
         if not isinstance(backend, (str, Backend)):
             raise ParameterError(f"backend must be the name of a backend or a sparsae.Backend; given {backend!r}.")
         if not time_limit > 0:
             raise ParameterError(f"time_limit must be a positive number of seconds; given {time_limit!r}.")
+        self.activations = tuple(activations)
+        for activation in self.activations:
+            _known("hidden unit", activation, ACTIVATIONS)
         self._backend, self._quick, self._time_limit = backend, quick, float(time_limit)
         self._child: Child | None = None
         self._fresh = False
@@ -93,6 +106,7 @@ class CheckSession:
 
     def _make_child(self) -> Child:
         options: dict[str, Any] = {"quick": self._quick, "time_limit": self._time_limit}
+        options["activations"] = self.activations
         if isinstance(self._backend, str):
             return ChildProcess(self._backend, **options)
         if can_fork():
@@ -105,39 +119,55 @@ class CheckSession:
         )
         return InProcess(self._backend, **options)
 
-    def run(self, name: str, dtype: str) -> Verdict:
+    def units_of(self, name: str) -> tuple[str, ...]:
+        """Return the hidden units that a check is made for one by one; an empty name for the whole backend."""
+        return ("",) if name in WHOLE_BACKEND else self.activations
+
+    def run(self, name: str, dtype: str, activation: str = "") -> Verdict:
         """Run one check in one dtype; whatever the kernel does is a verdict.
+
+        Parameters
+        ----------
+        name, dtype : str
+        activation : str
+            The hidden unit; not looked at in a check of the whole backend, and the first one when left out.
 
         Raises
         ------
         BackendError
             When the backend cannot be loaded.
         ParameterError
-            When there is no such check or dtype.
+            When there is no such check, dtype or hidden unit.
         """
         _known("check", name, tuple(CHECKS))
         _known("dtype", dtype, DTYPES)
+        activation = "" if name in WHOLE_BACKEND else activation or self.activations[0]
+        if activation:
+            _known("hidden unit", activation, ACTIVATIONS)
         begun = time.perf_counter()
         if self._hangs >= MOST_HANGS:
             outcome: Outcome = "unverified"
             message, calls = f"not run: {MOST_HANGS} checks before it exceeded the time limit", 0
         else:
-            outcome, message, calls = self._outcome(name, dtype)
+            outcome, message, calls = self._outcome(name, dtype, activation)
         return Verdict(
             check=name,
             dtype=dtype,
+            activation=activation,
             outcome=outcome,
             message=printable(message),
-            reproduce=self._reproduce(name, dtype),
+            reproduce=self._reproduce(name, dtype, activation),
             kernel_calls=calls,
             seconds=time.perf_counter() - begun,
         )
 
-    def _outcome(self, name: str, dtype: str) -> tuple[Outcome, str, int]:
+    def _outcome(self, name: str, dtype: str, activation: str) -> tuple[Outcome, str, int]:
         if self._child is None or (name == "global_state" and not self._fresh):
             self.start()
         assert self._child is not None
-        answer, self._fresh = self._child.ask({"check": name, "dtype": dtype}, self._time_limit), False
+        request = {"name": name, "dtype": dtype, "activation": activation or None}
+        limit = self._time_limit * (1 if activation else len(self.activations))  # the whole backend: each unit in turn
+        answer, self._fresh = self._child.ask(request, limit), False
         self._hangs += answer.hung
         printed, self._printed = self._printed + answer.output, ""
         outcome, message, calls = _read(name, answer)
@@ -154,10 +184,13 @@ class CheckSession:
             message = f"{message}. It printed: {shown(printed)}"
         return outcome, message, calls
 
-    def _reproduce(self, name: str, dtype: str) -> str:
+    def _reproduce(self, name: str, dtype: str, activation: str) -> str:
         if isinstance(self._backend, str):
-            return f"sparsae check {self.facts['backend']} --only {name} --dtype {dtype}" + " --quick" * self._quick
-        return f"sparsae.testing.check(backend, only=[{name!r}], dtypes=[{dtype!r}], quick={self._quick})"
+            unit = f" --activation {activation}" if activation else ""
+            words = f"sparsae check {self.facts['backend']} --only {name} --dtype {dtype}{unit}"
+            return words + " --quick" * self._quick
+        unit = f" activations=[{activation!r}]," if activation else ""
+        return f"sparsae.testing.check(backend, only=[{name!r}], dtypes=[{dtype!r}],{unit} quick={self._quick})"
 
 
 def check(
@@ -166,6 +199,7 @@ def check(
     quick: bool = False,
     only: Iterable[str] = (),
     dtypes: Iterable[str] = DTYPES,
+    activations: Iterable[str] = ACTIVATIONS,
     time_limit: float = TIME_LIMIT,
     seen: Callable[[Verdict], object] | None = None,
 ) -> Report:
@@ -184,6 +218,8 @@ def check(
         Names of checks; all when empty.
     dtypes : iterable of str
         float64, float32.
+    activations : iterable of str
+        Hidden units: sigmoid, relu, topk, batchtopk, jumprelu.  Those that the backend does not declare are declined.
     time_limit : float
         Seconds for each check; one that takes longer fails.
     seen : callable, optional
@@ -194,20 +230,20 @@ def check(
     BackendError
         When the backend cannot be loaded.
     ParameterError
-        When there is no such check or dtype, or the time limit is not positive.
+        When there is no such check, dtype or hidden unit, or the time limit is not positive.
     """
     chosen, wanted = list(only) or list(CHECKS), list(dtypes)
     for what, names, known in (("check", chosen, tuple(CHECKS)), ("dtype", wanted, DTYPES)):
         for name in names:
             _known(what, name, known)
     verdicts = []
-    with CheckSession(backend, quick=quick, time_limit=time_limit) as session:
+    with CheckSession(backend, activations=activations, quick=quick, time_limit=time_limit) as session:
         for name in chosen:
-            for dtype in wanted:
-                verdicts.append(session.run(name, dtype))
+            for dtype, activation in product(wanted, session.units_of(name)):
+                verdicts.append(session.run(name, dtype, activation))
                 if seen is not None:
                     seen(verdicts[-1])
-    return Report(verdicts=tuple(verdicts), **session.facts)
+    return Report(verdicts=tuple(verdicts), unit_checks=len(set(CHECKS) - WHOLE_BACKEND), **session.facts)
 
 
 def _known(what: str, name: str, known: tuple[str, ...]) -> None:

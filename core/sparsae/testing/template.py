@@ -59,6 +59,7 @@ def sparsae_backend():
         @CLASS@Kernel,
         summary="describe it in one line",
         threading="workers",
+        activations=("sigmoid", "relu", "topk", "jumprelu"),
         outputs=("sigmoid", "linear"),
     )
 '''

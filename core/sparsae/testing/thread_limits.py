@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 import warnings
+from itertools import islice, product
 from pathlib import Path
 
 from numpy.typing import ArrayLike
@@ -12,7 +13,7 @@ from numpy.typing import ArrayLike
 from sparsae.errors import ThreadsWarning
 from sparsae.machine.resources import affinity_cpus
 from sparsae.objective import Objective
-from sparsae.testing.harness import SETTINGS, CannotVerify, Harness
+from sparsae.testing.harness import CannotVerify, Harness
 
 TASKS = Path("/proc/self/task")
 MARGIN = 0.35  # of a thread: what the interpreter, the clock and a spinning pool that goes to sleep may add
@@ -20,15 +21,17 @@ MARGIN = 0.35  # of a thread: what the interpreter, the clock and a spinning poo
 
 def thread_limit(kit: Harness) -> None:
     """With one thread granted it asks for no more than one CPU; with two, for no more than two."""
-    n, p = 256, 128
-    seconds = 0.15 if kit.quick else 0.5
+    m, n, p = 1500, 256, 128
+    seconds = 0.1 if kit.quick else 0.5
     budgets = (1,) if kit.original.threading == "none" else (1, 2)
-    for threads in budgets:
-        m = 1500
-        kit.label = f"{threads} thread(s), m={m} n={n} p={p}, {seconds} s"
+    units = islice(kit.each_unit(), 1 if kit.quick else None)
+    for activation, threads in product(units, budgets):
+        kit.label = f"{threads} thread(s), m={m} n={n} p={p} {activation}, {seconds} s"
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ThreadsWarning)
-            objective = Objective(kit.data(m, n), p, backend=kit.backend, dtype=kit.dtype, threads=threads, **SETTINGS)
+            objective = Objective(
+                kit.data(m, n), p, backend=kit.backend, dtype=kit.dtype, threads=threads, **kit.settings(p)
+            )
             with objective:
                 theta = kit.parameters(n, p).flatten()
                 used = float("inf")

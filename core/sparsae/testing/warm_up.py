@@ -12,8 +12,8 @@ class WarmUpKernel(SimpleKernel):
 
     def backprop(self, a1: Array, a2: Array, a3: Array, W2: Array, sparsity: Array, target: Array) -> Parameters:
         """Gradient sums over the rows given."""
-        delta3 = (a3 - target) * a3 * (1 - a3)  # (m, n)
-        delta2 = (delta3 @ W2 + sparsity) * a2 * (1 - a2)  # (m, p)
+        delta3 = (a3 - target) * self.problem.output_slope(a3)  # (m, n)
+        delta2 = (delta3 @ W2 + sparsity) * self.problem.slope(a2)  # (m, p)
         return Parameters(delta2.T @ a1, delta2.sum(axis=0), delta3.T @ a2, delta3.sum(axis=0))
 
 
