@@ -31,6 +31,7 @@ COMMANDS = {
     "check": ("check", "Prove that a backend is right."),
     "new-backend": ("new_backend", "Write a new backend that installs and passes."),
     "bench": ("bench", "Race the backends fairly."),
+    "plan": ("plan", "Predict time and memory on a cluster."),
     "doctor": ("doctor", "Say what this machine does to your numbers."),
     "completion": ("completion", "Print what lets a shell complete the command."),
 }
