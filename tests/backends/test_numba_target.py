@@ -169,6 +169,25 @@ def test_a_change_in_any_file_of_the_package_compiles_anew(fresh, monkeypatch):
     assert convert(fresh()) == 0
 
 
+def test_compiling_is_logged_once_and_loading_is_not(fresh, monkeypatch, caplog):
+    """With its dtype; a program that does not ask for the log, and one that finds all in the cache, hear nothing."""
+    monkeypatch.setattr(compilation, "_ANNOUNCED", set())
+    with caplog.at_level("INFO", logger="sparsae"):
+        convert(fresh())
+        expected = "compiling numba's kernels for float64, once for this machine (about 5 s) ..."
+        assert [(record.levelname, record.getMessage()) for record in caplog.records] == [("INFO", expected)]
+        compilation._ANNOUNCED.clear()
+        assert convert(fresh()) == 1
+        assert len(caplog.records) == 1
+        monkeypatch.setattr(compilation.CompiledCache, "__init__", _refuse)
+        convert(fresh())
+    assert caplog.records[-1].getMessage().endswith("for float64, since it cannot remember them (about 5 s) ...")
+
+
+def _refuse(self, function):
+    raise RuntimeError("no folder")
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 def test_a_fork_while_another_thread_compiles_does_not_hang_the_child(tmp_path):
     """The lock is held in the parent and free in the child."""

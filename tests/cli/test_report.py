@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import pty
 from collections.abc import Callable
 from dataclasses import replace
+from io import StringIO
 
 import numpy as np
 import pytest
 
 import sparsae
-from sparsae.cli.report import counted, json_text, make_console
+from sparsae.cli.report import counted, json_text, make_console, warnings_as_lines
 from sparsae.cli.tables import StyledRow, print_table
 from sparsae.receipt import describe_threads
 
@@ -43,6 +45,24 @@ def test_json_has_no_number_that_json_lacks() -> None:
     """Not finite becomes null, also within arrays; NumPy's scalars and paths become plain values."""
     text = json_text({"a": np.float32(np.nan), "b": [np.inf, np.int8(3)], "c": np.array([1.5, -np.inf]), 4: None})
     assert "".join(text.split()) == '{"a":null,"b":[null,3],"c":[1.5,null],"4":null}'
+
+
+@pytest.mark.parametrize(("terminal", "quiet", "shown"), [(True, False, 1), (True, True, 0), (False, False, 0)])
+def test_the_log_is_shown_on_a_terminal_alone(
+    terminal: bool, quiet: bool, shown: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One line for what is worth a line, nothing for what is not; nothing changes for whoever logs afterwards."""
+    written, logger = StringIO(), logging.getLogger("sparsae.numba")
+    written.isatty = lambda: terminal  # type: ignore[method-assign]
+    monkeypatch.setattr("sys.stderr", written)
+    parent = logging.getLogger("sparsae")
+    before = parent.level, list(parent.handlers)
+    with warnings_as_lines(quiet=quiet):
+        logger.info("compiling %s", "float32")
+        logger.debug("a detail")
+    logger.info("afterwards")
+    assert written.getvalue() == "sparsae: compiling float32\n" * shown
+    assert (parent.level, parent.handlers) == before
 
 
 def _screen(start: Callable[..., object], *words: str, columns: int) -> list[str]:

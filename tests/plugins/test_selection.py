@@ -1,6 +1,7 @@
 """Argument before context before environment before default; never a silent fallback."""
 
 import asyncio
+import sys
 import threading
 
 import numpy as np
@@ -25,6 +26,22 @@ def test_argument_before_context_before_environment_before_default(monkeypatch):
             assert selection.select().backend.name == "numpy"
             assert selection.requested_threads() == 3
     assert selection.requested_threads() is None
+
+
+def test_the_receipt_says_why_a_backend_is_the_default(monkeypatch):
+    """Whether numba is there, disabled or not; nothing is said of one that was asked for."""
+    monkeypatch.delenv("SPARSAE_BACKEND", raising=False)
+    monkeypatch.delenv("SPARSAE_DISABLE", raising=False)
+    monkeypatch.setitem(sys.modules, "numba", None)
+    assert "compiles for some seconds when a machine uses it first; name it, or 'auto'" in selection.why_default()
+    monkeypatch.delitem(sys.modules, "numba")
+    monkeypatch.setattr(selection, "find_spec", lambda name: None)
+    note = "Backend 'fused' is the default, ready at once: numba is not installed."
+    X = np.full((5, 3), 0.5)
+    assert note in sparsae.Objective(X, 2).receipt.notes
+    assert note not in sparsae.Objective(X, 2, backend="fused").receipt.notes
+    monkeypatch.setenv("SPARSAE_DISABLE", "numba")
+    assert selection.why_default().endswith(": numba is disabled.")
 
 
 def test_use_backend_without_with_takes_effect_at_once_and_can_be_restored(monkeypatch):

@@ -5,6 +5,7 @@ Imported by the kernel's constructor, since it imports numba.
 
 from __future__ import annotations
 
+import logging
 import os
 import pickle
 import threading
@@ -23,6 +24,8 @@ from sparsae_backends._memory import uncollected
 OPTIONS = {"nogil": True, "error_model": "numpy", "fastmath": {"contract"}}  # without the GIL; NaN kept
 _LOCK = threading.Lock()  # two workers that are made at once compile once
 _UNCACHED: set[str] = set()
+_LOG = logging.getLogger("sparsae.numba")
+_ANNOUNCED: set[str] = set()  # dtypes
 _READY: set[tuple[Any, ...]] = set()  # what `compile_for` was asked for
 
 
@@ -59,8 +62,20 @@ class CompiledCache(FunctionCache):  # type: ignore[misc]  # numba has no types
     def load_overload(self, sig: Any, target_context: Any) -> Any:
         """Return the compiled function, or None."""
         rtsys.initialize(target_context)
+        found = None
         with self._guard_against_spurious_io_errors():
-            return self._load_overload(sig, target_context)
+            found = self._load_overload(sig, target_context)
+        if found is None:
+            announce(sig)
+        return found
+
+
+def announce(signature: tuple[Any, ...], how: str = "once for this machine") -> None:
+    """Log, once for a dtype, that compiling begins: the command shows it on a terminal, a program where it asks."""
+    dtype = next(str(part.dtype) for part in signature if isinstance(part, types.Array))
+    if dtype not in _ANNOUNCED:
+        _ANNOUNCED.add(dtype)
+        _LOG.info("compiling numba's kernels for %s, %s (about 5 s) ...", dtype, how)
 
 
 def entry_point(function: Callable[..., Any]) -> Any:
@@ -141,6 +156,8 @@ def compile_for(functions: tuple[Any, ...], dtype: np.dtype[Any], sums_dtype: An
 
 def _compile(function: Any, signature: tuple[Any, ...]) -> None:
     """Compile; a cache that is damaged or full is done without."""
+    if isinstance(function._cache, NullCache):
+        announce(signature, "since it cannot remember them")
     try:
         function.compile(signature)
     except (OSError, EOFError, ValueError, pickle.UnpicklingError):

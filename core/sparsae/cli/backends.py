@@ -26,7 +26,7 @@ def backends(*, name: str | None, as_json: bool) -> None:
     What cannot be used stands in the list with its state: not installed, broken, conflict, incompatible, disabled.
     """
     from sparsae.plugins.registry import registry
-    from sparsae.plugins.selection import select
+    from sparsae.plugins.selection import select, why_default
 
     records = list(registry().records(None if name is None else {name}))
     if not records:
@@ -40,6 +40,8 @@ def backends(*, name: str | None, as_json: bool) -> None:
             _print_traceback(record)
     else:
         _print_list(records)
+        say()
+        say(why_default())
 
 
 def _facts(record: BackendRecord) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from sparsae._text import printable
+from sparsae.cli.log import log_as_lines
 from sparsae.cli.wording import in_option_words
 
 if TYPE_CHECKING:
@@ -121,7 +122,7 @@ def counted(number: int, noun: str) -> str:
 
 @contextmanager
 def warnings_as_lines(*, quiet: bool = False) -> Iterator[None]:
-    """Show each warning, when it comes, as one line on standard error; none with --quiet."""
+    """Show each warning, when it comes, as one line on standard error, and the log on a terminal; none with --quiet."""
     shown = set()
     context = click.get_current_context(silent=True)
     params = () if context is None else context.command.params
@@ -132,7 +133,7 @@ def warnings_as_lines(*, quiet: bool = False) -> Iterator[None]:
             shown.add(text)
             say(f"Warning: {text}", err=True)
 
-    with warnings.catch_warnings():
+    with log_as_lines(quiet=quiet), warnings.catch_warnings():
         warnings.simplefilter("default")
         for category in (DeprecationWarning, PendingDeprecationWarning):  # between libraries, not for their users
             warnings.simplefilter("ignore", category)

@@ -6,8 +6,10 @@ A backend that the user named either runs or the call fails; there is no silent 
 from __future__ import annotations
 
 import os
+import sys
 from contextvars import ContextVar
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import Self, final
 
 from sparsae._text import suggest
@@ -17,6 +19,7 @@ from sparsae.plugins.contract import Backend
 from sparsae.plugins.registry import RESERVED, BackendRecord, disabled, registry
 
 DEFAULT_BACKEND = "fused"
+COMPILED = "numba"  # faster, once it is compiled
 AUTO = RESERVED
 _NAME: ContextVar[str | Backend | None] = ContextVar("sparsae_backend", default=None)
 _THREADS: ContextVar[int | None] = ContextVar("sparsae_threads", default=None)
@@ -64,6 +67,23 @@ def requested_backend(backend: str | Backend | None = None) -> tuple[str, str | 
     return "default", DEFAULT_BACKEND
 
 
+def why_default() -> str:
+    """Return a sentence on which backend is the default, and why it is not the fastest of those that come with sparsae.
+
+    Nothing is imported.
+    """
+    if COMPILED in disabled():
+        why = f"{COMPILED} is disabled"
+    elif COMPILED not in sys.modules and find_spec(COMPILED) is None:
+        why = f"{COMPILED} is not installed"
+    else:
+        why = (
+            f"{COMPILED} is installed and faster on most problems, but compiles for some seconds when a machine uses "
+            f"it first; name it, or 'auto', to have it"
+        )
+    return f"Backend {DEFAULT_BACKEND!r} is the default, ready at once: {why}."
+
+
 def select(backend: str | Backend | None = None) -> Selected:
     """Choose and load a backend: the argument, else `use_backend`, else ``SPARSAE_BACKEND``, else the default.
 
@@ -85,7 +105,7 @@ def select(backend: str | Backend | None = None) -> Selected:
     if value not in registry().names():
         raise BackendNotFoundError(_not_found(value, how))
     found, record = registry().get(value)
-    return Selected(found, record, how)
+    return Selected(found, record, how, (why_default(),) if how == "default" else ())
 
 
 def get_backend(name: str | None = None) -> Backend:
