@@ -65,6 +65,14 @@ def test_layers_are_the_list_of_packages() -> None:
     assert len(list(core.glob("*.py"))) <= 14
 
 
+def test_files_have_at_most_350_lines() -> None:
+    """No file of the core and of the bundled backends is longer."""
+    files = [path for folder in ("core", "backends") for path in (ROOT / folder).rglob("*.py")]
+    long = {str(path): n for path in files if (n := path.read_text(encoding="utf-8").count("\n")) > 350}
+    assert len(files) > 100
+    assert not long
+
+
 def test_the_architecture_page_tells_the_truth() -> None:
     """The page shows the layers that are checked, its route has at most fifteen steps, and every file exists."""
     page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")

@@ -23,7 +23,7 @@ from sparsae.errors import BackendDeclinedError, DataError, ParameterError
 from sparsae.model import Parameters, check_output
 from sparsae.model.settings import DEFAULTS, IS_JUMPRELU, check_k, check_word, kernel_activation
 from sparsae.plugins.contract import AnyKernel, Backend, Problem
-from sparsae.plugins.kernel import check_gradient_sums
+from sparsae.plugins.kernel_checks import check_gradient_sums
 from sparsae.plugins.selection import AUTO, requested_backend, select
 from sparsae.plugins.sums import Sums
 

@@ -12,7 +12,8 @@ import sparsae
 from sparsae import Backend, Kernel, Parameters, Problem, SimpleKernel, Sums
 from sparsae.engine.kernel_calls import author_frame, call_kernel, describe_exception, make_kernel
 from sparsae.errors import BackendBrokenError, BackendDeclinedError, BackendError, BackendWrongError, ParameterError
-from sparsae.plugins.kernel import METHODS, check_gradient_sums
+from sparsae.plugins.kernel import METHODS
+from sparsae.plugins.kernel_checks import check_gradient_sums
 
 PROBLEM = Problem(n_visible=3, n_hidden=2, dtype=np.dtype(np.float64))
 X = np.random.default_rng(0).random((12, 3))

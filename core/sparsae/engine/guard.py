@@ -18,7 +18,7 @@ from sparsae.engine.storage import Storage
 from sparsae.errors import BackendWrongError
 from sparsae.model import Parameters
 from sparsae.plugins.contract import AnyKernel, Backend, Problem
-from sparsae.plugins.kernel import check_gradient_sums
+from sparsae.plugins.kernel_checks import check_gradient_sums
 from sparsae.plugins.registry import BackendRecord
 from sparsae.reference import (
     Comparison,

@@ -15,7 +15,8 @@ from sparsae.errors import ParameterError
 from sparsae.plugins.kernel import AnyKernel as AnyKernel
 from sparsae.plugins.kernel import Kernel as Kernel
 from sparsae.plugins.kernel import SimpleKernel as SimpleKernel
-from sparsae.plugins.kernel import check_arguments, check_kernel_class
+from sparsae.plugins.kernel import check_kernel_class
+from sparsae.plugins.kernel_checks import check_arguments
 from sparsae.plugins.problem import Problem as Problem
 from sparsae.plugins.sums import Sums as Sums
 
@@ -100,7 +101,7 @@ class Backend:
                 raise ParameterError(f"{field} must be a tuple of str, such as ('float64',); given {words!r}.")
         if isinstance(self.kernel, type):
             check_kernel_class(self.kernel)
-            check_arguments(self.kernel, "__init__", 1)
+            check_arguments(self.kernel, Kernel.__init__)
 
     def declines(self, problem: Problem) -> str | None:
         """Why this backend cannot take the problem, or None when it can."""

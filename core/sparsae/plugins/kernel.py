@@ -5,9 +5,7 @@ Abbreviations: m rows of the block at hand, n = n_visible, p = n_hidden; every f
 
 from __future__ import annotations
 
-import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Callable
 from functools import cache
 from typing import Any, Generic, Self, TypeVar
 
@@ -15,16 +13,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sparsae._types import Array
-from sparsae.errors import BackendBrokenError, BackendDeclinedError, BackendWrongError
+from sparsae.errors import BackendBrokenError, BackendDeclinedError
 from sparsae.model import Parameters
+from sparsae.plugins.kernel_checks import check_arguments, check_gradient_sums
 from sparsae.plugins.problem import Problem
 from sparsae.plugins.sums import Sums
 
 Block = TypeVar("Block")  # what `prepare` returns; the engine only keeps it and hands it back
 Weights = TypeVar("Weights")  # what `begin` returns, likewise
 Hidden = TypeVar("Hidden")  # what `encode` returns for the activations, likewise
-METHODS = {"prepare": 3, "begin": 1, "encode": 2, "accumulate": 5, "finish": 2}  # and their numbers of arguments
-BACKPROP_ARGUMENTS = 6
+METHODS = ("prepare", "begin", "encode", "accumulate", "finish")
 
 
 class Kernel(ABC, Generic[Block, Weights, Hidden]):
@@ -266,27 +264,6 @@ class SimpleKernel(Kernel[tuple[Array, Array], Parameters, Array]):
 AnyKernel = Kernel[Any, Any, Any]
 
 
-def check_gradient_sums(kernel: AnyKernel, sums: object) -> Parameters:
-    """Return what `backprop` returned, if it is four arrays of the right shapes.
-
-    Raises
-    ------
-    BackendWrongError
-        Says what was returned and what is expected.
-    """
-    n, p = kernel.problem.n_visible, kernel.problem.n_hidden
-    shapes = ((p, n), (p,), (n, p), (n,))
-    if isinstance(sums, tuple) and tuple(getattr(part, "shape", None) for part in sums) == shapes:
-        return Parameters(*sums)
-    given = f"a {type(sums).__name__}"
-    if isinstance(sums, (tuple, list)):
-        given = "arrays of shapes " + ", ".join(str(np.shape(part)) for part in sums)
-    raise BackendWrongError(
-        f"{type(kernel).__name__}.backprop returned {given}; expected sparsae.Parameters(W1, b1, W2, b2) of shapes "
-        f"{', '.join(map(str, shapes))} for {n} inputs and {p} hidden units{_place(type(kernel).backprop)}."
-    )
-
-
 @cache
 def check_kernel_class(kernel: type) -> None:
     """Refuse a class that is no `Kernel`, lacks methods, or whose methods cannot be called as the contract calls them.
@@ -308,8 +285,8 @@ def check_kernel_class(kernel: type) -> None:
         missing = ["backprop"] if kernel.backprop is SimpleKernel.backprop else []
     if missing:
         raise BackendBrokenError(_incomplete(kernel.__name__, own, missing))
-    for name, count in {**METHODS, "backprop": BACKPROP_ARGUMENTS}.items():
-        check_arguments(kernel, name, count)
+    for name in (*METHODS, "backprop"):
+        check_arguments(kernel, getattr(Kernel, name))
 
 
 def _incomplete(name: str, own: list[str], missing: list[str]) -> str:
@@ -320,31 +297,3 @@ def _incomplete(name: str, own: list[str], missing: list[str]) -> str:
         f"{name} defines {', '.join(own) or 'none'} of the methods of sparsae.Kernel and lacks {', '.join(missing)}. "
         f"Define all five ({', '.join(METHODS)}), or derive from sparsae.SimpleKernel and define backprop alone."
     )
-
-
-def check_arguments(kernel: type, name: str, count: int) -> None:
-    """Refuse a class with a method that cannot be called with that many positional arguments.
-
-    Raises
-    ------
-    BackendBrokenError
-        With the arguments that the method takes, those that the contract gives it, and its place.
-    """
-    method = getattr(kernel, name)
-    if not inspect.isfunction(method):  # compiled, or a descriptor of the author's own
-        return
-    signature = inspect.signature(method)
-    try:
-        signature.bind(*[None] * (count + 1))  # and self
-    except TypeError:
-        expected = ", ".join(inspect.signature(getattr(Kernel, name)).parameters)
-        raise BackendBrokenError(
-            f"{kernel.__name__}.{name}({', '.join(signature.parameters)}) cannot be called as {name}({expected})"
-            f"{_place(method)}."
-        ) from None
-
-
-def _place(function: Callable[..., Any]) -> str:
-    """Return " (file, line 12)" where a function was written; nothing for a compiled one."""
-    code = getattr(inspect.unwrap(function), "__code__", None)
-    return f" ({code.co_filename}, line {code.co_firstlineno})" if code is not None else ""
