@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 from html.parser import HTMLParser
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from tests.support import simulated
 from sparsae.bench.plan import RacePlan
 from sparsae.bench.record import RaceSession, split_sessions
 from sparsae.bench.report.page import make_page
+from sparsae.bench.report.text import HEADINGS, QUICK_NOTE, RATIO_NOTE
 
 TIMES = {"numpy": 1.5e-6, "einsum": 1.5e-6, "dot": 0.8e-6}
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
@@ -126,3 +128,16 @@ def test_a_phone_scrolls_tables_and_nothing_else(sessions, tmp_path):
     command = [CHROMIUM, *FLAGS, f"--user-data-dir={tmp_path / 'profile'}", "--allow-file-access-from-files"]
     told = subprocess.run([*command, "--dump-dom", frame.as_uri()], capture_output=True, text=True, timeout=120)
     assert "<title>390</title>" in told.stdout
+
+
+def test_the_documentation_shows_a_table_of_today():
+    """The race that docs/reading.md explains has the first line, the columns and the notes that the command prints."""
+    page = (Path(__file__).parents[2] / "docs" / "reading.md").read_text(encoding="utf-8")
+    shown = page.partition("```text\n")[2].partition("```")[0]
+    first, headings = [line for line in shown.splitlines() if line][:2]
+    pattern = r"objective 10000x64x25 float64, 1 thread; ratio to numpy, noise floor \d+\.\d%, peak \d+ GFLOP/s"
+    assert re.fullmatch(pattern, first)
+    assert re.split(r"\s{2,}", headings.strip()) == list(HEADINGS)
+    words = " ".join(shown.split())
+    assert RATIO_NOTE in words
+    assert QUICK_NOTE in words
