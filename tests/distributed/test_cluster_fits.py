@@ -17,7 +17,7 @@ import sparsae
 from sparsae.distributed.connection import Connection
 from sparsae.engine.npy_file import open_npy
 from sparsae.engine.row_file import RowFile
-from sparsae.errors import ClusterError, DataError, FileMissingError, ParameterError
+from sparsae.errors import ClusterError, DataError, ParameterError
 
 RNG = np.random.default_rng(0)
 X = RNG.random((3000, 12)) * 0.8 + 0.1
@@ -155,15 +155,6 @@ def test_an_array_with_chunked_columns_or_unknown_lengths(client):
     unknown = unknown[unknown[:, 0] > 0]
     with pytest.raises(DataError, match="compute_chunk_sizes"):
         gradient(unknown, cluster=client)
-
-
-def test_a_file_that_only_the_client_can_see(client, tmp_path):
-    """A worker that cannot open the file says so with its path."""
-    np.save(tmp_path / "x.npy", X)
-    file = open_npy(tmp_path / "x.npy")
-    (tmp_path / "x.npy").unlink()
-    with pytest.raises(FileMissingError, match=r"x\.npy does not exist"):
-        gradient(file, cluster=client)
 
 
 class OtherRows(RowFile):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -11,6 +12,7 @@ if TYPE_CHECKING:
     from sparsae.transforms import Transform
 
 Command = TypeVar("Command", bound=Callable[..., Any])
+SENT_BYTES = 1 << 26  # data up to this size is sent to the workers of a cluster
 DATA_OPTIONS = (
     "n_patches",
     "patch_size",
@@ -85,10 +87,12 @@ def load_data(
     like: Transform | None = None,
     stay: bool = False,
     quiet: bool = False,
+    for_cluster: bool = False,
 ) -> Any:
     """Load data with the options of `data_options`, which are taken out of `options`; say how it was read.
 
     With `stay`, rows are read from the file where that can be done, however few they are.
+    For a cluster the rows of a large file stay in it: its workers open it for themselves.
     """
     from sparsae.cli.report import say
     from sparsae.data import load
@@ -96,7 +100,10 @@ def load_data(
     given = {name: options.pop(name) for name in DATA_OPTIONS if name in options}
     names = given.get("transform") or (None,)
     given["transform"] = names[0] if len(names) == 1 else list(names)
-    dataset = load(source, seed=seed, like=like, stay=stay, **given)
+    dataset = load(source, seed=seed, like=like, stay=stay or for_cluster, **given)
+    X = dataset.X
+    if for_cluster and X.shape[0] * X.shape[1] * X.dtype.itemsize <= SENT_BYTES:
+        dataset = replace(dataset, X=X[:])
     for note in () if quiet else dataset.notes:
         say(note, err=True)
     return dataset

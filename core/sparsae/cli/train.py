@@ -84,7 +84,8 @@ def train(*, data: str, out: Path | None, quiet: bool, as_json: bool, force: boo
     model = out or Path("model.npz")
     _check_files(data, model, options, force=force)
     with warnings_as_lines(quiet=quiet):
-        dataset = load_data(data, options, seed=options["seed"], quiet=quiet)  # signals end it at once: nothing is lost
+        for_cluster, seed = options["cluster"] is not None, options["seed"]
+        dataset = load_data(data, options, seed=seed, quiet=quiet, for_cluster=for_cluster)  # signals end it at once
         result, signal_number = _fit_and_save(dataset, model, options, show=not quiet and not as_json)
     to_stderr = stream_number(model) == 1  # the model went to standard output
     if as_json:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import pickle
+import socket
 import threading
 from typing import Any
 
 from sparsae.distributed.batch_shard import BatchShard
 from sparsae.distributed.shard import Shard
 from sparsae.distributed.tasks import FitDescription, Rows, Work
+from sparsae.errors import SparsaeError
 from sparsae.model import Parameters
 
 _SHARDS: dict[str, Shard | BatchShard] = {}
@@ -46,11 +48,29 @@ def shard_of(fit: str, description: bytes) -> Shard | BatchShard:
     with _LOCK:
         shard = _SHARDS.get(fit)
         if shard is None:
-            given: FitDescription = pickle.loads(description)  # noqa: S301 (Dask runs whatever code a client sends)
+            given = _open_description(description)
             threads, memory = _worker_limits()
             made = BatchShard(given, threads) if given.batches else Shard(given, threads=threads, memory=memory)
             shard = _SHARDS[fit] = made
         return shard
+
+
+def _open_description(description: bytes) -> FitDescription:
+    """Unpickle what a fit is, which opens its files.
+
+    Raises
+    ------
+    SparsaeError
+        When this worker cannot open one: says which worker, and what to do.
+    """
+    try:
+        given: FitDescription = pickle.loads(description)  # noqa: S301 (Dask runs whatever code a client sends)
+    except SparsaeError as error:
+        raise type(error)(
+            f"{error} That is so on {socket.gethostname()}: workers open files for themselves, so that each must find "
+            f"the same file under the same path. Put it on storage that they share, or give an array or a Dask array."
+        ) from error
+    return given
 
 
 def forget(fit: str) -> None:

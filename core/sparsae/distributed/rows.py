@@ -13,7 +13,6 @@ from sparsae._types import Array
 from sparsae.distributed.connection import Connection
 from sparsae.distributed.dask_data import ClusterRows
 from sparsae.distributed.tasks import Work
-from sparsae.engine.binary_file import BinaryFile
 from sparsae.engine.partition import Partition
 from sparsae.engine.row_file import RowFile
 from sparsae.engine.row_reader import RowNumbers
@@ -48,15 +47,12 @@ class RemoteRows:
         self._pieces: list[list[Any]] = []  # for each array, the future of each segment
         self._holders: list[str | None] | None = None
         containers = [source.container for source in self._sources]
-        self._in_files = all(isinstance(container, BinaryFile) for container in containers)
+        self._in_files = all(getattr(container, "opens_elsewhere", False) for container in containers)
         self._here = all(isinstance(container, np.ndarray) for container in containers)
         self.containers: tuple[Any, ...] = tuple(containers) if self._in_files else (None,)
         for container in () if self._in_files else containers:
             if isinstance(container, RowFile):
-                raise DataError(
-                    f"{container.label} cannot be opened by the workers of a cluster in this version: give a Dask "
-                    f"array, such as dask.array.from_zarr(...), or a .npy file."
-                )
+                raise DataError(_refusal(container))
         self._starts = np.array([partition.segment_rows(s)[0] for s in range(partition.n_segments)])
 
     def of(self, work: Work, worker: str) -> Any:
@@ -164,3 +160,14 @@ class RemoteRows:
 def take_rows(arrays: list[Array], numbers: list[NDArray[np.intp]]) -> Array:
     """Return some rows of each array, one after the other; run where the arrays are."""
     return np.concatenate([array[which] for array, which in zip(arrays, numbers, strict=True)])
+
+
+def _refusal(rows: RowFile) -> str:
+    """Say why the rows of a file cannot be used on a cluster."""
+    if rows.opens_elsewhere:
+        both = "give both as files, or both as arrays"
+        return f"{rows.label} stays in its file, and the other of X and target is an array: {both}."
+    return (
+        f"{rows.label} cannot be opened by the workers of a cluster: load it with sparsae.data.load(..., stay=True), "
+        f"or give a Dask array, such as dask.array.from_zarr(...)."
+    )
