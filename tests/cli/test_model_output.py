@@ -78,6 +78,28 @@ def test_a_transform_is_applied_and_undone_in_each_piece(run: Run, folder: Path)
 
 
 @pytest.mark.usefixtures("pieces")
+@pytest.mark.parametrize("name", ["wide.npy", "wide.zarr", "wide.csv"])
+def test_samples_as_columns_are_turned(run: Run, folder: Path, name: str) -> None:
+    """By --transpose, in training and afterwards: the numbers of the matrix with samples as rows."""
+    import zarr
+
+    X = rows()[:300]
+    if name.endswith("npy"):
+        np.save(name, X.T)
+    elif name.endswith("zarr"):
+        zarr.create_array(name, shape=X.T.shape, dtype=X.dtype, chunks=(6, 50))[:] = X.T
+    else:
+        np.savetxt(name, X.T, delimiter=",", fmt="%.17g")
+    np.save("tall.npy", X)
+    fit = ("--hidden", 3, "--max-iter", 2, "--quiet")
+    assert run("train", name, "--transpose", *fit, "-o", "turned.npz").code == 0
+    assert run("train", "tall.npy", *fit, "-o", "m.npz").code == 0
+    assert run("encode", "turned.npz", name, "--transpose", "-o", "turned.npy").code == 0
+    assert run("encode", "m.npz", "tall.npy", "-o", "codes.npy").code == 0
+    np.testing.assert_array_equal(np.load("turned.npy"), np.load("codes.npy"))
+
+
+@pytest.mark.usefixtures("pieces")
 def test_what_is_found_in_a_late_piece_leaves_no_file(run: Run, model: str, folder: Path) -> None:
     """The row is that of the file; an old file stays as it was."""
     bad = rows()

@@ -81,6 +81,25 @@ def test_ragged_chunks_and_chunks_that_are_not_stored(tmp_path, monkeypatch):
         small_memory(monkeypatch)
 
 
+@pytest.mark.parametrize("name", ["", ":a"])
+def test_chunks_of_unequal_shapes_are_refused_with_what_to_do(tmp_path, name):
+    """A grid that the library may read, in an array of its own or in a group; a file that is no JSON stays damaged."""
+    zarr.create_array(tmp_path / "x.zarr" / name[1:], shape=(40, 4), dtype="f8", chunks=(10, 4))[:] = 1
+    if name:
+        zarr.open_group(tmp_path / "x.zarr", mode="a")
+    path = tmp_path / "x.zarr" / name[1:] / "zarr.json"
+    facts = json.loads(path.read_text(encoding="utf-8"))
+    facts["chunk_grid"] = {"name": "rectilinear", "configuration": {"kind": "inline", "chunk_shapes": [[10, 30], [4]]}}
+    path.write_text(json.dumps(facts), encoding="utf-8")
+    with pytest.raises(
+        FileFormatError, match=r"x.zarr has chunks of unequal shapes \(chunk grid 'rectilinear'\).* chunks of one shape"
+    ):
+        load(f"{tmp_path / 'x.zarr'}{name}")
+    path.write_text("{", encoding="utf-8")
+    with pytest.raises(FileFormatError, match=r"x.zarr is damaged or not a Zarr store"):
+        load(f"{tmp_path / 'x.zarr'}{name}")
+
+
 @pytest.mark.parametrize(("zarr_format", "sharded"), [(2, False), (3, False), (3, True)])
 def test_a_chunk_that_vanishes_is_an_error_and_not_the_fill_value(tmp_path, zarr_format, sharded, monkeypatch):
     """The library itself returns zeros; the error names the chunk and the row."""

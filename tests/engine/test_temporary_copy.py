@@ -3,6 +3,7 @@
 import os
 import re
 import tempfile
+import tracemalloc
 import warnings
 from pathlib import Path
 from types import SimpleNamespace
@@ -156,7 +157,7 @@ def test_transformed_rows_are_copied_once_too(method):
     assert found.cost == expected.cost
 
 
-def write(kind: str, folder: Path) -> tuple[Path, Path]:
+def write(kind: str, folder: Path, X=X, chunk: int = 100) -> tuple[Path, Path]:
     """Write X; return the data set and the file in it that changes."""
     import h5py
     import pyarrow as pa
@@ -164,19 +165,19 @@ def write(kind: str, folder: Path) -> tuple[Path, Path]:
     import pyarrow.parquet
     import zarr
 
-    table = pa.table(list(X.T.copy()), names=list("abcde"))
+    table = pa.table(list(X.T.copy()), names=[f"x{j}" for j in range(X.shape[1])])
     path = folder / f"x.{kind}"
     if kind == "parquet":
-        pyarrow.parquet.write_table(table, path)
+        pyarrow.parquet.write_table(table, path, row_group_size=chunk)
     elif kind == "feather":
-        pyarrow.feather.write_feather(table, path)
+        pyarrow.feather.write_feather(table, path, chunksize=chunk)
     elif kind == "npy":
         np.save(path, X)
     elif kind == "h5":
         with h5py.File(path, "w") as file:
-            file.create_dataset("X", data=X, chunks=(100, 5))
+            file.create_dataset("X", data=X, chunks=(chunk, X.shape[1]))
     elif kind == "zarr":
-        zarr.create_array(path, shape=X.shape, dtype=X.dtype, chunks=(100, 5))[:] = X
+        zarr.create_array(path, shape=X.shape, dtype=X.dtype, chunks=(chunk, X.shape[1]))[:] = X
         return path, path / "c" / "2" / "0"
     else:
         path = folder / "parts"
@@ -230,3 +231,30 @@ def test_a_file_that_changes_while_it_is_copied_is_noticed(tmp_path, monkeypatch
     monkeypatch.setattr(temporary_copy, "_copy", lambda *args: (os.utime(path, ns=(1, 1)), rows)[1])
     with pytest.raises(DataError, match=r"x.parquet was written to while it was used"):
         source.prepare_passes()
+
+
+@pytest.mark.filterwarnings("ignore:.*can only be read in order")
+@pytest.mark.parametrize("kind", ["parquet", "zarr", "feather", "h5"])
+def test_a_fit_of_a_file_holds_a_small_part_of_it(kind, tmp_path):
+    """A sixteenth of `tests/prove/out_of_core.py`: what NumPy and Arrow hold at most, as they count it themselves."""
+    import pyarrow as pa
+
+    many = np.random.default_rng(0).random((1 << 19, 16), dtype=np.float32)  # 32 MiB
+    path, _ = write(kind, tmp_path, many, chunk=8192)
+    pool = pa.default_memory_pool()
+    held, most = pool.bytes_allocated(), 0
+
+    def watch(progress):
+        nonlocal most
+        most = max(most, pool.bytes_allocated() - held)
+
+    rows = load(path, stay=True).X
+    tracemalloc.start()
+    with pytest.warns(sparsae.ConvergenceWarning):
+        found = sparsae.train(rows, 3, max_iter=2, passes=1, threads=1, observers=watch)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < many.nbytes / 2
+    assert most < many.nbytes / 2
+    with pytest.warns(sparsae.ConvergenceWarning):
+        assert found.cost == sparsae.train(many, 3, max_iter=2, passes=1, threads=1).cost

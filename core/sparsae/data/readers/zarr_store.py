@@ -6,6 +6,7 @@ zeros.  What is there, and when it was written, is noted when the array is opene
 
 from __future__ import annotations
 
+import json
 import os
 from itertools import product
 from pathlib import Path
@@ -19,8 +20,8 @@ from sparsae.data.readers.entries import ArrayEntry, LoadedArray, ReadRequest, c
 from sparsae.data.readers.extra import require
 from sparsae.data.readers.limits import check_memory
 from sparsae.data.readers.npy import NUMERIC_KINDS
-from sparsae.data.readers.source_file import damage_refused
-from sparsae.errors import DataError
+from sparsae.data.readers.source_file import damage_refused, shorten
+from sparsae.errors import DataError, FileFormatError
 
 ABSENT = -1  # a chunk that is not stored
 MARKS = ("zarr.json", ".zarray", ".zgroup", ".zmetadata")
@@ -41,6 +42,8 @@ def read_zarr(folder: Path, label: str, request: ReadRequest) -> LoadedArray:
     """
     zarr = require("zarr", label, "a Zarr store")
     with damage_refused(label, "Zarr store"):
+        for array_folder in {folder, folder / request.array}:
+            _refuse_uneven_chunks(array_folder, label)
         node = zarr.open(str(folder), mode="r")
         if hasattr(node, "members"):
             arrays = {name: item for name, item in node.members(max_depth=None) if hasattr(item, "chunks")}
@@ -68,6 +71,19 @@ def read_zarr(folder: Path, label: str, request: ReadRequest) -> LoadedArray:
             label, read, entry.shape, np.dtype(array.dtype), array.chunks, axis=0, check=stored.check_all
         )
         return LoadedArray(rows, notes=stored.notes)
+
+
+def _refuse_uneven_chunks(folder: Path, label: str) -> None:
+    """Raise `FileFormatError` for an array whose chunks are not all of one shape."""
+    path = folder / "zarr.json"
+    if not path.is_file():
+        return
+    grid = json.loads(path.read_text(encoding="utf-8")).get("chunk_grid", {}).get("name", "regular")
+    if grid != "regular":
+        raise FileFormatError(
+            f"{label} has chunks of unequal shapes (chunk grid {shorten(grid, 40)!r}), which are not read; "
+            f"write it again with chunks of one shape."
+        )
 
 
 def _entry(name: str, array: Any) -> ArrayEntry:
