@@ -254,9 +254,9 @@ def test_without_the_libraries_files_say_what_to_install(tmp_path, monkeypatch):
     write_safetensors(tmp_path / "x.safetensors", X)
     for module in ("zarr", "h5py", "safetensors"):
         monkeypatch.setitem(sys.modules, module, None)
-    with pytest.raises(MissingExtraError, match=r"x.zarr is a Zarr store, which needs zarr; .*'sparsae\[files\]'"):
+    with pytest.raises(MissingExtraError, match=r"x.zarr is a Zarr store, which needs zarr; .*\[files\]'"):
         load(tmp_path / "x.zarr")
-    with pytest.raises(MissingExtraError, match=r"x.h5 is an HDF5 file, which needs h5py; .*'sparsae\[files\]'"):
+    with pytest.raises(MissingExtraError, match=r"x.h5 is an HDF5 file, which needs h5py; .*\[files\]'"):
         load(tmp_path / "x.h5")
     assert load(tmp_path / "x.safetensors").X.shape == X.shape
 
