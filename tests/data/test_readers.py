@@ -262,9 +262,7 @@ def test_a_matlab_73_file_without_h5py_says_what_it_is(tmp_path, monkeypatch):
     """What to install, or how to save it."""
     monkeypatch.setitem(sys.modules, "h5py", None)
     (tmp_path / "x.mat").write_bytes(b"MATLAB 7.3 MAT-file".ljust(512) + hdf5.SIGNATURE)
-    message = (
-        r"x.mat is a Matlab 7.3 file \(save\(..., '-v7'\) in Matlab writes one that .* needs h5py; .*\[files\]"
-    )
+    message = r"x.mat is a Matlab 7.3 file \(save\(..., '-v7'\) in Matlab writes one that .* needs h5py; .*\[files\]"
     with pytest.raises(MissingExtraError, match=message):
         load(tmp_path / "x.mat")
 

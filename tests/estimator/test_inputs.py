@@ -227,6 +227,7 @@ def test_sparse_matrices_are_declined_with_the_way_out_or_read_block_by_block(
     monkeypatch.setattr(storage, "memory_limit", lambda: 1)
     monkeypatch.setattr("sparsae.objective.check_model_memory", lambda *_: None)
     monkeypatch.setattr("sparsae.engine.sources.PIECE_BYTES", 8 * 3 * 20)
+    monkeypatch.setattr("sparsae.engine.summary.PIECE_BYTES", 8 * 3 * 20)
     monkeypatch.setattr("sparsae.engine.setup.cache_rows", lambda problem: 20)
     assert model.set_params(backend="loop").fit(sparse).receipt_.storage == "streamed"
     assert max(read) == 20
