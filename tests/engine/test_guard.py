@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from tests.plugins.test_registry import good, install, run
+from tests.support import unit_mutants
+
+from sparsae import Parameters
+from sparsae.cost import Cost
+from sparsae.engine.guard import check_kernel
+from sparsae.errors import BackendWrongError
+from sparsae.plugins.contract import Problem
 
 WRONG = good("wrong").replace("delta2.T @ a1", "delta2.T @ a1 / 2")
 REFUSED = "Backend 'wrong' is wrong on the first rows of this problem"
@@ -69,3 +77,24 @@ def test_backprop_compares_once_and_not_what_is_not_finite(tmp_path):
     )
     assert said.startswith("True")
     assert "(backprop): the sum W1 is" in said
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("activation", ["sigmoid", "topk"])
+def test_direct_sums_are_compared_too(activation, dtype):
+    """A kernel that adds to what stands in memory that is used again; without direct_sums nothing stands there."""
+    rng = np.random.default_rng(0)
+    made = Parameters(rng.normal(size=(4, 3)), rng.normal(size=4), rng.normal(size=(3, 4)), rng.normal(size=3))
+    problem = Problem(
+        n_visible=3, n_hidden=4, dtype=np.dtype(dtype), activation=activation, k=2 if activation == "topk" else None
+    )
+    x, given = rng.random((64, 3)).astype(dtype), made.astype(dtype)
+
+    class WithoutDirectSums(unit_mutants.DirectSumsAdded):
+        direct_sums = False
+
+    for kernel in (unit_mutants.UnitTwin, WithoutDirectSums):
+        check_kernel(unit_mutants.make(kernel), problem, Cost(activation=activation), given, x, x)
+    wrong = unit_mutants.make(unit_mutants.DirectSumsAdded)
+    with pytest.raises(BackendWrongError, match=r"first rows of this problem \(direct sums\): gradient of W1 is nan"):
+        check_kernel(wrong, problem, Cost(activation=activation), given, x, x)

@@ -62,9 +62,9 @@ def test_mistakes_are_recognised_in_float32_too():
 
 def test_what_the_mutants_were_made_from_is_proved_for_every_unit():
     """So that each mutant fails by its own fault."""
-    report = check(unit_mutants.make(unit_mutants.UnitTwin, threading="workers"), quick=True)
+    report = check(unit_mutants.make(unit_mutants.UnitTwin, threading="workers"), quick=True, dtypes=["float64"])
     assert not found(report)
-    assert [unit.outcome for unit in report.units] == ["proved"] * 10
+    assert [unit.outcome for unit in report.units] == ["proved"] * 5
 
 
 def test_a_simple_kernel_that_is_written_for_problem_slope_has_every_unit():

@@ -11,7 +11,7 @@ import numpy as np
 from sparsae._types import Array
 from sparsae.cost import Cost
 from sparsae.engine.engine import Engine
-from sparsae.engine.kernel_calls import call_kernel
+from sparsae.engine.kernel_calls import call_kernel, make_kernel
 from sparsae.engine.partition import Partition
 from sparsae.engine.sources import DataSource
 from sparsae.engine.storage import Storage
@@ -20,6 +20,7 @@ from sparsae.model import Parameters
 from sparsae.plugins.contract import AnyKernel, Backend, Problem
 from sparsae.plugins.kernel_checks import check_gradient_sums
 from sparsae.plugins.registry import BackendRecord
+from sparsae.plugins.sums import Sums, SumsLayout
 from sparsae.reference import (
     Comparison,
     compare,
@@ -30,6 +31,7 @@ from sparsae.reference import (
 )
 
 ROWS = 64
+HOW: dict[object, str] = {1: "1 pass", 2: "2 passes", "direct": "direct sums"}
 FIRST_BLOCK = 41  # the other block has 23 rows: a kernel that relies on full blocks is found out
 
 
@@ -43,6 +45,7 @@ def check_kernel(
 ) -> None:
     """Compare an evaluation with the reference on at most 64 rows, cut unevenly in two blocks, in one pass and in two.
 
+    Where the kernel has `direct_sums`, sums of the problem's dtype are compared too.
     Rows in which rounding decides which units are active are left out.
 
     Parameters
@@ -89,7 +92,7 @@ def check_kernel(
             sums = engine.evaluate(given, cost.sparsity if known is None else known)
         finally:
             engine.close()
-        _refuse(backend.name, [compare("rows", sums.rows, float(len(x)), 0.0)], passes)
+        _refuse(backend.name, [compare("rows", sums.rows, float(len(x)), 0.0)], HOW[passes])
         found = cost.evaluate(sums, trained.flatten())
         comparisons = reference.errors(
             problem.dtype,
@@ -99,7 +102,32 @@ def check_kernel(
             density=found.density,
             squared_error=found.terms.squared_error,
         )
-        _refuse(backend.name, comparisons, passes)
+        _refuse(backend.name, comparisons, HOW[passes])
+    s = cost.sparsity(found.rho_hat) if known is None else known
+    direct = _direct_sums(backend, replace(problem, block_rows=block_rows), given, s, x, target)
+    if direct is not None:
+        found = cost.evaluate(direct, trained.flatten())
+        gradient = Parameters.from_flat(found.gradient, problem.n_visible, problem.n_hidden)
+        _refuse(backend.name, reference.errors(problem.dtype, block_rows=len(x), gradient=gradient), HOW["direct"])
+
+
+def _direct_sums(
+    backend: Backend, problem: Problem, given: Parameters, sparsity: Array, x: Array, target: Array
+) -> Sums | None:
+    """Return the sums of all rows in the problem's dtype, where anything stood before; None without `direct_sums`."""
+    kernel, n, p = make_kernel(backend, problem), problem.n_visible, problem.n_hidden
+    if not kernel.direct_sums:
+        return None
+    sums = Sums(n, p, np.zeros(SumsLayout.of(n, p).size, problem.dtype))
+    sums.W1[...] = sums.W2[...] = np.nan
+    weights = call_kernel(backend.name, kernel, "begin", given)
+    for start in range(0, len(x), problem.block_rows):
+        rows = slice(start, start + problem.block_rows)
+        goal = x[rows] if target is x else target[rows]
+        block = call_kernel(backend.name, kernel, "prepare", x[rows], goal, False)
+        call_kernel(backend.name, kernel, "accumulate", weights, block, None, sparsity.astype(problem.dtype), sums)
+    call_kernel(backend.name, kernel, "finish", weights, sums)
+    return sums
 
 
 def check_backprop(
@@ -136,15 +164,14 @@ def check_backprop(
     sums = check_gradient_sums(kernel, call_kernel(backend.name, kernel, "backprop", x, h, o, W2, sparsity, y))
     units: dict[str, Any] = {"output": problem.output, "activation": problem.activation}
     comparisons = compare_gradient_sums(sums, x, h, o, W2, sparsity, y, dtype=problem.dtype, **units)
-    _refuse(backend.name, comparisons, None)
+    _refuse(backend.name, comparisons, "backprop")
     return True
 
 
-def _refuse(backend: str, comparisons: Iterable[Comparison], passes: int | None) -> None:
+def _refuse(backend: str, comparisons: Iterable[Comparison], how: str) -> None:
     """Raise for the first quantity that does not agree."""
     for comparison in comparisons:
         if not comparison.agrees:
-            how = {None: "backprop", 1: "1 pass", 2: "2 passes"}[passes]
             raise BackendWrongError(
                 f"Backend {backend!r} is wrong on the first rows of this problem ({how}): {comparison}. "
                 f"See what else is wrong with: sparsae check {backend}."
