@@ -70,10 +70,11 @@ def test_blocks_of_unknown_length_can_be_transformed_but_not_fitted(fitted):
     lazy = da.from_array(X, chunks=(70, 5))
     high = lazy[lazy[:, 0] > np.sort(X[:, 0])[-3]]
     chosen = X[X[:, 0] > np.sort(X[:, 0])[-3]]
-    np.testing.assert_array_equal(fitted.transform(high).compute(), fitted.transform(chosen))
-    np.testing.assert_array_equal(
-        fitted.inverse_transform(fitted.transform(high)).compute(), fitted.inverse_transform(fitted.transform(chosen))
-    )
+    # Blocks of one or two rows: older BLAS libraries choose another product by the number of rows.
+    expected = fitted.transform(chosen)
+    np.testing.assert_allclose(fitted.transform(high).compute(), expected, rtol=1e-13, atol=1e-15)
+    again = fitted.inverse_transform(fitted.transform(high)).compute()
+    np.testing.assert_allclose(again, fitted.inverse_transform(expected), rtol=1e-13, atol=1e-15)
     assert fitted.score(high) == pytest.approx(fitted.score(chosen), rel=1e-12)
     with pytest.raises(DataError, match=r"compute_chunk_sizes"):
         clone(fitted).fit(high)
