@@ -39,9 +39,8 @@ class JaxFunctions(NamedTuple):
     compute_gradient: Callable[..., Any]
 
 
-@cache
-def jitted(activation: str, k: int | None, sigmoid_output: bool) -> JaxFunctions:
-    """Return the functions for one kind of hidden and output unit."""
+def hidden_unit(activation: str, k: int | None) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    """Return the function of a hidden unit, and its slope from the activations."""
     import jax
 
     sigmoid = activation == "sigmoid"
@@ -58,6 +57,17 @@ def jitted(activation: str, k: int | None, sigmoid_output: bool) -> JaxFunctions
 
     def slope(a2: XlaArray) -> XlaArray:
         return a2 * (1 - a2) if sigmoid else (a2 != 0).astype(a2.dtype)  # (m, p)
+
+    return activate, slope
+
+
+@cache
+def jitted(activation: str, k: int | None, sigmoid_output: bool) -> JaxFunctions:
+    """Return the functions for one kind of hidden and output unit."""
+    import jax
+
+    sigmoid = activation == "sigmoid"
+    activate, slope = hidden_unit(activation, k)
 
     def encode(weights: Parameters, x: XlaArray) -> Any:
         a2 = activate(x @ weights.W1.T + weights.b1)  # (m, p)

@@ -8,6 +8,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from sparsae.errors import SparsaeError
+
 Array = NDArray[np.floating[Any]]
 """An array of float32 or float64."""
 
@@ -23,3 +25,14 @@ THREADINGS: tuple[Threading, ...] = ("workers", "blas", "own", "none")
 
 Spread = Callable[[Callable[[int], None], int], None]
 """Calls ``task(i)`` for i below a count, in any order, on as many threads as there are; returns when all are done."""
+
+
+def as_float_dtype(dtype: Any, error: type[SparsaeError]) -> np.dtype[Any]:
+    """Return float32 or float64 as a `numpy.dtype`, or raise that error."""
+    try:
+        wanted: np.dtype[Any] = np.dtype(dtype)
+    except TypeError as cause:
+        raise error(f"dtype must be float32 or float64; given {dtype!r}.") from cause
+    if wanted not in FLOATS:
+        raise error(f"dtype must be float32 or float64; given {wanted}.")
+    return wanted

@@ -2,30 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 
-Decorated = TypeVar("Decorated", bound=Callable[..., Any])
+from sparsae.cli.options import Decorated, add_options
+
 CLUSTER_OPTIONS = ("cluster", "tls_ca", "tls_cert", "tls_key")
 FILE = click.Path(path_type=Path)
 
 
 def cluster_options(command: Decorated) -> Decorated:
     """Add the options."""
-    for option in reversed(
-        (
-            click.option("--cluster", help="Dask cluster: the scheduler's address, or local:N for N processes."),
-            click.option("--tls-ca", type=FILE, help="Certificate of the authority, for tls:// addresses."),
-            click.option("--tls-cert", type=FILE, help="Certificate of this client."),
-            click.option("--tls-key", type=FILE, help="Its private key, where it is in another file."),
-        )
-    ):
-        command = option(command)
-    return command
+    return add_options(
+        command,
+        click.option("--cluster", help="Dask cluster: the scheduler's address, or local:N for N processes."),
+        click.option("--tls-ca", type=FILE, help="Certificate of the authority, for tls:// addresses."),
+        click.option("--tls-cert", type=FILE, help="Certificate of this client."),
+        click.option("--tls-key", type=FILE, help="Its private key, where it is in another file."),
+    )
 
 
 @contextmanager

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import click
+
+from sparsae.cli.options import Decorated, add_options
 
 if TYPE_CHECKING:
     from sparsae.data import Dataset
     from sparsae.training.observers import Progress
 
-Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 FILE = click.Path(path_type=Path)
 METHOD_SETTINGS = ("memory", "learning_rate", "batch_rows", "held_out")
 METHOD_OPTIONS = ("method", *METHOD_SETTINGS, "gradient_tolerance", "max_seconds", "max_evaluations", "initial")
@@ -21,26 +22,23 @@ RUN_OPTIONS = ("checkpoint", "checkpoint_every", "resume", "log", "plot_every")
 
 def fit_options(command: Decorated) -> Decorated:
     """Add the options."""
-    for option in reversed(
-        (
-            click.option("--method", help="lbfgs, adam, sgd, scipy:L-BFGS-B, ... [default: by activation]."),
-            click.option("--memory", type=int, help="Pairs that lbfgs keeps [default: 20]."),
-            click.option("--learning-rate", type=float, help="Of adam and sgd [default: 0.01]."),
-            click.option("--batch-rows", type=int, help="Rows in a mini-batch of adam and sgd [default: 128]."),
-            click.option("--held-out", type=float, help="Share of the rows that adam and sgd only watch [default: 0]."),
-            click.option("--gradient-tolerance", type=float, help="Converged at this gradient [default: 1e-5]."),
-            click.option("--max-seconds", type=float, help="Stop after this wall time."),
-            click.option("--max-evaluations", type=int, help="Stop after this many evaluations."),
-            click.option("--initial", type=FILE, help="Warm start from this model file."),
-            click.option("--checkpoint", type=FILE, help="Save the whole state of the fit to this file."),
-            click.option("--checkpoint-every", type=int, help="Iterations between two saves [default: 30 seconds]."),
-            click.option("--resume", is_flag=True, help="Go on from the checkpoint as if the fit had never stopped."),
-            click.option("--log", type=FILE, help="Append one line of JSON for each iteration to this file."),
-            click.option("--plot-every", type=int, help="Draw the features beside the model every N iterations."),
-        )
-    ):
-        command = option(command)
-    return command
+    return add_options(
+        command,
+        click.option("--method", help="lbfgs, adam, sgd, scipy:L-BFGS-B, ... [default: by activation]."),
+        click.option("--memory", type=int, help="Pairs that lbfgs keeps [default: 20]."),
+        click.option("--learning-rate", type=float, help="Of adam and sgd [default: 0.01]."),
+        click.option("--batch-rows", type=int, help="Rows in a mini-batch of adam and sgd [default: 128]."),
+        click.option("--held-out", type=float, help="Share of the rows that adam and sgd only watch [default: 0]."),
+        click.option("--gradient-tolerance", type=float, help="Converged at this gradient [default: 1e-5]."),
+        click.option("--max-seconds", type=float, help="Stop after this wall time."),
+        click.option("--max-evaluations", type=int, help="Stop after this many evaluations."),
+        click.option("--initial", type=FILE, help="Warm start from this model file."),
+        click.option("--checkpoint", type=FILE, help="Save the whole state of the fit to this file."),
+        click.option("--checkpoint-every", type=int, help="Iterations between two saves [default: 30 seconds]."),
+        click.option("--resume", is_flag=True, help="Go on from the checkpoint as if the fit had never stopped."),
+        click.option("--log", type=FILE, help="Append one line of JSON for each iteration to this file."),
+        click.option("--plot-every", type=int, help="Draw the features beside the model every N iterations."),
+    )
 
 
 def fit_outputs(options: Mapping[str, Any], model: Path) -> dict[str, Path | None]:

@@ -4,34 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from sparsae.cli.command import Command
 from sparsae.cli.model_input import data_files, load_model, say_transform
-from sparsae.cli.options import file_options, load_data
+from sparsae.cli.options import Decorated, add_options, file_options, load_data
 from sparsae.cli.report import print_facts, print_json, say, warnings_as_lines
 
 if TYPE_CHECKING:
     from sparsae.training.result import TrainResult
 
-Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 FILE = click.Path(path_type=Path)
 
 
 def _output_options(command: Decorated) -> Decorated:
     """Add the options of the commands that write a matrix."""
-    for option in (
-        file_options,
-        click.option("--json", "as_json", is_flag=True, help="Print a report for programs."),
-        click.option("--seed", default=0, show_default=True, help="Where patches are cut."),
-        click.option("--patches", "n_patches", default=10_000, show_default=True, help="How many image patches."),
-        click.option("--force", is_flag=True, help="Replace an existing file."),
+    return add_options(
+        command,
         click.option("-o", "--out", type=FILE, required=True, help="File to write: .npy, .npz, .csv or .tsv."),
-    ):
-        command = option(command)
-    return command
+        click.option("--force", is_flag=True, help="Replace an existing file."),
+        click.option("--patches", "n_patches", default=10_000, show_default=True, help="How many image patches."),
+        click.option("--seed", default=0, show_default=True, help="Where patches are cut."),
+        click.option("--json", "as_json", is_flag=True, help="Print a report for programs."),
+        file_options,
+    )
 
 
 @click.command(

@@ -11,7 +11,7 @@ import click
 if TYPE_CHECKING:
     from sparsae.transforms import Transform
 
-Command = TypeVar("Command", bound=Callable[..., Any])
+Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 SENT_BYTES = 1 << 26  # data up to this size is sent to the workers of a cluster
 DATA_OPTIONS = (
     "n_patches",
@@ -27,56 +27,57 @@ DATA_OPTIONS = (
 )
 
 
-def file_options(command: Command) -> Command:
+def add_options(command: Decorated, *options: Callable[[Decorated], Decorated]) -> Decorated:
+    """Add options to a command; help lists them in this order."""
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def file_options(command: Decorated) -> Decorated:
     """Add the options that say how a file is read."""
-    for option in reversed(
-        (
-            click.option(
-                "--columns",
-                "--select",
-                "columns",
-                help="Columns of a file: names, numbers from 1, ranges; '2-65', '!label'.",
-            ),
-            click.option("--delimiter", help="Between the cells of a table: a character, tab, space [default: found]."),
-            click.option(
-                "--header/--no-header",
-                default=None,
-                help="Whether the first line of a table has column names [default: found].",
-            ),
-            click.option("--transpose", is_flag=True, help="The samples of a file are columns, not rows."),
-            click.option("--drop-missing", is_flag=True, help="Leave out the rows of a file with missing values."),
-        )
-    ):
-        command = option(command)
-    return command
+    return add_options(
+        command,
+        click.option(
+            "--columns",
+            "--select",
+            "columns",
+            help="Columns of a file: names, numbers from 1, ranges; '2-65', '!label'.",
+        ),
+        click.option("--delimiter", help="Between the cells of a table: a character, tab, space [default: found]."),
+        click.option(
+            "--header/--no-header",
+            default=None,
+            help="Whether the first line of a table has column names [default: found].",
+        ),
+        click.option("--transpose", is_flag=True, help="The samples of a file are columns, not rows."),
+        click.option("--drop-missing", is_flag=True, help="Leave out the rows of a file with missing values."),
+    )
 
 
-def data_options(command: Command) -> Command:
+def data_options(command: Decorated) -> Decorated:
     """Add the options that say how data is made from images, how a file is read, and how it is scaled."""
-    for option in reversed(
-        (
-            click.option("--patches", "n_patches", default=10_000, show_default=True, help="How many image patches."),
-            click.option("--patch-size", default=8, show_default=True, help="Rows and columns of a patch."),
-            click.option(
-                "--whiten",
-                type=click.Choice(["none", "zca", "olshausen"]),
-                default="none",
-                show_default=True,
-                help="Whitening of image patches.",
-            ),
-            click.option("--scale", is_flag=True, help="Scale a file's values to [0.1, 0.9]: --transform scale."),
-            click.option(
-                "--transform",
-                multiple=True,
-                metavar="NAME",
-                help="Fit a transform to the samples and keep it in the model: scale, standardise, unit_rms, zca, "
-                "olshausen, centre, patches; may be repeated.",
-            ),
-            file_options,
-        )
-    ):
-        command = option(command)
-    return command
+    return add_options(
+        command,
+        click.option("--patches", "n_patches", default=10_000, show_default=True, help="How many image patches."),
+        click.option("--patch-size", default=8, show_default=True, help="Rows and columns of a patch."),
+        click.option(
+            "--whiten",
+            type=click.Choice(["none", "zca", "olshausen"]),
+            default="none",
+            show_default=True,
+            help="Whitening of image patches.",
+        ),
+        click.option("--scale", is_flag=True, help="Scale a file's values to [0.1, 0.9]: --transform scale."),
+        click.option(
+            "--transform",
+            multiple=True,
+            metavar="NAME",
+            help="Fit a transform to the samples and keep it in the model: scale, standardise, unit_rms, zca, "
+            "olshausen, centre, patches; may be repeated.",
+        ),
+        file_options,
+    )
 
 
 def load_data(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from sparsae._text import plural
 from sparsae.engine.engine_types import SumsEngine
@@ -10,6 +10,7 @@ from sparsae.engine.session import Session
 from sparsae.engine.sources import dtype_note
 from sparsae.engine.summary import data_digest
 from sparsae.machine.threads import ThreadGrant
+from sparsae.plugins.contract import Backend
 from sparsae.plugins.selection import Selected
 from sparsae.receipt import Receipt, versions
 
@@ -22,7 +23,6 @@ def make_receipt(
     partition, storage = engine.partition, engine.storage
     x, target = engine.sources
     summaries = engine.summaries()
-    workers = len(engine.cluster) or len(engine.kernels)
     notes = [
         *notes,
         *selected.notes,
@@ -31,19 +31,8 @@ def make_receipt(
         *dtype_note(x, problem.dtype),
         *engine.kernels[0].notes,
         *engine.notes,
+        *_thread_notes(backend, granted, engine, session),
     ]
-    if not engine.cluster and workers < granted.workers:
-        notes.append(
-            f"{plural(granted.granted, 'thread')} were granted and {plural(workers, 'worker')} ran: "
-            f"the rows make no more than {plural(partition.n_segments, 'segment')}."
-        )
-    if not engine.cluster and not any(pool["user_api"] == "blas" for pool in session.pools):
-        notes.append(
-            "Threads of BLAS: not limited. threadpoolctl knows no BLAS in this process; Apple's Accelerate, for one, "
-            "obeys VECLIB_MAXIMUM_THREADS alone, set before Python starts."
-        )
-    if backend.threading in ("blas", "own") and granted.pool > 1:
-        notes.append("The last bits may depend on the number of threads with this backend.")
     return Receipt(
         backend=backend.name,
         distribution=record.distribution,
@@ -52,7 +41,7 @@ def make_receipt(
         threading=backend.threading,
         threads_requested=granted.requested,
         threads_granted=granted.granted,
-        workers=workers,
+        workers=_workers(engine),
         pools=session.pools,
         passes=storage.passes,
         block_rows=partition.block_rows,
@@ -68,3 +57,25 @@ def make_receipt(
         cluster=engine.cluster,
         notes=tuple(notes),
     )
+
+
+def _workers(engine: SumsEngine) -> int:
+    """Return the number of processes of a cluster, or of row workers."""
+    return len(engine.cluster) or len(engine.kernels)
+
+
+def _thread_notes(backend: Backend, granted: ThreadGrant, engine: SumsEngine, session: Session) -> Iterator[str]:
+    """Say where fewer threads ran than were granted, where they could not be limited, and what they do to bits."""
+    workers = _workers(engine)
+    if not engine.cluster and workers < granted.workers:
+        yield (
+            f"{plural(granted.granted, 'thread')} were granted and {plural(workers, 'worker')} ran: "
+            f"the rows make no more than {plural(engine.partition.n_segments, 'segment')}."
+        )
+    if not engine.cluster and not any(pool["user_api"] == "blas" for pool in session.pools):
+        yield (
+            "Threads of BLAS: not limited. threadpoolctl knows no BLAS in this process; Apple's Accelerate, for one, "
+            "obeys VECLIB_MAXIMUM_THREADS alone, set before Python starts."
+        )
+    if backend.threading in ("blas", "own") and granted.pool > 1:
+        yield "The last bits may depend on the number of threads with this backend."

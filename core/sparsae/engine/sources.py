@@ -13,7 +13,7 @@ from typing import Any, final
 import numpy as np
 from numpy.typing import NDArray
 
-from sparsae._types import FLOATS, Array
+from sparsae._types import Array, as_float_dtype
 from sparsae.engine.containers import as_matrix
 from sparsae.engine.memmap import MappedFile
 from sparsae.engine.row_file import RowFile
@@ -285,13 +285,7 @@ def common_dtype(source: DataSource, dtype: Any) -> np.dtype[Any]:
     """Return the dtype to compute in: the one asked for, else float32 for float32 and float16 data, else float64."""
     if dtype is None:
         dtype = np.float32 if source.dtype.kind == "f" and source.dtype.itemsize <= 4 else np.float64
-    try:
-        wanted: np.dtype[Any] = np.dtype(dtype)
-    except TypeError as error:
-        raise DataError(f"dtype must be float32 or float64; given {dtype!r}.") from error
-    if wanted not in FLOATS:
-        raise DataError(f"dtype must be float32 or float64; given {wanted}.")
-    return wanted
+    return as_float_dtype(dtype, DataError)
 
 
 def dtype_note(source: DataSource, dtype: np.dtype[Any]) -> tuple[str, ...]:

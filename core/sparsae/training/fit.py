@@ -15,6 +15,7 @@ from sparsae.objective import Objective
 from sparsae.optimize import Method, OptimizerState, describe
 from sparsae.optimize.base import BoundMethod
 from sparsae.optimize.objective_functions import Vector
+from sparsae.receipt import Receipt
 from sparsae.training.checkpoint import CheckpointSearch, SavedFit
 from sparsae.training.checkpoint_writer import CheckpointWriter, pack_fit
 from sparsae.training.curve import CurveRow, FitCounts, LearningCurve, MeteredObjective
@@ -200,26 +201,27 @@ class Fit:
             last_cost=last_cost,
             learning_rate=self._method.settings().get("learning_rate"),
         )
-        receipt, variance = objective.receipt, objective.engine.summaries()[1].variance_sum
         return TrainResult(
             parameters=Parameters.from_flat(np.array(theta, dtype=np.float64), objective.n_visible, objective.n_hidden),
             cost=evaluation.cost,
             history=self._curve.history(),
-            receipt=replace(
-                receipt,
-                seed=self._start_seed,
-                notes=(*receipt.notes, *self._metered.notes, *self._notices.notes),
-            ),
+            receipt=self._receipt(),
             status=describe_end(end),
             settings=self._describe(),
             metrics=fit_figures(
                 evaluation.squared_error_sum,
-                variance,
+                objective.engine.summaries()[1].variance_sum,
                 evaluation.rho_hat,
                 rho=objective.settings.rho,
                 density=evaluation.density,
             ),
         )
+
+    def _receipt(self) -> Receipt:
+        """Return the objective's receipt with the seed and the notes of the fit."""
+        receipt = self._objective.receipt
+        notes = (*receipt.notes, *self._metered.notes, *self._notices.notes)
+        return replace(receipt, seed=self._start_seed, notes=notes)
 
     def _identity(self) -> dict[str, Any]:
         """Return what must be the same for a checkpoint to belong to this fit."""

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from sparsae._types import FLOATS
+from sparsae._types import as_float_dtype
 from sparsae.data.exchange import arrays, dictionary_learning, saelens, sparsify
 from sparsae.data.exchange.files import write_config, write_safetensors
 from sparsae.data.exchange.portable import Layout, PortableModel, as_result, portable
@@ -108,7 +108,8 @@ def export_model(
     if chosen is None or chosen.lay_out is None:
         raise ParameterError(f"format must be one of {', '.join(EXPORT_FORMATS)}; given {format!r}.")
     model, path = portable(result), Path(folder)
-    wanted = _check_dtype(chosen.dtype if dtype is None else dtype, model)
+    asked = chosen.dtype if dtype is None else dtype
+    wanted = as_float_dtype(model.parameters.W1.dtype if asked is None else asked, ParameterError)
     if not force and (there := [name for name in (chosen.weights, chosen.config) if (path / name).exists()]):
         raise OutputExistsError(
             f"{path} has {' and '.join(there)} already, which would be overwritten; use another folder, or --force "
@@ -170,15 +171,3 @@ def _find_format(path: Path) -> str:
         names = ", ".join(f"{format_.weights} ({format_.title})" for format_ in FORMATS.values())
         raise FileFormatError(f"{path} holds none of {names}.")
     return found[0]
-
-
-def _check_dtype(dtype: Any, model: PortableModel) -> np.dtype[Any]:
-    if dtype is None:
-        dtype = model.parameters.W1.dtype
-    try:
-        wanted: np.dtype[Any] = np.dtype(dtype)
-    except TypeError as error:
-        raise ParameterError(f"dtype must be float32 or float64; given {dtype!r}.") from error
-    if wanted not in FLOATS:
-        raise ParameterError(f"dtype must be float32 or float64; given {wanted}.")
-    return wanted

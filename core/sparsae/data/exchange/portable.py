@@ -110,10 +110,25 @@ def as_result(model: PortableModel, *, source: str, format_name: str) -> TrainRe
         parameters = check_parameters(model.parameters)
     except ParameterError as error:
         raise FileFormatError(f"{source} cannot be used: {error}") from error
-    p, n = parameters.W1.shape
-    if model.k is not None and model.k > p:
-        raise FileFormatError(f"{source} cannot be used: k = {model.k} exceeds its {p} hidden units.")
-    receipt = Receipt(
+    if model.k is not None and model.k > parameters.n_hidden:
+        raise FileFormatError(f"{source} cannot be used: k = {model.k} exceeds its {parameters.n_hidden} hidden units.")
+    settings = {"activation": model.activation, "k": model.k, "pre_bias": model.pre_bias, "output": model.output}
+    unknown = {name: np.full(1, np.nan) for name in NO_HISTORY}
+    return TrainResult(
+        parameters=parameters.astype(np.float64),
+        cost=float("nan"),
+        history=History(iteration=np.zeros(1, np.int64), evaluations=np.zeros(1, np.int64), **unknown),
+        receipt=_receipt_of_nothing(parameters, model.notes),
+        status=Status("imported", f"Imported from {source} ({format_name}); nothing was trained here."),
+        settings=settings,
+        transform=model.transform,
+        data={"source": source},
+    )
+
+
+def _receipt_of_nothing(parameters: Parameters, notes: tuple[str, ...]) -> Receipt:
+    """Return the receipt of a model that was not trained here."""
+    return Receipt(
         backend="none",
         distribution="none",
         distribution_version="",
@@ -129,23 +144,11 @@ def as_result(model: PortableModel, *, source: str, format_name: str) -> TrainRe
         storage="none",
         dtype=str(parameters.W1.dtype),
         n_samples=0,
-        n_visible=n,
-        n_hidden=p,
+        n_visible=parameters.n_visible,
+        n_hidden=parameters.n_hidden,
         data_digest="",
         versions=versions(()),
-        notes=model.notes,
-    )
-    settings = {"activation": model.activation, "k": model.k, "pre_bias": model.pre_bias, "output": model.output}
-    unknown = {name: np.full(1, np.nan) for name in NO_HISTORY}
-    return TrainResult(
-        parameters=parameters.astype(np.float64),
-        cost=float("nan"),
-        history=History(iteration=np.zeros(1, np.int64), evaluations=np.zeros(1, np.int64), **unknown),
-        receipt=receipt,
-        status=Status("imported", f"Imported from {source} ({format_name}); nothing was trained here."),
-        settings=settings,
-        transform=model.transform,
-        data={"source": source},
+        notes=notes,
     )
 
 

@@ -18,7 +18,7 @@ from threading import Timer
 from typing import Any, NamedTuple, final
 
 from sparsae.data.readers import parser_script
-from sparsae.data.readers.parser_process import PARSER_BYTES, SECONDS, describe_ending
+from sparsae.data.readers.parser_process import PARSER_BYTES, SECONDS, describe_ending, end_process
 from sparsae.data.readers.source_file import SourceFile, shorten
 from sparsae.errors import FileFormatError
 
@@ -113,11 +113,5 @@ class _Child:
     def end(self) -> None:
         """End the process."""
         process, self._process = self._process, None
-        if process is None:
-            return
-        process.kill()
-        for stream in (process.stdin, process.stdout):
-            if stream is not None:
-                with suppress(OSError):
-                    stream.close()
-        process.wait()
+        if process is not None:
+            end_process(process)

@@ -50,12 +50,17 @@ def reading_process(file: SourceFile, library: str) -> Iterator[subprocess.Popen
         timer.cancel()
         if timer.is_alive():  # for a moment after it is cancelled
             timer.join()
-        process.kill()
-        for stream in (process.stdin, process.stdout):
-            if stream is not None:
-                with suppress(OSError):
-                    stream.close()
-        process.wait()
+        end_process(process)
+
+
+def end_process(process: subprocess.Popen[bytes]) -> None:
+    """Kill a child process and close its pipes, whatever it is doing."""
+    process.kill()
+    for stream in (process.stdin, process.stdout):
+        if stream is not None:
+            with suppress(OSError):
+                stream.close()
+    process.wait()
 
 
 def _budget(n_bytes: int) -> int:
