@@ -50,12 +50,15 @@ def test_each_option_is_in_the_help_of_what_takes_it(name):
     [
         (lambda: sparsae.train(X, 2, wieght_decay=1), r"train\(\) has no keyword 'wieght_decay'; .* 'weight_decay'\?"),
         (lambda: sparsae.train(X, 2, max_iters=1), r"did you mean 'max_iter'\?"),
+        (lambda: Objective(X, 2, treads=1), r"Objective\(\) has no keyword 'treads'; did you mean 'threads'\?"),
         (lambda: sparsae.train(X, 2, zzz=1), r"has no keyword 'zzz'. It takes activation, "),
         (lambda: sparsae.cost_and_gradient(sparsae.Parameters.random(3, 2), X, outptu=1), r"did you mean 'output'\?"),
     ],
 )  # fmt: skip
 def test_an_unknown_keyword_is_a_type_error_with_the_nearest_name(call, message):
-    """A SparsaeError too, before anything is computed."""
+    """A SparsaeError too, before anything is computed; it lists each keyword once."""
     with pytest.raises(TypeError, match=message) as caught:
         call()
     assert isinstance(caught.value, sparsae.SparsaeError)
+    listed = str(caught.value).partition("It takes ")[2].rstrip(".").split(", ")
+    assert len(listed) == len(set(listed)) > 20

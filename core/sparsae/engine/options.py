@@ -74,7 +74,7 @@ def check_option_names(function: Callable[..., object], options: Iterable[str]) 
         if name not in ObjectiveOptions.__annotations__:
             own = inspect.signature(function).parameters.values()
             keywords = [parameter.name for parameter in own if parameter.kind is inspect.Parameter.KEYWORD_ONLY]
-            known = sorted([*ObjectiveOptions.__annotations__, *keywords])
+            known = sorted({*ObjectiveOptions.__annotations__, *keywords})
             raise UnknownOptionError(
                 f"{function.__name__}() has no keyword {name!r}{suggest(name, known)} It takes {', '.join(known)}."
             )

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from sparsae.machine.resources import affinity_cpus, cgroup_cpus
+from sparsae.machine.system_files import read_system_file
 
 CPUINFO = Path("/proc/cpuinfo")
 STAT = Path("/proc/stat")
@@ -88,7 +89,7 @@ def caches() -> dict[str, str]:
     """Sizes of the first CPU's caches, such as ``{"L1 Data": "48K", "L2": "1024K"}``."""
     sizes = {}
     for index in sorted(CACHES.glob("index*")):
-        level, kind, size = (_read(index / name).strip() for name in ("level", "type", "size"))
+        level, kind, size = (read_system_file(index / name).strip() for name in ("level", "type", "size"))
         sizes[f"L{level}" if kind == "Unified" else f"L{level} {kind}"] = size
     return sizes
 
@@ -137,7 +138,7 @@ def _ticks() -> dict[int, list[int]]:
     """Ticks of each CPU that this process may run on, in the eight classes that always exist."""
     ours = set(affinity())
     ticks = {}
-    for line in _read(STAT).splitlines():
+    for line in read_system_file(STAT).splitlines():
         name, *words = line.split() or [""]
         if name[:3] == "cpu" and name[3:].isdigit() and (not ours or int(name[3:]) in ours) and len(words) >= 8:
             ticks[int(name[3:])] = [int(word) for word in words[:8]]
@@ -146,16 +147,8 @@ def _ticks() -> dict[int, list[int]]:
 
 def _field(name: str) -> str:
     """Return the first value of that name in the system's description of its CPUs."""
-    for line in _read(CPUINFO).splitlines():
+    for line in read_system_file(CPUINFO).splitlines():
         key, colon, value = line.partition(":")
         if colon and key.strip() == name:
             return value.strip()
     return ""
-
-
-def _read(path: Path) -> str:
-    """Return the file's text, or nothing where it cannot be read."""
-    try:
-        return path.read_text(encoding="ascii", errors="replace")
-    except OSError:
-        return ""

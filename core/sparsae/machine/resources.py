@@ -8,6 +8,8 @@ import sys
 from functools import cache
 from pathlib import Path
 
+from sparsae.machine.system_files import read_system_file
+
 CGROUP = Path("/sys/fs/cgroup")
 PROC_CGROUP = Path("/proc/self/cgroup")
 CPU0_CACHE = Path("/sys/devices/system/cpu/cpu0/cache")
@@ -26,9 +28,12 @@ def cgroup_cpus() -> float | None:
     """CPU quota of the control group, in CPUs; None when there is none.  Read once a process."""
     quotas = []
     for folder in _cgroup_folders("cpu"):
-        words = _read(folder / "cpu.max").split()  # version 2: "QUOTA PERIOD" or "max PERIOD"
+        words = read_system_file(folder / "cpu.max").split()  # version 2: "QUOTA PERIOD" or "max PERIOD"
         if not words:  # version 1
-            words = [_read(folder / "cpu.cfs_quota_us").strip(), _read(folder / "cpu.cfs_period_us").strip()]
+            words = [
+                read_system_file(folder / "cpu.cfs_quota_us").strip(),
+                read_system_file(folder / "cpu.cfs_period_us").strip(),
+            ]
         try:
             quota, period = float(words[0]), float(words[1])
         except (ValueError, IndexError):
@@ -49,7 +54,7 @@ def memory_limit() -> int:
         total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     for folder in _cgroup_folders("memory"):
         for name in ("memory.max", "memory.limit_in_bytes"):
-            word = _read(folder / name).strip()
+            word = read_system_file(folder / name).strip()
             if word.isdigit():
                 total = min(total, int(word))
     return max(min(total, *process_limits()), 1)
@@ -74,8 +79,8 @@ def gibibytes(count: int) -> str:
 def l2_bytes() -> int:
     """Size of the second-level cache of one core; 1 MiB where the system does not report it."""
     for index in sorted(CPU0_CACHE.glob("index*")):
-        if _read(index / "level").strip() == "2":
-            size = _read(index / "size").strip()
+        if read_system_file(index / "level").strip() == "2":
+            size = read_system_file(index / "size").strip()
             if size[:-1].isdigit() and size[-1:] in "KM":
                 return int(size[:-1]) << (10 if size.endswith("K") else 20)
     return ASSUMED_L2
@@ -89,7 +94,7 @@ def whole_cpus(quota: float | None) -> int | None:
 def _cgroup_folders(controller: str) -> list[Path]:
     """The control group of this process and the groups above it, for either version of control groups."""
     folders = []
-    for line in _read(PROC_CGROUP).splitlines():
+    for line in read_system_file(PROC_CGROUP).splitlines():
         _, _, rest = line.partition(":")
         names, _, path = rest.partition(":")
         if names and controller not in names.split(","):
@@ -98,11 +103,3 @@ def _cgroup_folders(controller: str) -> list[Path]:
         inner = root / path.lstrip("/")
         folders += [inner, *(parent for parent in inner.parents if root in (parent, *parent.parents))]
     return folders
-
-
-def _read(path: Path) -> str:
-    """Return the file's text, or nothing where it cannot be read."""
-    try:
-        return path.read_text(encoding="ascii", errors="replace")
-    except OSError:
-        return ""
