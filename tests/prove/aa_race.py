@@ -56,7 +56,7 @@ def one(number: int, arguments: argparse.Namespace) -> tuple[str, dict[str, obje
         preset="quick",
         rounds=arguments.rounds,
         launches=arguments.launches,
-        seed=number,
+        seed=arguments.seed + number,
     )
     with RaceRecorder() as recorder:
         run(plan, recorder)
@@ -88,6 +88,7 @@ def main() -> int:
     parser.add_argument("--case", default="objective")
     parser.add_argument("--rounds", type=int)
     parser.add_argument("--launches", type=int)
+    parser.add_argument("--seed", type=int, default=0, help="of the first race; each has its own")
     parser.add_argument("--log", type=Path, help="append the lines to this file too")
     arguments = parser.parse_args()
     counts: Counter[str] = Counter()
