@@ -75,29 +75,6 @@ def test_a_fit_has_the_bits_of_a_local_fit_and_lists_its_workers(client):
     assert all(worker["numpy"] == np.__version__ and worker["pools"] for worker in there.receipt.cluster)
 
 
-def test_a_checkpoint_of_a_local_fit_goes_on_on_a_cluster(client, tmp_path):
-    """A checkpoint moves from this process to a cluster, and the end has the bits of a fit that never moved."""
-    with pytest.warns(sparsae.ConvergenceWarning):
-        whole = sparsae.train(X, 5, max_iter=6, passes=1, **OPTIONS)
-    with pytest.warns(sparsae.ConvergenceWarning):
-        sparsae.train(X, 5, max_iter=3, passes=1, checkpoint=tmp_path / "fit.ckpt", **OPTIONS)
-    with pytest.warns(sparsae.ConvergenceWarning):
-        moved = sparsae.train(
-            X, 5, max_iter=6, checkpoint=tmp_path / "fit.ckpt", resume=True, cluster=client, passes=1, **OPTIONS
-        )
-    assert np.array_equal(whole.parameters.flatten(), moved.parameters.flatten())
-
-
-def test_mini_batches_with_a_cluster_have_the_bits_of_local_ones(client):
-    """Adam's fit is the same to the last bit."""
-    options = OPTIONS | {"method": sparsae.optimize.Adam(batch_rows=512), "max_iter": 2}
-    with pytest.warns(sparsae.ConvergenceWarning):
-        here = sparsae.train(X, 5, passes=1, **options)
-    with pytest.warns(sparsae.ConvergenceWarning):
-        there = sparsae.train(X, 5, cluster=client, **options)
-    assert np.array_equal(here.parameters.flatten(), there.parameters.flatten())
-
-
 @pytest.mark.parametrize("name", ["SIGKILL", "SIGSTOP"])
 def test_a_worker_that_dies_or_stops_in_mid_fit_changes_no_bit(client, name):
     """Its segments are read again elsewhere; a stopped worker costs one patience."""

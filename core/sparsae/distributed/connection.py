@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Self, final
 
@@ -217,26 +217,37 @@ class Connection:
         """
         from distributed import wait
 
-        started, patience = time.monotonic(), min(self.patience, 1.0)
-        waiting = set(futures)
+        started, waiting = time.monotonic(), set(futures)
         while waiting:
             with self.client.as_current(), suppress(TimeoutError):
-                wait(list(waiting), timeout=patience)
+                wait(list(waiting), timeout=min(self.patience, 1.0))
             self.check()
             for future in futures:
                 if future.status == "error":
                     self.raise_or_ignore(future.exception(timeout=self.patience))
-            waiting = {future for future in waiting if future.status == "pending"}
+                    future.retry()
+            waiting = {future for future in waiting if not future.done()}
+            if waiting:
+                self.give_up_silent(self.workers())  # the scheduler asks others for what these were asked for
             if waiting and time.monotonic() - started > self.deadline:
-                raise ClusterError(f"{plural(len(waiting), 'part')} of the data did not reach the workers.")
+                raise ClusterError(
+                    f"{plural(len(waiting), 'part')} of the data did not reach the workers, or were not read by them, "
+                    f"within {self.deadline:g} s."
+                )
 
-    def result(self, future: Any) -> Any:
-        """Return the result of a future; as `wait_for`."""
-        self.wait_for([future])
-        try:
-            return future.result(timeout=self.deadline)
-        except TimeoutError as error:
-            raise ClusterError(f"A worker did not send its rows within {self.deadline:g} s.") from error
+    def results(self, futures: Sequence[Any]) -> list[Any]:
+        """Return the results of futures; as `wait_for`.
+
+        One whose worker is lost before it was sent is computed again by another.
+        """
+        started = time.monotonic()
+        while time.monotonic() - started < self.deadline:
+            self.wait_for(futures)
+            try:
+                return [future.result(timeout=self.patience) for future in futures]
+            except TimeoutError:
+                self.give_up_silent(self.workers())
+        raise ClusterError(f"The workers did not send {plural(len(futures), 'result')} within {self.deadline:g} s.")
 
     def broadcast(self, function: Callable[..., Any], *arguments: Any) -> None:
         """Call a function on every worker that answers soon; failures are ignored."""

@@ -24,6 +24,7 @@ from sparsae.distributed.placement import Subtree, complete_subtrees, place_near
 from sparsae.distributed.process import forget
 from sparsae.distributed.rounds import Round
 from sparsae.distributed.rows import RemoteRows
+from sparsae.distributed.summaries import summarise
 from sparsae.distributed.tasks import FitDescription, Work
 from sparsae.distributed.workers import check_workers
 from sparsae.engine.batch_threshold import BatchThreshold
@@ -99,6 +100,7 @@ class ClusterEngine:
         )
         self._description = pickle.dumps(self._fit_description)
         self._evaluations = 0
+        self._summaries: tuple[DataSummary, DataSummary] | None = None
         self._placement: tuple[tuple[str, ...], dict[str, tuple[Subtree, ...]]] = ((), {})
         self._trees: dict[bool, TreeSum] = {}  # with the q-sums, and without
 
@@ -161,9 +163,13 @@ class ClusterEngine:
         return found
 
     def summaries(self) -> tuple[DataSummary, DataSummary]:
-        """Return the summaries of x and target; reads the data through, the first time."""
-        x, target = self.sources
-        return x.summary(), target.summary()
+        """Return the summaries of x and target, made where the rows are, the first time."""
+        if self._summaries is None:
+            x, target = self.sources
+            apart = [x] if target is x else [x, target]
+            found = summarise(self._connection, self._rows, self.partition, apart)
+            self._summaries = found[0], found[-1]
+        return self._summaries
 
     def batch_engine(self, *, backend: Backend, granted: ThreadGrant, batch_rows: int, direct: bool) -> RowsEngine:
         """Return an engine for mini-batches of the same rows, on the same workers."""

@@ -60,7 +60,7 @@ class RemoteRows:
         if self._in_files:
             return None
         if work.batch is None:
-            return [[(pieces[segment], None, slice(None)) for segment in work.segments] for pieces in self._futures()]
+            return [[(pieces[segment], None, slice(None)) for segment in work.segments] for pieces in self.futures()]
         numbers = np.concatenate([work.batch[segment] for segment in work.segments])
         if self._sends(work):
             return [[(source.take(numbers, source.dtype), None, slice(None))] for source in self._sources]
@@ -70,7 +70,7 @@ class RemoteRows:
         """Return for each segment a worker that holds its rows of x; None where workers read for themselves."""
         if self._in_files:
             return None
-        futures = self._futures()[0]
+        futures = self.futures()[0]
         holders = self._connection.ask_scheduler("who_has", keys=[future.key for future in futures])
         self._holders = [next(iter(holders.get(future.key, ())), None) for future in futures]
         return self._holders
@@ -94,10 +94,10 @@ class RemoteRows:
         if self._in_files or self._here:
             return [source.take(numbers, dtype) for source in self._sources]
         taken = []
-        for futures in self._futures():
+        for futures in self.futures():
             segments = list(self._by_segment(numbers))
             future = self._taken(futures, numbers, segments)
-            taken.append(np.asarray(self._connection.result(future), dtype=dtype))
+            taken.append(np.asarray(self._connection.results([future])[0], dtype=dtype))
         return taken
 
     def _sends(self, work: Work) -> bool:
@@ -117,7 +117,7 @@ class RemoteRows:
         for here, inside in self._by_segment(numbers):
             apart.setdefault(holders[here], []).append((here, inside))
         rows = []
-        for futures in self._futures():
+        for futures in self.futures():
             pieces: list[tuple[Any, Any, Any]] = []
             for holder, segments in apart.items():
                 if holder == worker:
@@ -138,7 +138,7 @@ class RemoteRows:
         bounds = [*np.searchsorted(numbers, self._starts), len(numbers)]
         return [(s, slice(a, b)) for s, (a, b) in enumerate(pairwise(bounds)) if a < b]
 
-    def _futures(self) -> list[list[Any]]:
+    def futures(self) -> list[list[Any]]:
         """Return for each array a future for the rows of each segment, once they are on the workers."""
         if not self._pieces:
             self._pieces = [self._on_workers(source.container) for source in self._sources]
