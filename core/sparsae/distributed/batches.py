@@ -167,7 +167,7 @@ def cut_batch(rows: RowNumbers, block_rows: int) -> tuple[Partition, dict[int, R
 
 def place_batch(connection: Connection, rows: RemoteRows, work: Work) -> dict[str, tuple[Subtree, ...]]:
     """Return which worker does which segments of a mini-batch: where their rows are, no worker more than its share."""
-    shares, n_segments = connection.shares(), work.partition.n_segments
+    shares, n_segments = connection.recent_shares(), work.partition.n_segments
     held = rows.held(work)
     placed = split_segments(n_segments, shares) if held is None else balance(held, shares)
     return {worker: tuple(Subtree(0, segment) for segment in segments) for worker, segments in placed.items()}

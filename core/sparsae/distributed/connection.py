@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from concurrent.futures import CancelledError
 from contextlib import suppress
 from typing import Any, Self, final
 
 from sparsae._text import plural
+from sparsae.distributed.local_cluster import close_local, start_local
 from sparsae.distributed.security import check_security, warn_if_plain
 from sparsae.errors import ClusterError, MissingExtraError, ParameterError, SparsaeError
 from sparsae.model import Parameters, check_size
@@ -17,6 +19,7 @@ PATIENCE = 30.0
 WORKER_SECONDS = 60.0
 DEADLINE = 600.0
 BROADCAST_SECONDS = 5.0
+SHARES_SECONDS = 1.0  # so long a worker that joins may have to wait for its part, or one that left be asked in vain
 INLINE_BYTES = 1 << 20  # larger parameters are one future an evaluation, so that the scheduler carries them once
 
 
@@ -57,6 +60,8 @@ class Connection:
             raise ParameterError(f'bits must be "same" or "strict"; given {bits!r}.')
         self.strict = bits == "strict"
         self._owned = owned
+        self._shares: dict[str, float] = {}
+        self._asked = float("-inf")  # when the scheduler was asked for them
 
     @classmethod
     def open(cls, cluster: Any, *, security: Any = None, **settings: Any) -> Self:
@@ -82,9 +87,7 @@ class Connection:
         if isinstance(cluster, cls):
             return cluster
         try:
-            import dask
-
-            from distributed import Client, LocalCluster
+            from distributed import Client
         except ImportError as error:
             raise MissingExtraError("A cluster needs Dask: pip install 'sparsae[dask]'.") from error
         if isinstance(cluster, Client):
@@ -97,22 +100,8 @@ class Connection:
                 f'cluster must be a distributed.Client, an address such as "tls://host:8786", or "local:N"; '
                 f"given {cluster!r}."
             )
-        kind, _, rest = cluster.partition(":")
-        if kind == "local":
-            if not rest.isdecimal() or int(rest) < 1:
-                raise ParameterError(
-                    f'"local:N" needs a number of worker processes, such as "local:4"; given {cluster!r}.'
-                )
-            # Nannies set thread variables to 1 in this process too, for their children, also when they restart one.
-            with dask.config.set({"distributed.nanny.pre-spawn-environ": {}}):
-                processes = LocalCluster(
-                    n_workers=int(rest),
-                    threads_per_worker=1,
-                    processes=True,
-                    host="127.0.0.1",
-                    dashboard_address="127.0.0.1:0",  # None listens on all interfaces
-                    security=security,
-                )
+        if cluster.partition(":")[0] == "local":
+            processes = start_local(cluster, security)
             return cls(Client(processes, set_as_default=False), owned=processes, **settings)
         check_security(cluster, security)
         warn_if_plain(cluster)
@@ -128,9 +117,7 @@ class Connection:
     def close(self) -> None:
         """Close what this connection has started."""
         if self._owned is not None:
-            self.client.close()
-            if self._owned is not self.client:
-                self._owned.close()
+            close_local(self.client, self._owned)
 
     def check(self) -> None:
         """Raise `ClusterError` when the scheduler is gone or the client closed."""
@@ -159,6 +146,12 @@ class Connection:
             self.check()
             raise ClusterError(f"The scheduler does not answer ({type(error).__name__}: {error}).") from error
 
+    def recent_shares(self) -> dict[str, float]:
+        """Return `shares`, at most a second old: asking the scheduler in each evaluation would take milliseconds."""
+        if time.monotonic() - self._asked > SHARES_SECONDS:
+            return self.shares()
+        return self._shares
+
     def shares(self) -> dict[str, float]:
         """Return the workers that take part, each with its number of threads; waits for the first one.
 
@@ -177,7 +170,9 @@ class Connection:
             time.sleep(0.2)
         shares = {worker: float(self.threads or info["nthreads"]) for worker, info in sorted(workers.items())}
         silent = self._silent(workers)
-        return {worker: share for worker, share in shares.items() if worker not in silent} or shares
+        self._shares = {worker: share for worker, share in shares.items() if worker not in silent} or shares
+        self._asked = time.monotonic()
+        return self._shares
 
     def give_up_silent(self, asked: Collection[str]) -> set[str]:
         """Return those of the workers asked that are gone, silent or paused; the scheduler drops the silent ones.
@@ -207,6 +202,28 @@ class Connection:
             return parameters
         return self.client.submit(_as_is, parameters, key=f"sparsae-parameters-{name}", pure=False)
 
+    def wait(self, futures: Iterable[Any], seconds: float) -> bool:
+        """Wait until all futures are done, or so many seconds; return whether they are."""
+        from distributed import wait
+
+        with self.client.as_current(), suppress(TimeoutError):
+            wait(list(futures), timeout=seconds)
+            return True
+        return False
+
+    def gather(self, futures: Sequence[Any]) -> dict[Any, Any]:
+        """Return the results of futures that are finished, in one request; nothing when they do not come soon."""
+
+        async def gather() -> list[Any]:
+            found: list[Any] = await self.client.gather(futures, asynchronous=True)
+            return found
+
+        try:
+            found = self.client.sync(gather, callback_timeout=self.patience) if futures else []
+        except (OSError, TimeoutError, CancelledError):
+            return {}
+        return dict(zip(futures, found, strict=True))
+
     def wait_for(self, futures: Collection[Any]) -> None:
         """Wait until rows are on the workers.
 
@@ -215,12 +232,9 @@ class Connection:
         ClusterError
             When they are not within the deadline, or cannot be computed.
         """
-        from distributed import wait
-
         started, waiting = time.monotonic(), set(futures)
         while waiting:
-            with self.client.as_current(), suppress(TimeoutError):
-                wait(list(waiting), timeout=min(self.patience, 1.0))
+            self.wait(waiting, min(self.patience, 1.0))
             self.check()
             for future in futures:
                 if future.status == "error":
@@ -243,10 +257,10 @@ class Connection:
         started = time.monotonic()
         while time.monotonic() - started < self.deadline:
             self.wait_for(futures)
-            try:
-                return [future.result(timeout=self.patience) for future in futures]
-            except TimeoutError:
-                self.give_up_silent(self.workers())
+            found = self.gather(futures)
+            if len(found) == len(futures):
+                return list(found.values())
+            self.give_up_silent(self.workers())
         raise ClusterError(f"The workers did not send {plural(len(futures), 'result')} within {self.deadline:g} s.")
 
     def broadcast(self, function: Callable[..., Any], *arguments: Any) -> None:

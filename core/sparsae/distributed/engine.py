@@ -196,7 +196,7 @@ class ClusterEngine:
 
     def _place(self, n_segments: int) -> Mapping[str, tuple[Subtree, ...]]:
         """Return which worker does which subtrees of all rows; made anew when workers have come or gone."""
-        shares = self._connection.shares()
+        shares = self._connection.recent_shares()
         workers, placement = self._placement
         if workers != tuple(shares):
             locations = self._rows.locations()

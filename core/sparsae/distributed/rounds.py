@@ -120,41 +120,25 @@ class Round:
             self._submit(tuple(ordered[i :: len(workers)]), worker)
 
     def _collect(self) -> bool:
-        """Wait a moment; take in what has come back; return whether there was anything."""
-        from distributed import wait
-
+        """Wait a moment; take in what has come back; return whether there was a result."""
         if not self._pending:
             time.sleep(TICK)
             return False
-        try:
-            with self._connection.client.as_current():
-                wait(list(self._pending), timeout=TICK, return_when="FIRST_COMPLETED")
-        except TimeoutError:
+        if not self._connection.wait(self._pending, TICK):
             self._connection.check()
-            return False
-        taken = False
-        for future in [future for future in self._pending if future.done()]:
-            work = self._pending[future][1]
-            if self._take(future, work):
-                del self._pending[future]
-                taken = True
-        return taken
-
-    def _take(self, future: Any, work: Work) -> bool:
-        """Keep the results of a task; raise what it raised on purpose; forget one that was lost.
-
-        Returns False where the worker that holds the result does not send it: it may be gone or stopped.
-        """
-        if future.status == "finished":
-            try:
-                parts = future.result(timeout=self._connection.patience)
-            except TimeoutError:
-                return False
-            for subtree, part in zip(work.subtrees, parts, strict=True):
-                self._results.setdefault(subtree, part)
-        elif future.status == "error":
-            self._connection.raise_or_ignore(future.exception(timeout=self._connection.patience))
-        return True
+        done = {future: work for future, (_, work) in self._pending.items() if future.done()}
+        finished = [future for future in done if future.status == "finished"]
+        results = self._connection.gather(finished)
+        for future, work in done.items():
+            if future in results:
+                for subtree, part in zip(work.subtrees, results[future], strict=True):
+                    self._results.setdefault(subtree, part)
+            elif future.status == "error":
+                self._connection.raise_or_ignore(future.exception(timeout=self._connection.patience))
+            elif future in finished:  # the worker that holds it does not send it: it may be gone or stopped
+                continue
+            del self._pending[future]
+        return bool(results)
 
     def _release(self) -> None:
         """Cancel what nobody needs any more."""
