@@ -19,6 +19,7 @@ PATIENCE = 30.0
 WORKER_SECONDS = 60.0
 DEADLINE = 600.0
 BROADCAST_SECONDS = 5.0
+SCHEDULER_SECONDS = 60.0  # for an answer of a scheduler to which the connection still stands: it may be busy
 SHARES_SECONDS = 1.0  # so long a worker that joins may have to wait for its part, or one that left be asked in vain
 INLINE_BYTES = 1 << 20  # larger parameters are one future an evaluation, so that the scheduler carries them once
 
@@ -137,11 +138,13 @@ class Connection:
         Raises
         ------
         ClusterError
-            When the scheduler is gone, the client closed, or no answer came within `patience` seconds.
+            When the scheduler is gone, the client closed, or no answer came within 60 seconds, or the deadline where
+            that is shorter.
         """
         self.check()
         try:
-            return self.client.sync(getattr(self.client.scheduler, what), callback_timeout=self.patience, **arguments)
+            seconds = min(SCHEDULER_SECONDS, self.deadline)
+            return self.client.sync(getattr(self.client.scheduler, what), callback_timeout=seconds, **arguments)
         except (OSError, TimeoutError) as error:
             self.check()
             raise ClusterError(f"The scheduler does not answer ({type(error).__name__}: {error}).") from error
@@ -232,13 +235,14 @@ class Connection:
         ClusterError
             When they are not within the deadline, or cannot be computed.
         """
-        started, waiting = time.monotonic(), set(futures)
+        started, waiting, deaths = time.monotonic(), set(futures), ""
         while waiting:
             self.wait(waiting, min(self.patience, 1.0))
             self.check()
             for future in futures:
                 if future.status == "error":
                     self.raise_or_ignore(future.exception(timeout=self.patience))
+                    deaths = "; workers died while they computed them"
                     future.retry()
             waiting = {future for future in waiting if not future.done()}
             if waiting:
@@ -246,7 +250,7 @@ class Connection:
             if waiting and time.monotonic() - started > self.deadline:
                 raise ClusterError(
                     f"{plural(len(waiting), 'part')} of the data did not reach the workers, or were not read by them, "
-                    f"within {self.deadline:g} s."
+                    f"within {self.deadline:g} s{deaths}."
                 )
 
     def results(self, futures: Sequence[Any]) -> list[Any]:

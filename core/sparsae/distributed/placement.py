@@ -68,18 +68,24 @@ def complete_subtrees(segments: Iterable[int], n_segments: int) -> tuple[Subtree
 
 
 def place_near(locations: Sequence[str | None], shares: Mapping[str, float]) -> dict[str, list[int]]:
-    """Give each segment to the worker that holds its rows, and the others to whoever has least for its share.
+    """Give each segment to the worker that holds its rows, and what is beyond its share to whoever has least for its.
+
+    So a worker that has joined gets rows, which are sent to it once.
 
     Parameters
     ----------
     locations : sequence of str or None
         For each segment a worker that holds its rows; one that is not among `shares` counts as None.
     shares : mapping of worker to positive number
+        No worker gets more segments than its share, rounded up.
     """
+    total = sum(shares.values())
+    room = {worker: ceil(len(locations) * share / total) for worker, share in shares.items()}
     held: dict[str, list[int]] = {worker: [] for worker in shares}
     homeless = []
-    for segment, worker in enumerate(locations):
-        held[worker].append(segment) if worker in held else homeless.append(segment)
+    for segment, holder in enumerate(locations):
+        fits = holder is not None and holder in held and len(held[holder]) < room[holder]
+        held[holder].append(segment) if fits and holder is not None else homeless.append(segment)
     for segment in homeless:
         worker = min(held, key=lambda w: (len(held[w]) + 1) / shares[w])
         held[worker].append(segment)

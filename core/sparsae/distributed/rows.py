@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from itertools import pairwise
 from typing import Any, final
@@ -9,6 +10,7 @@ from typing import Any, final
 import numpy as np
 from numpy.typing import NDArray
 
+from sparsae._text import plural
 from sparsae._types import Array
 from sparsae.distributed.connection import Connection
 from sparsae.distributed.dask_data import ClusterRows
@@ -17,8 +19,10 @@ from sparsae.engine.partition import Partition
 from sparsae.engine.row_file import RowFile
 from sparsae.engine.row_reader import RowNumbers
 from sparsae.engine.sources import DataSource
-from sparsae.errors import DataError
+from sparsae.errors import ClusterWarning, DataError
+from sparsae.machine.resources import gibibytes
 
+MEMORY_SHARE = 0.35  # of the workers' memory: prepared copies take a quarter, and Dask writes to disk from 60 % on
 SENT_BYTES = 1 << 20  # rows of a mini-batch that are in this process are sent with the tasks up to this size
 
 
@@ -141,9 +145,24 @@ class RemoteRows:
     def futures(self) -> list[list[Any]]:
         """Return for each array a future for the rows of each segment, once they are on the workers."""
         if not self._pieces:
+            self._warn_of_memory()
             self._pieces = [self._on_workers(source.container) for source in self._sources]
             self._connection.wait_for([future for futures in self._pieces for future in futures])
         return self._pieces
+
+    def _warn_of_memory(self) -> None:
+        """Say when rows take more memory of the workers than Dask lets them have before it writes to disk."""
+        limits = [info["memory_limit"] for info in self._connection.workers().values()]
+        size = sum(source.shape[0] * source.shape[1] * source.dtype.itemsize for source in self._sources)
+        if all(limits) and size > MEMORY_SHARE * sum(limits):
+            warnings.warn(
+                ClusterWarning(
+                    f"The rows take {gibibytes(size)}, more than {MEMORY_SHARE:.0%} of the memory of "
+                    f"{plural(len(limits), 'worker')} ({gibibytes(sum(limits))}): some are written to disk there, "
+                    f"and read in each evaluation. Use more workers, or a file that each worker can open."
+                ),
+                stacklevel=2,
+            )
 
     def _on_workers(self, container: Any) -> list[Any]:
         """Return a future for the rows of each segment, which the scheduler can compute again when they are lost."""

@@ -1,0 +1,141 @@
+"""Fits on a real Dask cluster whose workers are killed or stopped at random moments: right bits, bounded time.
+
+Run by hand: ``python tests/prove/cluster_kills.py [kills] [stops]``, as a rule 20 fits with SIGKILL, and 5 with SIGSTOP
+for longer than a worker may be silent.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+import time
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+import sparsae
+from sparsae.distributed.connection import Connection
+
+ROWS, COLUMNS, HIDDEN = 20_000, 32, 12
+PATIENCE = 3.0  # seconds without a heartbeat until a worker is given up
+MOST_SECONDS = 90.0  # of a fit
+FITS: dict[str, dict[str, Any]] = {
+    "lbfgs": {"max_iter": 25, "passes": 1},
+    "two rounds": {"max_iter": 15, "passes": 2},
+    "adam": {"method": sparsae.optimize.Adam(batch_rows=4000), "max_iter": 5},
+    "topk adam": {
+        "method": sparsae.optimize.Adam(batch_rows=4000),
+        "max_iter": 5,
+        "activation": "topk",
+        "k": 3,
+        "aux": 0.1,
+        "dead_after": 2000,
+    },
+}
+
+
+@dataclass
+class Harm:
+    """A worker that is sent a signal in the middle of a fit.
+
+    Attributes
+    ----------
+    number, victim : int
+        The signal, and the process.
+    iteration : int
+        When it is sent.
+    delay : float
+        Seconds after the end of that iteration: somewhere in the next one.
+    sent : bool
+    """
+
+    number: int
+    victim: int
+    iteration: int
+    delay: float
+    sent: bool = False
+
+    def __call__(self, progress: Any) -> None:
+        """Send it when its time has come; an observer of the fit."""
+        if progress.iteration == self.iteration:
+            threading.Timer(self.delay, self._send).start()
+
+    def _send(self) -> None:
+        os.kill(self.victim, self.number)
+        self.sent = True
+
+
+def fit(
+    X: NDArray[np.float64], kind: str, cluster: Connection | None, harm: Harm | None = None
+) -> tuple[NDArray[np.float64], float]:
+    """Return the parameters that a fit ends with, and how long it took."""
+    started = time.monotonic()
+    observers = [] if harm is None else [harm]
+    result = sparsae.train(
+        X, HIDDEN, backend="fused", block_rows=500, cluster=cluster, observers=observers, **FITS[kind]
+    )
+    return result.parameters.flatten(), time.monotonic() - started
+
+
+def harm_fit(
+    connection: Connection, X: NDArray[np.float64], kind: str, harm: Harm
+) -> tuple[NDArray[np.float64], float]:
+    """Run a fit while a worker is harmed, and have two workers again; return what `fit` does."""
+    try:
+        return fit(X, kind, connection, harm)
+    finally:
+        while not harm.sent:
+            time.sleep(0.01)
+        if harm.number == signal.SIGSTOP:
+            os.kill(harm.victim, signal.SIGKILL)  # its nanny starts another
+        connection.client.wait_for_workers(2)
+
+
+def say(text: str) -> None:
+    """Print at once."""
+    print(text, flush=True)
+
+
+def main(kills: int, stops: int, out: Callable[[str], None] = say) -> int:
+    """Run the fits; return the number of failures."""
+    warnings.simplefilter("ignore", sparsae.ConvergenceWarning)
+    X = np.random.default_rng(0).random((ROWS, COLUMNS)) * 0.8 + 0.1
+    expected = {kind: fit(X, kind, None)[0] for kind in FITS}
+    connection = Connection.open("local:2", patience=PATIENCE, deadline=60.0)
+    usual, rng, failures = {}, np.random.default_rng(1), 0
+    for kind in [*FITS, *FITS]:  # twice: workers import and compile first
+        found, usual[kind] = fit(X, kind, connection)
+        failures += not np.array_equal(found, expected[kind])
+    out("undisturbed, seconds: " + ", ".join(f"{kind} {seconds:.1f}" for kind, seconds in usual.items()))
+    for number, count in ((signal.SIGKILL, kills), (signal.SIGSTOP, stops)):
+        for i in range(count):
+            kind = list(FITS)[i % len(FITS)]
+            iterations = FITS[kind]["max_iter"]
+            pids = list(connection.client.run(os.getpid).values())
+            harm = Harm(
+                number,
+                victim=int(rng.choice(pids)),
+                iteration=int(rng.integers(1, iterations - 1)),
+                delay=float(rng.uniform(0, usual[kind] / iterations)),
+            )
+            found, seconds = harm_fit(connection, X, kind, harm)
+            same = np.array_equal(found, expected[kind])
+            good = same and seconds < MOST_SECONDS
+            failures += not good
+            out(
+                f"{number.name} {i + 1}/{count} {kind}: {1000 * harm.delay:.0f} ms after iteration {harm.iteration} of "
+                f"{iterations}, {'same bits' if same else 'OTHER BITS'}, {seconds:.1f} s{'' if good else '  FAILED'}"
+            )
+    connection.close()
+    out(f"{failures} of {kills + stops} failed")
+    return failures
+
+
+if __name__ == "__main__":
+    sys.exit(main(*(int(a) for a in (sys.argv[1:] or ["20", "5"]))) > 0)
