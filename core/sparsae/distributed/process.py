@@ -48,15 +48,15 @@ def shard_of(fit: str, description: bytes) -> Shard | BatchShard:
     with _LOCK:
         shard = _SHARDS.get(fit)
         if shard is None:
-            given = _open_description(description)
+            given: FitDescription = open_pickled(description)
             threads, memory = _worker_limits()
             made = BatchShard(given, threads) if given.batches else Shard(given, threads=threads, memory=memory)
             shard = _SHARDS[fit] = made
         return shard
 
 
-def _open_description(description: bytes) -> FitDescription:
-    """Unpickle what a fit is, which opens its files.
+def open_pickled(pickled: bytes) -> Any:
+    """Unpickle the description of a fit, or a container of rows, which opens its files.
 
     Raises
     ------
@@ -64,13 +64,12 @@ def _open_description(description: bytes) -> FitDescription:
         When this worker cannot open one: says which worker, and what to do.
     """
     try:
-        given: FitDescription = pickle.loads(description)  # noqa: S301 (Dask runs whatever code a client sends)
+        return pickle.loads(pickled)  # noqa: S301 (Dask runs whatever code a client sends)
     except SparsaeError as error:
         raise type(error)(
             f"{error} That is so on {socket.gethostname()}: workers open files for themselves, so that each must find "
             f"the same file under the same path. Put it on storage that they share, or give an array or a Dask array."
         ) from error
-    return given
 
 
 def forget(fit: str) -> None:

@@ -6,6 +6,7 @@ in which the page begins, to which the rows of the page in later segments are se
 
 from __future__ import annotations
 
+import pickle
 from itertools import pairwise
 from typing import Any
 
@@ -13,6 +14,7 @@ import numpy as np
 
 from sparsae._types import Array
 from sparsae.distributed.connection import Connection
+from sparsae.distributed.process import open_pickled
 from sparsae.distributed.rows import RemoteRows, take_rows
 from sparsae.engine.partition import Partition
 from sparsae.engine.sources import DataSource
@@ -41,7 +43,9 @@ def _summarise(
     if rows.containers[0] is not None:
         parts = min(pages.n_pages, FILE_PARTS * len(connection.shares()))
         bounds = [part * pages.n_pages // parts for part in range(parts + 1)]
-        container = rows.containers[number]
+        container = pickle.dumps(
+            rows.containers[number]
+        )  # the scheduler, which unpickles the rest, may not see the file
         futures = [submit(summarise_file, container, source.name, pages, a, b, pure=False) for a, b in pairwise(bounds)]
     elif isinstance(source.container, np.ndarray):  # the rows are here
         return source.summary()
@@ -70,9 +74,9 @@ def _segment_tasks(connection: Connection, segments: list[Any], partition: Parti
     return futures
 
 
-def summarise_file(container: Any, name: str, pages: Pages, first: int, last: int) -> list[PageSummary]:
+def summarise_file(container: bytes, name: str, pages: Pages, first: int, last: int) -> list[PageSummary]:
     """Summarise pages of a file that this process opens."""
-    source = DataSource(container, name)
+    source = DataSource(open_pickled(container), name)
     return [
         summarise_page(pages, page, lambda where: source.rows(where, source.dtype, scratch=True))
         for page in range(first, last)
