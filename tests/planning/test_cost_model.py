@@ -85,7 +85,8 @@ def test_compute_is_never_less_than_the_rows_of_a_thread(m, workers, threads, bl
     work = replace(WORK, n_samples=m, block_rows=block_rows)
     found = predict(work, COSTS, workers, threads)
     assert found.compute >= 0.999 * m * COSTS.row_seconds / (workers * threads)
-    assert found.memory_bytes > found.rows_bytes >= m // workers * work.row_bytes
+    assert found.keeping_bytes > 8 * found.rows_bytes >= 8 * (m // workers * work.row_bytes)
+    assert found.least_bytes == found.keeping_bytes - 8 * found.rows_bytes > COSTS.process_bytes
     assert found.seconds >= found.compute + COSTS.round_seconds
 
 

@@ -39,12 +39,13 @@ def quick(monkeypatch):
 
 
 def test_a_plan_measures_the_cluster_and_names_every_part(client):
-    """Constants are positive, the parts add up, and the sizes are those of the fit that was asked for."""
+    """Constants are times and sizes, the parts add up, and the sizes are those of the fit that was asked for."""
     made = plan(X, 3, workers=4, rows=10**6, cluster=client, backend="numpy")
     work, costs, found = made.workload, made.constants, made.cluster
     assert (work.n_samples, work.n_visible, work.n_hidden, work.itemsize) == (10**6, 6, 3, 8)
     assert (work.rounds, work.with_sparsity) == (1, True)
-    assert min(costs.row_seconds, costs.round_seconds, costs.add_seconds, costs.process_bytes) > 0
+    assert min(costs.row_seconds, costs.add_seconds, costs.process_bytes) > 0
+    assert min(costs.round_seconds, costs.task_seconds, costs.send_seconds, costs.receive_seconds) >= 0
     assert (found.workers, found.threads) == (4, 2)  # threads are those of the workers
     assert found.seconds == pytest.approx(found.compute + found.broadcast + found.reduction + found.scheduler)
     assert made.calibrated_on == "2 workers of the cluster"

@@ -28,13 +28,13 @@ from sparsae.planning.plan import _repeat_on_cluster
 SIZES = ((1_000_000, 64, 25), (100_000, 64, 25), (30_000, 784, 196))
 EVALUATIONS = 9
 DOCUMENTED = Constants(  # docs/scale.md, "What an evaluation costs"
-    row_seconds=430e-9,
-    round_seconds=14e-3,
-    task_seconds=1.5e-3,
-    send_seconds=2e-9,
-    receive_seconds=2e-9,
-    add_seconds=0.3e-9,
-    process_bytes=200 << 20,
+    row_seconds=400e-9,
+    round_seconds=15e-3,
+    task_seconds=4e-3,
+    send_seconds=1.4e-9,
+    receive_seconds=1.2e-9,
+    add_seconds=0.07e-9,
+    process_bytes=80 << 20,
 )
 JITTER = 0.05  # of the time of a worker, one standard deviation
 NETWORK = 1 / 1.25e9  # seconds a byte between workers, 10 Gbit/s
@@ -80,47 +80,55 @@ class Server:
         return self.free
 
 
-def simulate(work: Workload, constants: Constants, workers: int, threads: int, seed: int = 0) -> float:
-    """Return the time of an evaluation, message by message: client, scheduler, workers, scheduler, client."""
+def finished_at(
+    work: Workload, constants: Constants, held: list[range], arrived: list[float], threads: int, seed: int
+) -> list[float]:
+    """Return when each worker has done its segments, the next one on whichever of its threads is free."""
     rng = np.random.default_rng(seed)
     partition = Partition(work.n_samples, work.block_rows)
-    segments = partition.n_segments
-    held = list(split_segments(segments, dict.fromkeys(map(str, range(workers)), 1.0)).values())
-    scheduler, client = Server(), Server()
-    half, start = constants.task_seconds / 2, constants.round_seconds / 2
-    events: list[tuple[float, int]] = []
-    for i in range(len(held)):
-        sent = client.serve(start, half / 2 + work.parameter_bytes * constants.send_seconds / 2)
-        arrived = scheduler.serve(sent, half / 2 + work.parameter_bytes * constants.send_seconds / 2)
-        heapq.heappush(events, (arrived, i))
-    finished: list[tuple[float, int]] = []
-    while events:
-        arrived, i = heapq.heappop(events)
-        threads_free = [arrived] * threads
-        for segment in held[i]:
+    done = []
+    for segments, begun in zip(held, arrived, strict=True):
+        free = [begun] * threads
+        for segment in segments:
             first, stop = partition.segment_rows(segment)
             seconds = (stop - first) * constants.row_seconds * max(0.5, 1 + JITTER * rng.standard_normal())
-            heapq.heapreplace(threads_free, threads_free[0] + seconds)
-        heapq.heappush(finished, (max(threads_free), i))
-    done = 0.0
-    while finished:
-        ready, i = heapq.heappop(finished)
-        n_bytes = len(complete_subtrees(held[i], segments)) * work.sums_bytes
-        passed = scheduler.serve(ready, half / 2 + n_bytes * constants.receive_seconds / 2)
-        seconds = half / 2 + n_bytes * (constants.receive_seconds / 2 + constants.add_seconds)
-        done = client.serve(passed, seconds)
-    return done + start
+            heapq.heapreplace(free, free[0] + seconds)
+        done.append(max(free))
+    return done
 
 
-def simulate_tree(work: Workload, constants: Constants, workers: int, threads: int) -> float:
-    """Return the time where workers pass parameters on and add sums in a binary tree, and the scheduler only begins."""
+def cut(work: Workload, workers: int) -> tuple[int, list[range]]:
+    """Return the number of segments, and those of each worker."""
     segments = Partition(work.n_samples, work.block_rows).n_segments
-    most = -(-segments // workers)
-    compute = -(-most // threads) * work.n_samples / segments * constants.row_seconds * (1 + 3 * JITTER)
+    return segments, list(split_segments(segments, dict.fromkeys(map(str, range(workers)), 1.0)).values())
+
+
+def simulate(work: Workload, constants: Constants, workers: int, threads: int, seed: int) -> float:
+    """Return the time of an evaluation, message by message: client, scheduler, workers, scheduler, client.
+
+    Half of the time of a task is its way to the worker and half its way back, each shared by client and scheduler.
+    """
+    segments, held = cut(work, workers)
+    scheduler, client = Server(), Server()
+    each = constants.task_seconds / 4 + work.parameter_bytes * constants.send_seconds / 2
+    arrived = [scheduler.serve(client.serve(constants.round_seconds / 2, each), each) for _ in held]
+    ended = 0.0
+    finished = finished_at(work, constants, held, arrived, threads, seed)
+    for ready, i in sorted(zip(finished, range(len(held)), strict=True)):
+        n_bytes = len(complete_subtrees(held[i], segments)) * work.sums_bytes
+        each = constants.task_seconds / 4 + n_bytes * constants.receive_seconds / 2
+        ended = client.serve(scheduler.serve(ready, each), each + n_bytes * constants.add_seconds)
+    return ended + constants.round_seconds / 2
+
+
+def simulate_tree(work: Workload, constants: Constants, workers: int, threads: int, seed: int) -> float:
+    """Return the time where workers pass parameters on and add sums in a binary tree, and the client only begins."""
+    _, held = cut(work, workers)
     levels = (workers - 1).bit_length()
     down = levels * (HOP + work.parameter_bytes * NETWORK)
     up = levels * (HOP + work.sums_bytes * (NETWORK + constants.add_seconds))
-    return constants.round_seconds + compute + down + up
+    computed = max(finished_at(work, constants, held, [0.0] * len(held), threads, seed))
+    return constants.round_seconds + down + computed + up
 
 
 def table(constants: Constants) -> None:
@@ -134,7 +142,7 @@ def table(constants: Constants) -> None:
         for workers in (1, 4, 16, 64, 250, 1000):
             found = predict(work, costs, workers, threads)
             simulated = median(simulate(work, costs, workers, threads, seed) for seed in range(3))
-            tree = simulate_tree(work, costs, workers, threads)
+            tree = median(simulate_tree(work, costs, workers, threads, seed) for seed in range(3))
             print(
                 f"{workers:7,} {found.seconds:9.3f} {simulated:12.3f} {found.efficiency:14.0%} {tree:22.3f}", flush=True
             )

@@ -19,6 +19,8 @@ from sparsae.distributed.connection import INLINE_BYTES
 from sparsae.distributed.placement import complete_subtrees, split_segments
 from sparsae.engine.partition import Partition
 
+KEPT = 8  # a worker keeps prepared rows within a quarter of its limit, and counts them twice
+
 
 @final
 @dataclass(frozen=True, kw_only=True)
@@ -109,8 +111,10 @@ class Prediction:
         Threads are those of each worker.
     compute, broadcast, reduction, scheduler : float
         Seconds.
-    rows_bytes, memory_bytes : int
-        Of the worker that has most: its rows as they arrive, and all that it needs at least, prepared rows included.
+    rows_bytes : int
+        Rows of the worker that has most of them.
+    least_bytes, keeping_bytes : int
+        Memory limit of a worker that reads its rows from a file in each evaluation; and of one that keeps them.
     """
 
     workers: int
@@ -120,7 +124,8 @@ class Prediction:
     reduction: float
     scheduler: float
     rows_bytes: int
-    memory_bytes: int
+    least_bytes: int
+    keeping_bytes: int
 
     @property
     def seconds(self) -> float:
@@ -152,6 +157,8 @@ def predict(workload: Workload, constants: Constants, workers: int, threads: int
     subtrees = sum(len(complete_subtrees(held, segments)) for held in placed.values())
     rows_bytes = ceil(most * segment_rows) * workload.row_bytes
     sums = (min(threads, most) + ceil(log2(most + 1)) + 1) * workload.sums_bytes
+    blocks = threads * workload.block_rows * (2 * workload.row_bytes + 3 * workload.n_hidden * workload.itemsize)
+    least = constants.process_bytes + sums + 2 * workload.parameter_bytes + blocks
     received = subtrees * workload.sums_bytes
     return Prediction(
         workers=workers,
@@ -161,7 +168,8 @@ def predict(workload: Workload, constants: Constants, workers: int, threads: int
         reduction=received * (constants.receive_seconds + constants.add_seconds),
         scheduler=workload.rounds * (constants.round_seconds + constants.task_seconds * len(placed)),
         rows_bytes=rows_bytes,
-        memory_bytes=constants.process_bytes + 2 * rows_bytes + sums + 2 * workload.parameter_bytes,
+        least_bytes=least,
+        keeping_bytes=least + KEPT * rows_bytes,
     )
 
 

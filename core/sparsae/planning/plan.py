@@ -72,9 +72,8 @@ class Plan:
             parts.append(f"{plural(self.best.workers, 'worker')} are fastest: {_seconds(self.best.seconds)}.")
         if found.efficiency < 0.5:
             parts.append(f"With mini-batches take at least {self.batch_rows:,} rows in each.")
-        parts.append(
-            f"Give each worker {gibibytes(8 * found.rows_bytes + found.memory_bytes)} so that it keeps its rows."
-        )
+        limit = gibibytes(found.keeping_bytes)
+        parts.append(f"Workers with a memory limit of {limit} keep their rows; others read them in each evaluation.")
         return " ".join(parts)
 
     def to_dict(self) -> dict[str, Any]:
@@ -108,7 +107,8 @@ class Plan:
             f"{constants.task_seconds * 1e3:.2f} ms a task)",
             "workers compute": f"{found.efficiency:.0%} of the time",
             "in this process": f"{_seconds(self.here)}, {self.backend}",
-            "memory of a worker": f"{gibibytes(found.memory_bytes)} at least, {gibibytes(found.rows_bytes)} of it rows",
+            "memory of a worker": f"{gibibytes(found.least_bytes)} at least, {gibibytes(found.keeping_bytes)} to keep "
+            f"{gibibytes(found.rows_bytes)} of rows",
             "measured on": self.calibrated_on,
             "recommendation": self.recommendation,
         }
