@@ -282,3 +282,14 @@ def test_a_fit_keeps_no_copy_of_its_start(data: Array, monkeypatch: pytest.Monke
     method = Adam(batch_rows=50, evaluate_start=True)
     train(data, 4, method=method, max_iter=2, observers=[lambda progress: alive.append(starts[0]() is not None)])
     assert alive == [False] * 3
+
+
+@pytest.mark.filterwarnings(QUIET, "ignore::sparsae.errors.ThreadsWarning")
+@pytest.mark.parametrize(("rows", "batch_rows"), [(5, 128), (7, 1), (7, 3), (1, 1), (2, 2)])
+def test_few_rows_and_more_workers_than_rows(rows: int, batch_rows: int, data: Array) -> None:
+    """Fewer rows than a mini-batch, mini-batches of one row, a last one of one row: the same bits for 8 workers."""
+    method = Adam(batch_rows=batch_rows)
+    fits = [train(data[:rows], 4, method=method, max_iter=3, backend="fused", threads=n) for n in (1, 8)]
+    assert np.isfinite(fits[0].history.cost).all()
+    assert fits[0].history.evaluations[-1] >= 3 * -(-rows // batch_rows)
+    assert fits[0].parameters.flatten().tobytes() == fits[1].parameters.flatten().tobytes()
