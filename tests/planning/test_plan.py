@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 from dataclasses import replace
 
@@ -12,7 +13,7 @@ import sparsae
 from sparsae.cli import main
 from sparsae.distributed.connection import Connection
 from sparsae.errors import ClusterError, DataError, ParameterError
-from sparsae.planning import plan
+from sparsae.planning import Constants, plan
 from sparsae.planning.calibration import row_seconds
 
 X = np.random.default_rng(0).random((500, 6)) * 0.8 + 0.1
@@ -55,6 +56,24 @@ def test_a_plan_measures_the_cluster_and_names_every_part(client):
         assert name in repr(made)
 
 
+@pytest.fixture
+def assumed(monkeypatch):
+    """Nothing is measured: a row takes a microsecond, a round ten milliseconds, and so on."""
+    costs = Constants(
+        row_seconds=1e-6,
+        round_seconds=0.01,
+        task_seconds=0.001,
+        send_seconds=1e-9,
+        receive_seconds=1e-9,
+        add_seconds=1e-9,
+        process_bytes=1 << 27,
+    )
+    module = importlib.import_module("sparsae.planning.plan")  # whose name is also that of the function
+    monkeypatch.setattr(module, "_constants", lambda connection, row: costs)
+    monkeypatch.setattr(module, "row_seconds", lambda make, most, at_once: 1e-6)
+
+
+@pytest.mark.usefixtures("assumed")
 @pytest.mark.parametrize(
     ("options", "rounds", "with_sparsity"),
     [
@@ -73,6 +92,7 @@ def test_rounds_and_sums_follow_the_options_of_the_fit(client, options, rounds, 
     assert made.cluster.threads == 1
 
 
+@pytest.mark.usefixtures("assumed")
 def test_recommendations_follow_the_figures(client):
     """Stay in one process; worth it; too many workers; larger mini-batches."""
     made = plan(X, 3, workers=4, cluster=client, backend="numpy")
@@ -86,6 +106,7 @@ def test_recommendations_follow_the_figures(client):
     assert "at least 1,234 rows in each" in words.recommendation
 
 
+@pytest.mark.usefixtures("assumed")
 def test_a_connection_of_the_user_stays_open(client):
     """Only what `plan` has opened is closed."""
     connection = Connection(client)
