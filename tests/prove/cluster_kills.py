@@ -13,6 +13,7 @@ import threading
 import time
 import warnings
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,6 +26,7 @@ from sparsae.distributed.connection import Connection
 ROWS, COLUMNS, HIDDEN = 20_000, 32, 12
 PATIENCE = 3.0  # seconds without a heartbeat until a worker is given up
 MOST_SECONDS = 90.0  # of a fit
+NANNY_SECONDS = 30.0  # in which a nanny starts a worker, or has given up
 FITS: dict[str, dict[str, Any]] = {
     "lbfgs": {"max_iter": 25, "passes": 1},
     "two rounds": {"max_iter": 15, "passes": 2},
@@ -86,7 +88,7 @@ def fit(
 def harm_fit(
     connection: Connection, X: NDArray[np.float64], kind: str, harm: Harm
 ) -> tuple[NDArray[np.float64], float]:
-    """Run a fit while a worker is harmed, and have two workers again; return what `fit` does."""
+    """Run a fit while a worker is harmed; return what `fit` does."""
     try:
         return fit(X, kind, connection, harm)
     finally:
@@ -94,7 +96,20 @@ def harm_fit(
             time.sleep(0.01)
         if harm.number == signal.SIGSTOP:
             os.kill(harm.victim, signal.SIGKILL)  # its nanny starts another
-        connection.client.wait_for_workers(2)
+
+
+def two_workers(connection: Connection) -> Connection:
+    """Return a connection with two workers: this one, or a new one where a nanny gave up."""
+    with suppress(TimeoutError):
+        connection.client.wait_for_workers(2, timeout=NANNY_SECONDS)
+        return connection
+    connection.close()
+    return connect()
+
+
+def connect() -> Connection:
+    """Start two workers."""
+    return Connection.open("local:2", patience=PATIENCE, deadline=60.0)
 
 
 def say(text: str) -> None:
@@ -107,7 +122,7 @@ def main(kills: int, stops: int, out: Callable[[str], None] = say) -> int:
     warnings.simplefilter("ignore", sparsae.ConvergenceWarning)
     X = np.random.default_rng(0).random((ROWS, COLUMNS)) * 0.8 + 0.1
     expected = {kind: fit(X, kind, None)[0] for kind in FITS}
-    connection = Connection.open("local:2", patience=PATIENCE, deadline=60.0)
+    connection = connect()
     usual, rng, failures = {}, np.random.default_rng(1), 0
     for kind in [*FITS, *FITS]:  # twice: workers import and compile first
         found, usual[kind] = fit(X, kind, connection)
@@ -116,7 +131,7 @@ def main(kills: int, stops: int, out: Callable[[str], None] = say) -> int:
     for number, count in ((signal.SIGKILL, kills), (signal.SIGSTOP, stops)):
         for i in range(count):
             kind = list(FITS)[i % len(FITS)]
-            iterations = FITS[kind]["max_iter"]
+            iterations, connection = FITS[kind]["max_iter"], two_workers(connection)
             pids = list(connection.client.run(os.getpid).values())
             harm = Harm(
                 number,
