@@ -11,6 +11,7 @@ import numpy as np
 from sparsae._types import Array
 from sparsae.cost import Cost
 from sparsae.engine.engine import Engine
+from sparsae.engine.fold import Sparsity
 from sparsae.engine.kernel_calls import call_kernel, make_kernel
 from sparsae.engine.partition import Partition
 from sparsae.engine.sources import DataSource
@@ -77,21 +78,9 @@ def check_kernel(
     trained = parameters if problem.bandwidth is not None else parameters._replace(threshold=None)
     block_rows = min(FIRST_BLOCK, len(x))
     reference = evaluate_reference(parameters, x, target=target, output=problem.output, **settings)
-    source = DataSource(x, "X")
+    problem = replace(problem, block_rows=block_rows)
     for passes in (2, 1):
-        engine = Engine(
-            source,
-            source if target is x else DataSource(target, "target"),
-            backend=backend,
-            problem=replace(problem, block_rows=block_rows),
-            partition=Partition(len(x), block_rows),
-            storage=Storage(kept=passes == 2, passes=passes),
-            workers=1,
-        )
-        try:
-            sums = engine.evaluate(given, cost.sparsity if known is None else known)
-        finally:
-            engine.close()
+        sums = _sums(backend, problem, given, cost.sparsity if known is None else known, x, target, passes)
         _refuse(backend.name, [compare("rows", sums.rows, float(len(x)), 0.0)], HOW[passes])
         found = cost.evaluate(sums, trained.flatten())
         comparisons = reference.errors(
@@ -104,11 +93,37 @@ def check_kernel(
         )
         _refuse(backend.name, comparisons, HOW[passes])
     s = cost.sparsity(found.rho_hat) if known is None else known
-    direct = _direct_sums(backend, replace(problem, block_rows=block_rows), given, s, x, target)
+    direct = _direct_sums(backend, problem, given, s, x, target)
     if direct is not None:
         found = cost.evaluate(direct, trained.flatten())
         gradient = Parameters.from_flat(found.gradient, problem.n_visible, problem.n_hidden)
         _refuse(backend.name, reference.errors(problem.dtype, block_rows=len(x), gradient=gradient), HOW["direct"])
+
+
+def _sums(
+    backend: Backend,
+    problem: Problem,
+    given: Parameters,
+    sparsity: Sparsity,
+    x: Array,
+    target: Array,
+    passes: int,
+) -> Sums:
+    """Evaluate the sums over these rows, by an engine of their own."""
+    source = DataSource(x, "X")
+    engine = Engine(
+        source,
+        source if target is x else DataSource(target, "target"),
+        backend=backend,
+        problem=problem,
+        partition=Partition(len(x), problem.block_rows),
+        storage=Storage(kept=passes == 2, passes=passes),
+        workers=1,
+    )
+    try:
+        return engine.evaluate(given, sparsity)
+    finally:
+        engine.close()
 
 
 def _direct_sums(
