@@ -159,6 +159,24 @@ class DirectSumsAlwaysWritten(UnitTwin):
         super().write(into, sums, True)
 
 
+class NaNTakenForZero(UnitTwin):
+    """The cost stays finite where the rows are not."""
+
+    def prepare(self, x, target, keep):
+        return np.nan_to_num(x), np.nan_to_num(target)
+
+
+class RestOfTheBlockBefore(UnitTwin):
+    """Multiplies what a block left in its scratch by 0: right until that is no number."""
+
+    rest = 0.0
+
+    def slope(self, z, a2):
+        q = super().slope(z, a2) + 0 * self.rest
+        self.rest = float(z[-1, -1])
+        return q
+
+
 class TiesByHigherIndex(UnitTwin):
     def activate(self, z, threshold):
         kept = largest(z[:, ::-1], self.problem.k)[:, ::-1]
@@ -315,6 +333,8 @@ MUTANTS = {
         SparsityAfterTheSlope: ("invariants", AFTER),
         FiredLeftOut: ("reference", FIRED),
         ReluIsAbs: ("activity", ""),
+        NaNTakenForZero: ("not_finite", "squared_error is"),
+        RestOfTheBlockBefore: ("not_finite", "sums of a block after one that was not finite"),
         DirectSumsAdded: ("direct_sums", "the sum W1 is nan"),
         DirectSumsAlwaysWritten: ("direct_sums", "blocks of [40, 17] rows"),
     },
