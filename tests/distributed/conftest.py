@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 
@@ -14,3 +16,21 @@ def client():
     assert isinstance(connection.client, distributed.Client)
     yield connection.client
     connection.close()
+
+
+@pytest.fixture
+def settle(client):
+    """A function that returns when there are two workers again, also where a nanny has given up on a busy machine."""
+
+    def wait_for_two():
+        while True:
+            try:
+                client.wait_for_workers(2, timeout=20)
+                break
+            except TimeoutError:
+                client.cluster.scale(0)
+                client.cluster.scale(2)
+        while len(client.scheduler_info(n_workers=-1)["workers"]) > 2:
+            time.sleep(0.1)
+
+    return wait_for_two

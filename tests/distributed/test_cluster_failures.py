@@ -124,7 +124,7 @@ def test_data_beyond_the_memory_of_the_workers_is_said(client, monkeypatch):
         evaluate(da.from_array(X, chunks=(700, 12)), cluster=client)
 
 
-def test_a_worker_that_joins_gets_rows(client):
+def test_a_worker_that_joins_gets_rows(client, settle):
     """It takes part a moment later; the bits stay."""
     expected = evaluate(X, passes=1)
     with sparsae.Objective(X, 5, cluster=client, **OPTIONS) as objective:
@@ -146,15 +146,18 @@ def test_a_worker_that_joins_gets_rows(client):
                 break
         assert min(client.run(fits).values()) > 0
     client.cluster.scale(2)
+    settle()
 
 
-def test_workers_that_die_again_and_again_end_in_an_error(client):
+def test_workers_that_die_again_and_again_end_in_an_error(client, settle):
     """Rows whose computation kills the process, which its nanny starts again: an error within the deadline."""
 
     def deadly(block):
         os._exit(3)
 
     data = da.from_array(X, chunks=(3000, 12)).map_blocks(deadly, dtype=float, meta=np.empty((0, 0)))
-    with pytest.raises(ClusterError, match=r"did not reach the workers, or were not read by them, within 5 s"):
+    with pytest.raises(
+        ClusterError, match=r"died again and again while they computed rows|were not read by them, within 5 s"
+    ):
         evaluate(data, cluster=Connection(client, deadline=5.0))
-    client.wait_for_workers(2)
+    settle()

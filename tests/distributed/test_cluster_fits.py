@@ -76,9 +76,9 @@ def test_a_fit_has_the_bits_of_a_local_fit_and_lists_its_workers(client):
 
 
 @pytest.mark.parametrize("name", ["SIGKILL", "SIGSTOP"])
-def test_a_worker_that_dies_or_stops_in_mid_fit_changes_no_bit(client, name):
+def test_a_worker_that_dies_or_stops_in_mid_fit_changes_no_bit(client, settle, name):
     """Its segments are read again elsewhere; a stopped worker costs one patience."""
-    client.wait_for_workers(2)
+    settle()
     connection = Connection(client, patience=3.0)
     here = gradient(X, passes=1)
     victim = next(iter(client.run(os.getpid).values()))
@@ -94,7 +94,7 @@ def test_a_worker_that_dies_or_stops_in_mid_fit_changes_no_bit(client, name):
         if name == "SIGSTOP":
             os.kill(victim, signal.SIGKILL)
     assert time.monotonic() - started < 40
-    client.wait_for_workers(2)
+    settle()
 
 
 def test_a_cluster_that_is_lost_leaves_a_checkpoint_to_go_on_from(client, tmp_path):

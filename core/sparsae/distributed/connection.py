@@ -235,22 +235,24 @@ class Connection:
         ClusterError
             When they are not within the deadline, or cannot be computed.
         """
-        started, waiting, deaths = time.monotonic(), set(futures), ""
+        started, waiting = time.monotonic(), set(futures)
         while waiting:
             self.wait(waiting, min(self.patience, 1.0))
             self.check()
             for future in futures:
                 if future.status == "error":
-                    self.raise_or_ignore(future.exception(timeout=self.patience))
-                    deaths = "; workers died while they computed them"
-                    future.retry()
+                    error = future.exception(timeout=self.patience)
+                    self.raise_or_ignore(error)
+                    raise ClusterError(
+                        f"Workers died again and again while they computed rows ({error}). Their logs may say why."
+                    ) from error
             waiting = {future for future in waiting if not future.done()}
             if waiting:
                 self.give_up_silent(self.workers())  # the scheduler asks others for what these were asked for
             if waiting and time.monotonic() - started > self.deadline:
                 raise ClusterError(
                     f"{plural(len(waiting), 'part')} of the data did not reach the workers, or were not read by them, "
-                    f"within {self.deadline:g} s{deaths}."
+                    f"within {self.deadline:g} s."
                 )
 
     def results(self, futures: Sequence[Any]) -> list[Any]:
