@@ -151,6 +151,7 @@ class Connection:
 
     def recent_shares(self) -> dict[str, float]:
         """Return `shares`, at most a second old: asking the scheduler in each evaluation would take milliseconds."""
+        self.check()
         if time.monotonic() - self._asked > SHARES_SECONDS:
             return self.shares()
         return self._shares
