@@ -8,9 +8,10 @@ VENV := .venv-$(TAG)
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PEERS := .venv-peers-$(TAG)
+OLDEST := .venv-oldest-$(TAG)
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
-.PHONY: help install environments system-packages demo test test-peers prove prove-tests check lint ruff types layers codespell validate-pyproject docs dist browser octave format clean
+.PHONY: help install environments system-packages demo test test-peers test-oldest prove prove-tests check lint ruff types layers codespell validate-pyproject docs dist browser octave format clean
 
 help:
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -23,7 +24,7 @@ $(STAMP): pyproject.toml
 	$(PIP) install --editable '.[plot,data,numba]' --group dev
 	@touch $@
 
-environments: $(STAMP) $(PEERS)/.installed ## make both environments (with -j2 at once)
+environments: $(STAMP) $(PEERS)/.installed $(OLDEST)/.installed ## make the three environments (with -j3 at once)
 
 demo: $(STAMP) ## train on natural-image patches, print, draw (demo/)
 	$(BIN)/python docs/demo.py
@@ -40,6 +41,17 @@ $(PEERS)/.installed: pyproject.toml
 	$(PEERS)/bin/python -m pip --quiet --disable-pip-version-check install --upgrade pip
 	$(PEERS)/bin/python -m pip --quiet --disable-pip-version-check install torch==2.13.0
 	$(PEERS)/bin/python -m pip --quiet --disable-pip-version-check install --editable '.[plot,data,numba,jax]' --group test --group peers
+	@touch $@
+
+test-oldest: $(OLDEST)/.installed ## the estimator and a part of the core with the oldest supported libraries
+	$(OLDEST)/bin/python -m pytest -m "not prove and not peers and not optional" -n 2 --dist loadfile \
+		tests/estimator tests/data/test_formats.py tests/data/test_tables_in_files.py tests/engine/test_frames.py \
+		tests/test_model.py tests/test_cost.py tests/test_objective.py $(PYTEST_ARGS)
+
+$(OLDEST)/.installed: pyproject.toml tests/support/oldest.py
+	$(PYTHON) -m venv $(OLDEST)
+	$(OLDEST)/bin/python -m pip --quiet --disable-pip-version-check install $$($(PYTHON) tests/support/oldest.py)
+	$(OLDEST)/bin/python -m pip --quiet --disable-pip-version-check install --no-deps --editable .
 	@touch $@
 
 # Each proof also runs alone: make prove-resume.  Run them on a quiet machine.
