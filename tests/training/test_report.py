@@ -110,7 +110,7 @@ def test_a_learning_curve_becomes_a_frame(result: sparsae.TrainResult, monkeypat
     assert frame.index.name == "iteration"
     assert list(frame.index) == list(result.history.iteration)
     assert np.array_equal(frame["cost"], result.history.cost)
-    assert len(frame.columns) == 8
+    assert len(frame.columns) == 11
     monkeypatch.setitem(sys.modules, "pandas", None)
     with pytest.raises(MissingExtraError, match=r"needs pandas: pip install pandas. dataclasses.asdict\(history\)"):
         result.history.to_frame()

@@ -88,6 +88,8 @@ def test_resuming_within_an_epoch_gives_the_same_bits(settings: dict[str, Any]) 
     assert resumed.units.silent.tobytes() == whole.units.silent.tobytes()
     assert resumed.units[1:] == whole.units[1:]
     assert resumed.terms == whole.terms
+    assert resumed.fired.tobytes() == whole.fired.tobytes()
+    assert resumed.density.tobytes() == whole.density.tobytes()
 
 
 SCRIPT = """
@@ -120,7 +122,8 @@ def test_a_fit_that_was_killed_goes_on_to_the_same_bits(settings: dict[str, Any]
         for checkpoint in (path, None)
     )  # fmt: skip
     assert resumed.parameters.flatten().tobytes() == whole.parameters.flatten().tobytes()
-    assert resumed.history.cost.tobytes() == whole.history.cost.tobytes()
+    for name in ("cost", "l0", "dead_share", "explained_variance"):
+        assert getattr(resumed.history, name).tobytes() == getattr(whole.history, name).tobytes()
     assert any(note.startswith("Resumed at iteration") for note in resumed.receipt.notes)
 
 
@@ -276,3 +279,36 @@ def test_sums_of_large_models_are_direct_for_the_variants_too() -> None:
     ]  # fmt: skip
     assert found[0].parameters.flatten().tobytes() == found[1].parameters.flatten().tobytes()
     assert found[0].history.cost[-1] < found[0].history.cost[0]
+
+
+def test_a_resume_keeps_to_the_schedule_that_the_fit_was_planned_with(tmp_path: Path) -> None:
+    """Fewer epochs end early; more are refused where the learning rate would be 0, and its end says what to do."""
+    path, options = tmp_path / "fit", {"activation": "relu", "method": Adam(batch_rows=128, decay=0.5)}
+    whole = train(X, 20, max_iter=6, **options)
+    train(X, 20, max_iter=6, checkpoint=path, stop=sparsae.Stop(evaluations=12), **options)
+    short = train(X, 20, max_iter=4, checkpoint=path, resume=True, **options)
+    assert short.n_iter == 4
+    assert short.history.cost.tobytes() == whole.history.cost[:5].tobytes()
+    resumed = train(X, 20, max_iter=6, checkpoint=path, resume=True, **options)
+    assert resumed.parameters.flatten().tobytes() == whole.parameters.flatten().tobytes()
+    message = r"max_iter=8 exceeds the 6 epochs .* learning rate is 0 \(decay=0.5\). Resume with max_iter=6, .*initial="
+    with pytest.raises(sparsae.errors.CheckpointError, match=message):
+        train(X, 20, max_iter=8, checkpoint=path, resume=True, **options)
+
+
+def test_a_resume_with_more_epochs_keeps_when_a_unit_is_dead(tmp_path: Path) -> None:
+    """Its default follows the epochs that the fit was planned for; a note says so; given, nothing depends on them."""
+    settings: dict[str, Any] = {"activation": "topk", "k": 3, "k_aux": 4, "method": Adam(batch_rows=128)}
+    start = dead_start({"activation": "topk", "k": 3})
+    path, given = tmp_path / "default", tmp_path / "given"
+    train(X, 20, max_iter=4, initial=start, checkpoint=path, **settings)
+    resumed = train(X, 20, max_iter=12, initial=start, checkpoint=path, resume=True, **settings)
+    assert "dead_after is still that of the 4 epochs that the fit was planned for, not of 12." in resumed.receipt.notes
+    as_planned = train(X, 20, max_iter=12, initial=start, dead_after=240, **settings)
+    assert resumed.parameters.flatten().tobytes() == as_planned.parameters.flatten().tobytes()
+    other = train(X, 20, max_iter=12, initial=start, **settings)
+    assert resumed.parameters.flatten().tobytes() != other.parameters.flatten().tobytes()
+    train(X, 20, max_iter=4, initial=start, dead_after=240, checkpoint=given, **settings)
+    more = train(X, 20, max_iter=12, initial=start, dead_after=240, checkpoint=given, resume=True, **settings)
+    assert more.parameters.flatten().tobytes() == as_planned.parameters.flatten().tobytes()
+    assert not any("dead_after" in note for note in more.receipt.notes)

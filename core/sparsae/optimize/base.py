@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from sparsae.cost import Evaluation, Terms
 from sparsae.errors import OptimizationError
+from sparsae.optimize.activity import UnitActivity
 from sparsae.optimize.objective_functions import ObjectiveFunctions, Vector
 
 Function = Callable[[Vector], Evaluation]
@@ -132,6 +133,10 @@ class BoundMethod(ABC):
     def comparable_cost(self, theta: Vector, evaluation: Evaluation) -> float:
         """Return the cost at the parameters kept, over the rows that the first entry of the learning curve is of."""
         return evaluation.cost
+
+    def activity(self, state: Any) -> UnitActivity:
+        """Return what the hidden units do at a state, over the rows that its cost is of."""
+        return UnitActivity(state.evaluation.rho_hat, state.evaluation.density)
 
     @abstractmethod
     def pack(self, state: Any) -> dict[str, NDArray[Any]]:
@@ -291,8 +296,9 @@ def check_start(cost: float, gradient: Vector | None = None) -> None:
 
 def is_finite(cost: float, gradient: Vector) -> bool:
     """Whether cost and gradient are finite; one pass without a temporary in the usual case."""
-    # A sum of squares is finite only if every term is; only an overflow needs the slow answer.
-    return bool(np.isfinite(cost) and (np.isfinite(gradient @ gradient) or np.isfinite(gradient).all()))
+    with np.errstate(over="ignore", invalid="ignore"):
+        squares = gradient @ gradient  # finite only if every term is; only an overflow needs the slow answer
+    return bool(np.isfinite(cost) and (np.isfinite(squares) or np.isfinite(gradient).all()))
 
 
 def dataclass_settings(method: Any) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from sparsae.cost import Evaluation, Terms
 from sparsae.errors import DataError
+from sparsae.optimize.activity import UnitActivity
 from sparsae.optimize.base import (
     BoundMethod,
     Callback,
@@ -54,6 +55,10 @@ class EpochState:
         Terms of the cost in the last finished epoch: means over its mini-batches, each at the parameters of its time.
     term_sums : ndarray (3,)
         Sums over the rows of the present epoch that are done.
+    fired : ndarray (n_hidden,)
+        In how many of these rows each unit was active.
+    density : ndarray (n_hidden,)
+        In what share of the rows of the last finished epoch, each at the parameters of its time.
     gradient_max : float
         Largest absolute component of the gradient of the last mini-batch of the last finished epoch; NaN before.
     units : UnitState
@@ -71,6 +76,8 @@ class EpochState:
     position: int
     epoch_terms: Vector
     term_sums: Vector
+    fired: Vector
+    density: Vector
     gradient_max: float
     units: UnitState
     best_theta: Vector
@@ -164,6 +171,8 @@ class Epochs(BoundMethod):
             position=0,
             epoch_terms=np.array(start.terms),
             term_sums=np.zeros(3),
+            fired=np.zeros(self._objective.n_hidden),
+            density=start.density,
             gradient_max=float("nan"),
             units=UnitState.start(self._objective.n_hidden),
             best_theta=moments.theta.copy(),
@@ -204,6 +213,8 @@ class Epochs(BoundMethod):
             measure=ends,
             factor=self.method.rate_factor(state.moments.updates, self._n_updates),
         )
+        if not report.finite:
+            return replace(state, outcome="not finite")
         self._batches.constrain(moments.theta)
         decay = batch.gradient.decay / 2 * (report.weight_squares + batch.gradient.undecayed)
         after = replace(
@@ -213,6 +224,7 @@ class Epochs(BoundMethod):
             units=state.units.after(len(rows), batch.fired, batch.smallest_kept),
             position=position,
             term_sums=state.term_sums + len(rows) * np.array((batch.squared_error, decay, batch.sparsity)),
+            fired=state.fired + batch.fired,
         )
         return self._end_epoch(replace(after, gradient_max=report.gradient_max)) if ends else after
 
@@ -221,7 +233,9 @@ class Epochs(BoundMethod):
         terms = state.term_sums / state.position
         epoch = state.iteration + 1
         cost = self._batches.evaluate(state.theta, self.held_out).cost if len(self.held_out) else float(terms.sum())
-        after = replace(state, iteration=epoch, position=0, epoch_terms=terms, term_sums=np.zeros(3))
+        density, nothing = state.fired / state.position, np.zeros_like(state.fired)
+        after = replace(state, iteration=epoch, epoch_terms=terms, density=density)
+        after = replace(after, position=0, term_sums=np.zeros(3), fired=nothing)
         if not is_finite(cost, state.theta):
             return replace(after, outcome="not finite")
         if cost < state.best_cost:
@@ -247,16 +261,20 @@ class Epochs(BoundMethod):
         return theta, self._batches.evaluate(theta[:size], every, threshold)
 
     def kept(self, state: EpochState) -> Vector:
-        """Return the model: the best parameters where rows are held out or the cost is not finite, else the last ones.
+        """Return the model: the best parameters where rows are held out or the last ones are not finite, else those.
 
         Those of batch top-k end with the threshold.
         """
-        best = len(self.held_out) > 0 or state.outcome == "not finite"
+        best = len(self.held_out) > 0 or state.outcome == "not finite" or not is_finite(0.0, state.theta)
         theta: Vector = state.best_theta if best else state.theta
         if self._objective.settings.activation != "batchtopk":
             return theta
         threshold = np.full(self._objective.n_hidden, state.units.corrected_threshold, theta.dtype)
         return np.concatenate([theta, threshold])
+
+    def activity(self, state: EpochState) -> UnitActivity:
+        """Return the running mean, and in which share of an epoch's rows units were active."""
+        return UnitActivity(state.rho_hat, state.density)
 
     def pack(self, state: EpochState) -> dict[str, NDArray[Any]]:
         """Return the state as named arrays, for a checkpoint."""
@@ -267,18 +285,23 @@ class Epochs(BoundMethod):
             "rho_hat": state.rho_hat,
             "epoch_terms": state.epoch_terms,
             "term_sums": state.term_sums,
+            "fired": state.fired,
+            "density": state.density,
             "best_theta": state.best_theta,
             "best_cost": np.array(state.best_cost),
             "gradient_max": np.array(state.gradient_max),
             "silent": state.units.silent,
             "threshold": np.array([state.units.threshold, state.units.updates]),
             "counts": np.array([state.moments.updates, state.iteration, state.position, state.best_epoch]),
+            "not_finite": np.array(state.outcome == "not finite"),
         }
 
     def unpack(self, arrays: Mapping[str, NDArray[Any]]) -> EpochState:
         """Undo `pack`: the state, bit for bit."""
         updates, iteration, position, best_epoch = (int(number) for number in arrays["counts"])
-        stopped = position == 0 and self._out_of_patience(iteration, best_epoch)
+        outcome: Outcome = "not finite" if arrays["not_finite"] else ""
+        if not outcome and position == 0 and self._out_of_patience(iteration, best_epoch):
+            outcome = "converged"
         return EpochState(
             moments=Moments(arrays["theta"], arrays["first"], arrays["second"], updates),
             rho_hat=arrays["rho_hat"],
@@ -286,10 +309,12 @@ class Epochs(BoundMethod):
             position=position,
             epoch_terms=arrays["epoch_terms"],
             term_sums=arrays["term_sums"],
+            fired=arrays["fired"],
+            density=arrays["density"],
             gradient_max=float(arrays["gradient_max"]),
             units=UnitState(arrays["silent"], float(arrays["threshold"][0]), int(arrays["threshold"][1])),
             best_theta=arrays["best_theta"],
             best_cost=float(arrays["best_cost"]),
             best_epoch=best_epoch,
-            outcome="converged" if stopped else "",
+            outcome=outcome,
         )

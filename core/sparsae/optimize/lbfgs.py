@@ -54,6 +54,9 @@ class LBFGSState(PointState):
 class LBFGS(StepMethod):
     """L-BFGS.
 
+    Made for smooth functions.  The cost of relu units has kinks, where pre-activations pass 0, at which a line search
+    may find no decrease ("stalled"); see docs/training.md for how it fares.
+
     Parameters
     ----------
     memory : int

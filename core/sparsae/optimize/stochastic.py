@@ -122,7 +122,7 @@ class StochasticMethod(Method):
         if self.clip is None:
             return gradient
         length = float(np.sqrt(square_sum(gradient, theta, spread)))
-        if length <= self.clip:
+        if length <= self.clip or not np.isfinite(length):
             return gradient
         share = self.clip / length
         return gradient._replace(scale=gradient.scale * share, decay=gradient.decay * share)
@@ -163,7 +163,10 @@ class StochasticMethod(Method):
         measure: bool = False,
         factor: float = 1.0,
     ) -> tuple[Moments, UpdateReport]:
-        """Do one update, in place; the state that is returned has the same arrays."""
+        """Do one update, in place; the state that is returned has the same arrays.
+
+        Where the gradient is not finite, which the report says, some parameters may have been updated and others not.
+        """
 
 
 @final

@@ -89,10 +89,13 @@ class UpdateReport(NamedTuple):
         Sum of the squares of the weights, before.
     gradient_max : float
         Largest absolute component of the gradient; 0 where it was not asked for.
+    finite : bool
+        Whether all components of the gradient are finite.  Chunks in which one is not were left as they were.
     """
 
     weight_squares: float
     gradient_max: float
+    finite: bool
 
 
 @final
@@ -129,7 +132,7 @@ def update_in_chunks(
     theta = arrays[0]
     size = chunk_size(len(theta), theta.dtype)
     count = -(-len(theta) // size)
-    squares, largest = np.zeros(count), np.zeros(count)
+    squares, largest, finite = np.zeros(count), np.zeros(count), np.ones(count, bool)
 
     def update(number: int) -> None:
         start = number * size
@@ -141,10 +144,12 @@ def update_in_chunks(
         g = gradient.chunk(start, here, a, b)
         if measure:
             largest[number] = max(g.max(), -g.min())
-        step(chunks, g, b)
+        finite[number] = np.isfinite(_squared_length(g)) or np.isfinite(g).all()
+        if finite[number]:
+            step(chunks, g, b)
 
     (spread if len(theta) >= ALONE else one_after_the_other)(update, count)
-    return UpdateReport(float(squares.sum()), float(largest.max()))
+    return UpdateReport(float(squares.sum()), float(largest.max()), bool(finite.all()))
 
 
 def square_sum(gradient: BatchGradient, theta: Array, spread: Spread) -> float:
@@ -157,10 +162,19 @@ def square_sum(gradient: BatchGradient, theta: Array, spread: Spread) -> float:
         here = theta[number * size : (number + 1) * size]
         a, b = _SCRATCH.of(len(here), theta.dtype)
         g = gradient.chunk(number * size, here, a, b)
-        squares[number] = np.dot(g, g)
+        squares[number] = _squared_length(g)
 
     (spread if len(theta) >= ALONE else one_after_the_other)(add, count)
     return float(squares.sum())
+
+
+def _squared_length(g: Array) -> float:
+    """Return the sum of the squares, in float64 where it overflows in float32; infinite or NaN where it does there."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        square = float(np.dot(g, g))
+        if np.isfinite(square) or g.dtype == np.float64:
+            return square
+        return float(np.square(g, dtype=np.float64).sum())
 
 
 def chunk_size(size: int, dtype: np.dtype[Any]) -> int:

@@ -42,6 +42,7 @@ _SCHEMA: Schema = {
     "method": {"method": str},
     "settings": dict,
     "shuffle_seed": int,
+    "planned": int,
     "receipt": {
         "block_rows": int,
         "passes": int,

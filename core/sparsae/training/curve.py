@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar, final
 
 import numpy as np
@@ -31,9 +32,13 @@ class CurveRow(NamedTuple):
     gradient_max: float
     seconds: float
     evaluation_seconds: float
+    explained_variance: float
+    l0: float
+    dead_share: float
 
 
 COLUMNS = CurveRow._fields
+FIGURES = ("explained_variance", "l0", "dead_share")
 _INTEGERS = ("iteration", "evaluations")
 
 
@@ -147,8 +152,8 @@ class LearningCurve:
         """Iteration of the last entry; -1 where there is none."""
         return int(self.rows[-1].iteration) if self.rows else -1
 
-    def record(self, state: OptimizerState, counts: FitCounts) -> CurveRow:
-        """Add an entry and return it."""
+    def record(self, state: OptimizerState, counts: FitCounts, figures: Mapping[str, float]) -> CurveRow:
+        """Add an entry, with those of the figures of merit that are columns, and return it."""
         terms = state.terms
         row = CurveRow(
             iteration=state.iteration,
@@ -160,6 +165,7 @@ class LearningCurve:
             gradient_max=state.gradient_max,
             seconds=counts.seconds,
             evaluation_seconds=counts.evaluation_seconds,
+            **{name: figures.get(name, math.nan) for name in FIGURES},
         )
         self.rows.append(row)
         return row

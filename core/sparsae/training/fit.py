@@ -25,7 +25,15 @@ from sparsae.training.notices import Notices
 from sparsae.training.observers import ObserverSet, Progress
 from sparsae.training.options import FitOptions, check_full_batch
 from sparsae.training.result import Reason, TrainResult
-from sparsae.training.resume import check_identity, fit_identity, is_same_fit, resume_notes, resumed_method
+from sparsae.training.resume import (
+    check_identity,
+    fit_identity,
+    is_same_fit,
+    plan_notes,
+    planned_epochs,
+    resume_notes,
+    resumed_method,
+)
 from sparsae.training.stopping import FitEnd, describe_end, met_tolerance
 
 
@@ -73,20 +81,24 @@ class Fit:
         theta, self._shuffle_seed = options.start(objective)
         self._method, self._start_seed = options.method, options.start_seed
         self._curve, used = LearningCurve(), FitCounts()
-        saved = search.saved
+        saved, self._planned = search.saved, max(1, options.max_iter)
         if saved is not None:
             assert checkpoint_path is not None
             check_identity(checkpoint_path, saved.header["identity"], self._identity())
             self._method = resumed_method(saved.header, options.method)
+            self._planned = planned_epochs(saved.header, self._method, options.max_iter)
+            self._notices.notes += plan_notes(saved.header, objective.settings, options.max_iter)
         elif earlier is not None and is_same_fit(earlier.header, self._identity(), options.method):
             saved = earlier
             self._start_seed = saved.header["identity"]["seed"]
             self._options = replace(options, max_iter=options.max_iter + saved.header["iteration"])
+            self._planned = max(1, self._options.max_iter)
         if saved is not None:
             self._notices.notes += resume_notes(saved.header, objective.receipt, self._method)
             self._shuffle_seed, used = saved.header["shuffle_seed"], FitCounts(*saved.header["counts"])
             self._curve = LearningCurve([CurveRow(*row) for row in saved.history.tolist()])
-        self._metered = MeteredObjective(objective, used, max(1, self._options.max_iter))
+        self._variance = objective.engine.summaries()[1].variance_sum
+        self._metered = MeteredObjective(objective, used, self._planned)
         self._bound = self._method.bind(self._metered, self._shuffle_seed)
         if self._bound.full_batch:
             check_full_batch(objective.settings, self._method.name)
@@ -138,13 +150,19 @@ class Fit:
         """Record the state, inform observers, write a checkpoint when it is due; return whether to stop."""
         asked_to_stop, self._last = False, state
         if state.iteration > self._curve.last_iteration:
-            row = self._curve.record(state, self._metered.counts)
+            row = self._curve.record(state, self._metered.counts, self._figures(state))
             if self._observers:
                 asked_to_stop = self._observers.notify(self._progress(row, state.theta), self._notices)
         self._end = self._reason_to_stop(state, asked_to_stop=asked_to_stop)
         if self._writer is not None and self._end is None:
             self._writer.write_if_due(state, self._curve, self._metered.counts)
         return self._end is not None
+
+    def _figures(self, state: OptimizerState) -> dict[str, float]:
+        """Return the figures of merit of the rows that the cost of a state is of."""
+        activity, o = self._bound.activity(state), self._objective
+        squares, variance = 2 * float(state.terms.squared_error), self._variance / o.n_samples
+        return fit_figures(squares, variance, activity.mean, rho=o.settings.rho, density=activity.density)
 
     def _progress(self, row: CurveRow, theta: Vector) -> Progress:
         """Return what observers see."""
@@ -210,7 +228,7 @@ class Fit:
             settings=self._describe(),
             metrics=fit_figures(
                 evaluation.squared_error_sum,
-                objective.engine.summaries()[1].variance_sum,
+                self._variance,
                 evaluation.rho_hat,
                 rho=objective.settings.rho,
                 density=evaluation.density,
@@ -238,6 +256,7 @@ class Fit:
             "method": describe(self._method),
             "settings": self._describe(),
             "shuffle_seed": self._shuffle_seed,
+            "planned": self._planned,
             "receipt": self._objective.receipt.to_dict(),
         }
 

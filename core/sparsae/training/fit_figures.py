@@ -21,9 +21,9 @@ def fit_figures(
     Parameters
     ----------
     squared_error : float
-        sum |a3 - target|^2 over all rows.
+        sum |a3 - target|^2 over all rows, or its mean.
     variance : float
-        sum |target - mean target|^2 over all rows, the mean being that of each column.
+        sum |target - mean target|^2 over all rows, the mean being that of each column; or its mean over the rows.
     rho_hat : ndarray (n_hidden,)
         Mean activations.
     rho : float, optional

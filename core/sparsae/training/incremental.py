@@ -9,12 +9,12 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from sparsae._text import plural
-from sparsae.cost import Terms
 from sparsae.errors import ParameterError
 from sparsae.model import Parameters
 from sparsae.model.settings import keywords
 from sparsae.objective import Objective, ObjectiveOptions
 from sparsae.optimize import StochasticMethod
+from sparsae.optimize.epochs import EpochState
 from sparsae.optimize.objective_functions import Vector
 from sparsae.optimize.unit_state import MOST_ROWS
 from sparsae.training.curve import FitCounts, LearningCurve, MeteredObjective
@@ -106,7 +106,7 @@ class IncrementalFit:
             theta, self._seed = self._options.start(objective)
             bound = self._method.bind(metered, self._seed)
             state = bound.init(theta)
-            self._curve.record(state, metered.counts)
+            self._curve.record(state, metered.counts, self._figures(objective, state))
         else:
             bound = self._method.bind(metered, self._seed)
             state = replace(self._state, outcome="")
@@ -114,17 +114,22 @@ class IncrementalFit:
         while state.iteration < pass_number and not state.outcome:
             state = bound.step(state)
         if not state.outcome:
-            self._curve.record(state, metered.counts)
-        self._state = replace(state, position=0, term_sums=np.zeros_like(state.term_sums))
+            self._curve.record(state, metered.counts, self._figures(objective, state))
+        self._state = replace(
+            state, position=0, term_sums=np.zeros_like(state.term_sums), fired=np.zeros_like(state.fired)
+        )
         self._counts = metered.counts
         return bound.kept(state)
+
+    def _figures(self, objective: Objective, state: EpochState) -> dict[str, float]:
+        """Return the figures of merit of a pass over a portion."""
+        squares = 2 * objective.n_samples * float(state.terms.squared_error)
+        variance = objective.engine.summaries()[1].variance_sum
+        return fit_figures(squares, variance, state.rho_hat, rho=objective.settings.rho, density=state.density)
 
     def _result(self, objective: Objective, metered: MeteredObjective, theta: Vector) -> TrainResult:
         """Put the result together."""
         state, receipt = self._state, objective.receipt
-        terms: Terms = state.terms
-        squares = 2 * objective.n_samples * float(terms.squared_error)
-        variance = objective.engine.summaries()[1].variance_sum
         seed = self._options.start_seed
         return TrainResult(
             parameters=Parameters.from_flat(np.array(theta, dtype=np.float64), objective.n_visible, objective.n_hidden),
@@ -133,7 +138,7 @@ class IncrementalFit:
             receipt=replace(receipt, seed=seed, notes=(*receipt.notes, *metered.notes)),
             status=self._status(),
             settings=describe_fit(objective, self._method, max_iter=state.iteration, seed=seed),
-            metrics=fit_figures(squares, variance, state.rho_hat, rho=objective.settings.rho),
+            metrics=self._figures(objective, state),
         )
 
     def _status(self) -> Status:

@@ -5,6 +5,7 @@ One that raises is reported once and dropped; the others and the fit go on.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from types import FunctionType
@@ -36,6 +37,8 @@ class Progress:
         Largest absolute component of the gradient.
     seconds, evaluation_seconds : float
         Wall time since the start, and how much of it the evaluations took.
+    explained_variance, l0, dead_share : float
+        As in `History`; NaN where they are not known.
     """
 
     iteration: int
@@ -48,6 +51,9 @@ class Progress:
     gradient_max: float
     seconds: float
     evaluation_seconds: float
+    explained_variance: float = math.nan
+    l0: float = math.nan
+    dead_share: float = math.nan
     make_parameters: Callable[[], Parameters] = field(repr=False, compare=False)
 
     @property

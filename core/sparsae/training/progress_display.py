@@ -91,7 +91,17 @@ def notebook_shell() -> Any:
 
 def describe_progress(progress: Progress) -> str:
     """Return an iteration in words: its number, the limit, the cost and the rate."""
-    return f"iteration {progress.iteration}/{progress.max_iter}  cost {progress.cost:.6g}  {_rate(progress)} it/s"
+    return (
+        f"iteration {progress.iteration}/{progress.max_iter}  cost {progress.cost:.6g}{_activity(progress)}  "
+        f"{_rate(progress)} it/s"
+    )
+
+
+def _activity(progress: Progress) -> str:
+    """Return active units in a row and the share of dead ones, where units can be inactive."""
+    if math.isnan(progress.l0):
+        return ""
+    return f"  L0 {progress.l0:.1f}  dead {progress.dead_share:.0%}"
 
 
 def _rate(progress: Progress) -> str:
@@ -109,20 +119,21 @@ class TerminalLine(ProgressLine):
             rich.TextColumn("iteration"),
             rich.MofNCompleteColumn(),
             rich.BarColumn(bar_width=None),
-            rich.TextColumn("cost {task.fields[cost]}"),
+            rich.TextColumn("cost {task.fields[cost]}{task.fields[activity]}"),
             rich.TextColumn("{task.fields[rate]} it/s"),
             rich.TimeRemainingColumn(),
             console=console,
             transient=not keep,
             auto_refresh=False,  # a thread of rich's would do it, and outlive the fit
         )
-        self._task = self._live.add_task("fit", total=max_iter, cost="-", rate="-")
+        self._task = self._live.add_task("fit", total=max_iter, cost="-", activity="", rate="-")
         self._live.start()
         self._drawn = -math.inf
 
     def update(self, progress: Progress) -> None:
         """Redraw the line, ten times a second at most."""
-        self._live.update(self._task, completed=progress.iteration, cost=f"{progress.cost:.6g}", rate=_rate(progress))
+        cost, activity = f"{progress.cost:.6g}", _activity(progress)
+        self._live.update(self._task, completed=progress.iteration, cost=cost, activity=activity, rate=_rate(progress))
         if time.monotonic() - self._drawn >= REFRESH_SECONDS:
             self._live.refresh()
             self._drawn = time.monotonic()

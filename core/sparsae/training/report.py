@@ -82,6 +82,7 @@ def history_line(history: History) -> str:
 def history_html(history: History) -> str:
     """Return a table of entries of the learning curve, evenly spaced, the first and the last included."""
     which = np.unique(np.linspace(0, len(history) - 1, min(SHOWN, len(history))).round().astype(int))
-    names = ("iteration", "evaluations", "cost", *TERMS, "gradient_max", "seconds")
+    names = ["iteration", "evaluations", "cost", *TERMS, "gradient_max", "seconds"]
+    names += [name for name in ("explained_variance", "l0", "dead_share") if np.isfinite(getattr(history, name)).any()]
     rows = [[f"{getattr(history, name)[i]:.6g}" for name in names] for i in which]
     return table_html([name.replace("_", " ") for name in names], rows)

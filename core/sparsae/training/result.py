@@ -86,6 +86,18 @@ class History:
         Largest absolute component of the gradient.
     seconds, evaluation_seconds : ndarray of float64
         Wall time since the start, and how much of it the evaluations took.
+    explained_variance : ndarray of float64
+        1 - |a3 - target|^2 / |target - mean target|^2, both means over rows; NaN where the data is constant.
+    l0 : ndarray of float64
+        Mean number of active units in a row; NaN for sigmoid units, which are always active.
+    dead_share : ndarray of float64
+        Share of the units that were active in no row; of sigmoid units, those whose mean activation is below rho / 10.
+
+    Notes
+    -----
+    Of full-batch methods an entry is of all rows at its parameters.  Of mini-batch methods it is of the rows of an
+    epoch, each at the parameters of its time, and that of iteration 0 is of the first mini-batch; the mean activation
+    of sigmoid units is the running mean.
     """
 
     iteration: NDArray[np.int64]
@@ -97,6 +109,9 @@ class History:
     gradient_max: NDArray[np.float64]
     seconds: NDArray[np.float64]
     evaluation_seconds: NDArray[np.float64]
+    explained_variance: NDArray[np.float64]
+    l0: NDArray[np.float64]
+    dead_share: NDArray[np.float64]
 
     def __len__(self) -> int:
         return len(self.iteration)
@@ -287,7 +302,7 @@ class TrainResult:
         )
 
     def plot_history(self, path: str | os.PathLike[str] | None = None, *, title: str = "") -> Any:
-        """Draw the cost and its terms against the iterations, logarithmically.
+        """Draw the cost and its terms against the iterations, and below explained variance, dead units and L0.
 
         Parameters
         ----------

@@ -8,6 +8,7 @@ from typing import Any, cast
 
 from sparsae.errors import CheckpointError, CheckpointWarning, ParameterError
 from sparsae.machine.caller_warning import warn_caller
+from sparsae.model.settings import ModelSettings
 from sparsae.objective import Objective, ObjectiveOptions
 from sparsae.optimize import Method, describe, get_method
 from sparsae.plugins.selection import AUTO, requested_backend
@@ -114,6 +115,32 @@ def resumed_method(header: Mapping[str, Any], given: Method) -> Method:
             CheckpointWarning(f"The optimiser's settings are those of the checkpoint, {saved}, not {describe(given)}.")
         )
     return method
+
+
+def planned_epochs(header: Mapping[str, Any], method: Method, max_iter: int) -> int:
+    """Return the number of epochs that the saved fit was planned for, which decides its schedules.
+
+    Raises
+    ------
+    CheckpointError
+        When more are asked for and the learning rate is 0 by then.
+    """
+    planned, decay = int(header["planned"]), method.settings().get("decay", 0.0)
+    if decay > 0 and max_iter > planned:
+        raise CheckpointError(
+            f"max_iter={max_iter} exceeds the {planned} epochs that the checkpoint's fit was planned for, at the end "
+            f"of which its learning rate is 0 (decay={decay:g}). Resume with max_iter={planned}, or begin a new fit "
+            f"at the result: initial=result."
+        )
+    return planned
+
+
+def plan_notes(header: Mapping[str, Any], settings: ModelSettings, max_iter: int) -> list[str]:
+    """Return what differs from a fit that was planned for `max_iter` epochs from its start."""
+    planned = header["planned"]
+    if not settings.aux or settings.dead_after is not None or max_iter == planned:
+        return []
+    return [f"dead_after is still that of the {planned} epochs that the fit was planned for, not of {max_iter}."]
 
 
 def resume_notes(header: Mapping[str, Any], now: Receipt, method: Method) -> list[str]:

@@ -15,7 +15,18 @@ from sparsae.receipt import Receipt, versions
 from sparsae.training.result import History, Status, TrainResult
 from sparsae.transforms import Transform
 
-NO_HISTORY = ("cost", "squared_error", "weight_decay", "sparsity", "gradient_max", "seconds", "evaluation_seconds")
+NO_HISTORY = (
+    "cost",
+    "squared_error",
+    "weight_decay",
+    "sparsity",
+    "gradient_max",
+    "seconds",
+    "evaluation_seconds",
+    "explained_variance",
+    "l0",
+    "dead_share",
+)
 
 
 @final
