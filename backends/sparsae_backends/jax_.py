@@ -51,7 +51,8 @@ def hidden_unit(activation: str, k: int | None) -> tuple[Callable[..., Any], Cal
         a2 = jax.nn.relu(z2)
         if k is None:
             return a2
-        values, where = jax.lax.top_k(a2, k)  # (m, k); of equal ones it takes the first
+        ranked = jax.numpy.where(jax.numpy.isnan(a2), jax.numpy.nan, a2)  # NaN with a sign would count as the smallest
+        values, where = jax.lax.top_k(ranked, k)  # (m, k); of equal ones it takes the first
         rows = jax.numpy.arange(len(a2))[:, None]  # (m, 1)
         return jax.numpy.zeros_like(a2).at[rows, where].set(values)  # (m, p)
 

@@ -40,13 +40,14 @@ class TopSelection:
         """Write unit and value of what is kept in each row of z (m, p) to `index` and `values` (m, k), by unit.
 
         Where fewer than k values are positive, the rest of a row is unit 0 with the value 0.
+        Where a value of a row is NaN, all that is kept of it is NaN, so that it reaches the cost.
 
         Returns
         -------
         ndarray (m,)
             How many are kept in each row.
         """
-        place, found, starts = self._candidates(z)
+        place, found, starts, spoilt = self._candidates(z)
         counts = np.diff(starts)
         if place.size > len(z) * self.k or counts.max() > self.k:
             kept = self._kept(found, starts, counts)
@@ -61,19 +62,34 @@ class TopSelection:
             slot = row * self.k + np.arange(place.size) - np.repeat(np.cumsum(counts) - counts, counts)
             index.reshape(-1)[slot] = place - row * self.p
             values.reshape(-1)[slot] = found
+        if spoilt is not None:
+            values[spoilt] = np.nan
         return counts
 
-    def _candidates(self, z: Array) -> tuple[NDArray[np.intp], Array, NDArray[np.intp]]:
-        """Return places in z, as one vector, of what may be among the k largest; their values; first ones of rows."""
-        grouped = z[:, : self.groups * self.group_size].reshape(len(z), self.group_size, self.groups)
-        largest = np.maximum.reduce(grouped, axis=1)  # (m, groups)
+    def _candidates(self, z: Array) -> tuple[NDArray[np.intp], Array, NDArray[np.intp], NDArray[np.bool_] | None]:
+        """Return places in z, as one vector, of what may be among the k largest; their values; first ones of rows.
+
+        And which rows have a NaN (m,); None where none has.
+        """
+        largest, spoilt = self._largest_of_groups(z), None
+        rest = z[:, self.groups * self.group_size :]
+        if np.isnan(largest.max()) or np.isnan(rest.max(initial=0)):
+            spoilt = np.asarray(np.isnan(z).any(axis=1))  # (m,)
+            z = np.nan_to_num(z, nan=0.0, posinf=np.inf, neginf=-np.inf)
+            largest = self._largest_of_groups(z)
         largest.partition(self.groups - self.k, axis=1)
         bound = np.maximum(largest[:, self.groups - self.k, None], self.least)  # (m, 1)
         place = np.flatnonzero(z >= bound)
         if place.size > (CROWD * self.k + 32) * len(z):
             place = np.flatnonzero(self.problem.activate(z))
         starts = np.searchsorted(place, np.arange(len(z) + 1) * self.p)
-        return place, z.reshape(-1)[place], starts
+        return place, z.reshape(-1)[place], starts, spoilt
+
+    def _largest_of_groups(self, z: Array) -> Array:
+        """Return the largest value of each group of units (m, groups), NaN where one is."""
+        grouped = z[:, : self.groups * self.group_size].reshape(len(z), self.group_size, self.groups)
+        largest: Array = np.maximum.reduce(grouped, axis=1)
+        return largest
 
     def _kept(self, found: Array, starts: NDArray[np.intp], counts: NDArray[np.intp]) -> NDArray[np.bool_]:
         """Return which candidates are among the k largest of their row; of equal ones the first."""

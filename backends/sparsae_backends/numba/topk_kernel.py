@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from functools import cached_property
 from typing import NamedTuple, final
 
 import numpy as np
@@ -11,7 +9,7 @@ from numpy.typing import NDArray
 
 from sparsae import Array, Kernel, Parameters, Problem, Sums
 from sparsae_backends._memory import ALIGNMENT, aligned, uncollected
-from sparsae_backends.numba.kernel import NumbaKernel
+from sparsae_backends.numba.kernel import block_rows as dense_rows
 
 BLOCK_ROWS = 1056  # whole panels of 24 and 48 rows; 2,048 and 4,096 rows make 2 and 4 blocks of about equal length
 GROUPS_OF_K = 4  # groups of units for each of the k, at least: 37 candidates for k = 32 of 4,096 normal numbers
@@ -66,7 +64,9 @@ class TopKKernel(Kernel[tuple[Array, Array], SparseWeights, SparseHidden]):
         self.layout = tuple(Sums(n, p).layout)
         self.wide = -(-n // emit.lanes(dtype)) * emit.lanes(dtype)
         self.sizes = p, k, problem.output == "sigmoid"
-        self._reserve_selection(emit.width(dtype))
+        self.width = emit.width(dtype)
+        self.given: tuple[int, Array, Array] | None = None  # of `backprop`: rows of a piece, scratch, packed W2
+        self._reserve_selection(self.width)
         rows, broad = problem.block_rows, min(STRIP_BYTES // dtype.itemsize, self.wide)
         D = aligned((rows * self.wide,), dtype).reshape(rows, self.wide)
         strip, found = aligned((rows * broad,), dtype), aligned((p * broad,), dtype)
@@ -154,12 +154,20 @@ class TopKKernel(Kernel[tuple[Array, Array], SparseWeights, SparseHidden]):
 
     def backprop(self, a1: Array, a2: Array, a3: Array, W2: Array, sparsity: Array, target: Array) -> Parameters:
         """Gradient sums over the rows given, whose activations are dense: their slope is that of relu units."""
-        return self.dense.backprop(a1, a2, a3, W2, sparsity, target)
+        from sparsae_backends.numba.passes import backprop
 
-    @cached_property
-    def dense(self) -> NumbaKernel:
-        """The kernel for given activations, made when it is first asked for."""
-        return NumbaKernel(replace(self.problem, activation="relu", k=None))
+        self.compile_for((backprop,), self.problem.dtype)
+        n, p, dtype = self.n, self.p, self.problem.dtype
+        if self.given is None:
+            rows = -(-dense_rows(self.problem) // self.width) * self.width
+            self.given = rows, aligned(((2 * n + 2 * p) * rows,), dtype), aligned((p * n + ALIGNMENT,), dtype)
+        rows, room, packed = self.given
+        self.pack(W2.T, dtype.type(1), packed)
+        self.s[:] = sparsity
+        sums = Sums(n, p)
+        sizes = n, p, self.problem.output == "sigmoid", dtype.type(0)
+        backprop(sizes, (a1, a2, a3, target), packed, self.s, False, rows, room, (sums.vector, self.layout))
+        return Parameters(sums.W1, sums.b1, sums.W2, sums.b2)
 
     def _encode(self, weights: SparseWeights, x: Array, hidden: SparseHidden) -> SparseHidden:
         """Fill in the lists and sums."""

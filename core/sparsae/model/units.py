@@ -42,24 +42,27 @@ def relu(z: Array) -> Array:
 
 
 def topk(z: Array, k: int) -> Array:
-    """The `k` largest of each row of z (m, p) where they are positive, else 0; ties go to the lower index."""
+    """The `k` largest of each row of z (m, p) where they are positive, else 0; ties go to the lower index.
+
+    NaN counts as the largest and stays NaN, so that it reaches the cost.
+    """
     a = relu(z)  # values that are not positive are 0 whether they are chosen or not
     p = a.shape[1]
     if k >= p:
         return a
     least = np.partition(a, p - k, axis=1)[:, p - k, None]  # (m, 1) the k-th largest
-    kept = a >= least  # (m, p)
+    kept = ~(a < least)  # (m, p), True for NaN
     tied = np.flatnonzero((np.count_nonzero(kept, axis=1) > k) & (least[:, 0] > 0))
     if tied.size:
-        greater, equal = a[tied] > least[tied], a[tied] == least[tied]  # (rows with ties, p)
+        greater, equal = ~(a[tied] <= least[tied]), a[tied] == least[tied]  # (rows with ties, p)
         room = k - np.count_nonzero(greater, axis=1)[:, None]
         kept[tied] = greater | (equal & (np.cumsum(equal, axis=1) <= room))
     return np.where(kept, a, a.dtype.type(0))
 
 
 def jumprelu(z: Array, threshold: Array) -> Array:
-    """Return z (m, p) where it is above its unit's threshold (p,), else 0."""
-    return np.where(z > threshold, z, z.dtype.type(0))
+    """Return z (m, p) where it is above its unit's threshold (p,), else 0; NaN stays NaN."""
+    return np.where(z <= threshold, z.dtype.type(0), z)
 
 
 class Unit(NamedTuple):
