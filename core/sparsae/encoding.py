@@ -151,6 +151,8 @@ class Encoder:
         made, settings = _model(model)
         activation = check_word("activation", activation or settings.get("activation", "sigmoid"), ACTIVATIONS)
         self._k = settings.get("k") if k is None else k
+        if k is not None and "k" not in DEFAULTS[activation]:
+            raise ParameterError(f"k does not belong to activation={activation!r}; it is for topk and batchtopk.")
         if pre_bias is None:
             pre_bias = bool(settings.get("pre_bias", DEFAULTS[activation]["pre_bias"]))
         self._unit = kernel_activation(activation)
@@ -211,6 +213,11 @@ def _model(model: Parameters | Model) -> tuple[Parameters, Mapping[str, Any]]:
 def _check_threshold(activation: Activation, parameters: Parameters) -> Array | None:
     """Return the thresholds of units that have one, or raise `ParameterError`."""
     if activation not in ("jumprelu", "batchtopk"):
+        if parameters.threshold is not None:
+            raise ParameterError(
+                f"activation={activation!r} has no threshold, and the parameters have one: give activation='jumprelu' "
+                f"or 'batchtopk', or parameters without it (parameters._replace(threshold=None))."
+            )
         return None
     if parameters.threshold is None:
         found = "training finds it: encode with the result, or give" if activation == "batchtopk" else "give"

@@ -45,8 +45,9 @@ class MiniBatches:
         )
         self._theta: Vector | None = None
         self._auxiliary: AuxiliaryLoss | None = None
+        fewer = f", all there are for batch_rows={batch_rows}," if batch_rows > self.batch_rows else ""
         self.note = (
-            f"Mini-batches of {plural(self.batch_rows, 'row')} ran in "
+            f"Mini-batches of {plural(self.batch_rows, 'row')}{fewer} ran in "
             f"{plural(self._engine.partition.n_blocks, 'block')} on {self._engine.place}."
         )
 
@@ -140,8 +141,8 @@ class MiniBatches:
             lengths = np.sqrt(np.einsum("np,np->p", parameters.W2, parameters.W2))
             if not lengths.all():
                 raise ParameterError(
-                    f"unit_norm: {plural(int(np.count_nonzero(lengths == 0)), 'column')} of W2 are zero and have no "
-                    f"direction; give other starting weights, or unit_norm=False."
+                    f"unit_norm: {plural(int(np.count_nonzero(lengths == 0)), 'column')} of W2 without direction, all "
+                    f"zeros; give other starting weights, or unit_norm=False."
                 )
             np.divide(parameters.W2, lengths, out=parameters.W2)
         if parameters.threshold is not None:
