@@ -40,7 +40,7 @@ def test_penalties_and_bandwidth_follow_the_scale_of_the_data_and_the_receipt_sa
     for factor in (1, 10):
         objective = Objective(X * factor, 5, activation="jumprelu", backend="numpy")
         np.testing.assert_allclose(objective.settings.bandwidth, 0.05 * R * factor)
-        np.testing.assert_allclose(objective.settings.l0, 0.0005 * 12 * (R * factor) ** 2)
+        np.testing.assert_allclose(objective.settings.l0, 0.002 * 12 * (R * factor) ** 2)
     assert any("bandwidth is 0.01" in note and "0.05 r" in note for note in Objective(
         X, 5, activation="jumprelu", backend="numpy").receipt.notes)  # fmt: skip
     plain = Objective(X, 5, activation="relu", pre_bias=False, backend="numpy")

@@ -37,6 +37,14 @@ def transpose(matrix: Array, out: Array, rows: int) -> None:
         out[:, start : start + rows] = matrix[start : start + rows].T
 
 
+def _put(product: Array, into: NDArray[Any], first: bool) -> None:
+    """Write a product, or add it to what is there."""
+    if first:
+        into[...] = product
+    else:
+        into += product
+
+
 class Decoded(NamedTuple):
     """The parameters, with decoder rows by unit."""
 
@@ -62,6 +70,7 @@ class SparseKernel(Kernel[Rows, Decoded, Kept]):
     """Forward and backward pass of top-k units."""
 
     splits_rows = True
+    direct_sums = True
 
     def __init__(self, problem: Problem) -> None:
         super().__init__(problem)
@@ -119,13 +128,13 @@ class SparseKernel(Kernel[Rows, Decoded, Kept]):
         a2_by_row, delta2_by_row = (
             self.csr_array((part.reshape(-1), units, starts), shape=(m, p)) for part in (kept.values, delta2)
         )
+        first = into.rows == 0  # then anything may stand in the sums of the weights
         into.rows += m
         into.hidden += self._by_unit(kept, kept.values)
         into.fired += self._by_unit(kept, active)
-        into.W1 += delta2_by_row.T @ block.x  # (p, n)
+        _put(delta2_by_row.T @ block.x, into.W1, first)  # (p, n)
         into.b1 += self._by_unit(kept, delta2)
-        lying = into.W2.reshape(p, n)
-        lying += a2_by_row.T @ d
+        _put(a2_by_row.T @ d, into.W2.reshape(p, n), first)
         into.b2 += np.dot(self.ones[:m], d)
 
     def finish(self, weights: Decoded, sums: Sums) -> None:

@@ -166,7 +166,7 @@ DEFAULTS: dict[Activation, dict[str, Any]] = {
     "jumprelu": COMMON
     | {
         "unit_norm": False,
-        "l0": Scaled("0.0005 n r^2", lambda n, r: 0.0005 * n * r**2),
+        "l0": Scaled("0.002 n r^2", lambda n, r: 0.002 * n * r**2),
         "bandwidth": Scaled("0.05 r", lambda n, r: 0.05 * r),
     },
 }
