@@ -62,6 +62,7 @@ def test_the_python_examples_of_a_page_run(page: Path, tmp_path: Path, monkeypat
     ``<!--- skip: next if(importlib.util.find_spec("jax") is None, reason="needs jax") -->``.
     """
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SPARSAE_SMALL_EXAMPLES", "1")  # pages that would take a minute look at it
     document = Document.parse(str(page), SkipParser(), PythonCodeBlockParser(doctest_optionflags=ELLIPSIS))
     document.namespace["importlib"] = importlib  # for the conditions of the comments
     if skipped := evaluate(document):
