@@ -6,6 +6,7 @@ import os
 import threading
 import time
 
+import dask
 import dask.array as da
 import numpy as np
 import pytest
@@ -54,7 +55,7 @@ def test_fits_beside_one_another_do_not_disturb_each_other(client):
     """Four threads with objectives of their own on one client: each has its bits."""
     data = [X[::-1].copy(), X, X[:2500].copy(), X[500:].copy()]
     expected = [evaluate(rows, passes=1) for rows in data]
-    found = [None] * 4
+    found, before = [None] * 4, dask.config.get("scheduler", None)
 
     def run(i):
         with sparsae.Objective(data[i], 5, cluster=client, **OPTIONS) as objective:
@@ -65,6 +66,7 @@ def test_fits_beside_one_another_do_not_disturb_each_other(client):
         thread.start()
     for thread in threads:
         thread.join()
+    assert dask.config.get("scheduler", None) is before
     for (cost, gradient), five in zip(expected, found, strict=True):
         assert all(c == cost and np.array_equal(g, gradient) for c, g in five)
 

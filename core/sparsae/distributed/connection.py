@@ -207,11 +207,15 @@ class Connection:
         return self.client.submit(_as_is, parameters, key=f"sparsae-parameters-{name}", pure=False)
 
     def wait(self, futures: Iterable[Any], seconds: float) -> bool:
-        """Wait until all futures are done, or so many seconds; return whether they are."""
-        from distributed import wait
+        """Wait until all futures are done, or so many seconds; return whether they are.
 
-        with self.client.as_current(), suppress(TimeoutError):
-            wait(list(futures), timeout=seconds)
+        `distributed.wait` needs `Client.as_current`, which sets Dask's configuration of the whole process, and of two
+        threads that enter and leave it in turn one leaves it set for good.
+        """
+        from distributed.client import _wait
+
+        with suppress(TimeoutError):
+            self.client.sync(_wait, list(futures), timeout=seconds)
             return True
         return False
 
@@ -289,16 +293,13 @@ class Connection:
         SparsaeError
             What the function raised on purpose.
         """
-        from distributed import wait
-
         names = {
             self.client.submit(function, *arguments, workers=[worker], pure=False, priority=10): worker
             for worker in self.shares()
         }
         started, waiting = time.monotonic(), set(names)
         while waiting and time.monotonic() - started < self.deadline:
-            with self.client.as_current(), suppress(TimeoutError):
-                wait(list(waiting), timeout=1.0)
+            self.wait(waiting, 1.0)
             gone = self.give_up_silent({names[future] for future in waiting})
             waiting = {future for future in waiting if not future.done() and names[future] not in gone}
         for future in names:
