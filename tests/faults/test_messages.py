@@ -180,7 +180,7 @@ def test_warnings_of_the_command_use_its_options(run, rows: Path) -> None:
 
 
 def test_arguments_of_a_neighbouring_kind(digits: np.ndarray) -> None:
-    """A function as observers, a class as method, a path as data."""
+    """A function as observers, a class as method, a path that leads nowhere as data."""
     from sparsae.optimize import Adam
 
     seen = []
@@ -190,8 +190,8 @@ def test_arguments_of_a_neighbouring_kind(digits: np.ndarray) -> None:
     assert seen == [0, 1]
     with pytest.raises(ParameterError, match=r"Adam\(\)"):
         sparsae.train(digits, 2, method=Adam)
-    with pytest.raises(sparsae.DataError, match=r"sparsae\.data\.load"):
-        sparsae.train("x.npy", 25)
+    with pytest.raises(sparsae.SparsaeError, match=r"There is no file no-such-file\.npy\. Give a file, or one of"):
+        sparsae.train("no-such-file.npy", 25)
     with pytest.raises(TypeError, match="weight_decay"):
         sparsae.train(digits, 2, weight_decy=1e-3)
 

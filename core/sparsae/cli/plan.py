@@ -21,7 +21,7 @@ GROUPS = {
 }
 EXAMPLES = (
     "sparsae plan x.npy --hidden 25 --workers 8",
-    "sparsae plan part-0.npy --rows 10000000000 --hidden 4096 --workers 1000 --threads 32",
+    "sparsae plan part-0.npy --rows 10000000000 --hidden 4096 --workers 1000",
     "sparsae plan x.npy --hidden 25 --workers 8 --cluster tls://host:8786 --json",
 )
 
