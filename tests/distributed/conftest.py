@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 
 import pytest
@@ -20,17 +21,27 @@ def client():
 
 @pytest.fixture
 def settle(client):
-    """A function that returns when there are two workers again, also where a nanny has given up on a busy machine."""
+    """A function that returns when two workers answer, also where a nanny has given up on a busy machine."""
+
+    def is_alive(process):
+        try:
+            os.kill(process, 0)
+        except ProcessLookupError:
+            return False
+        return True
 
     def wait_for_two():
         while True:
             try:
                 client.wait_for_workers(2, timeout=20)
-                break
             except TimeoutError:
                 client.cluster.scale(0)
                 client.cluster.scale(2)
-        while len(client.scheduler_info(n_workers=-1)["workers"]) > 2:
+                continue
+            if len(client.scheduler_info(n_workers=-1)["workers"]) == 2:  # the dead are listed for a while
+                processes = client.run(os.getpid, on_error="ignore")
+                if len(processes) == 2 and all(map(is_alive, processes.values())):
+                    return
             time.sleep(0.1)
 
     return wait_for_two

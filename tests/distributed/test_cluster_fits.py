@@ -93,7 +93,7 @@ def test_a_worker_that_dies_or_stops_in_mid_fit_changes_no_bit(client, settle, n
     finally:
         if name == "SIGSTOP":
             os.kill(victim, signal.SIGKILL)
-    assert time.monotonic() - started < 40
+    assert time.monotonic() - started < 120  # and not for ever
     settle()
 
 
