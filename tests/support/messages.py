@@ -2,8 +2,8 @@
 
 A place is named by its module, its function and the text of the message with ``{}`` for what is filled in.
 
-    make test PYTEST_ARGS=--messages=FOLDER      each process writes what it saw
-    python -m tests.support.messages FOLDER      writes tests/golden/messages.json, and says which nobody provokes
+    make test PYTEST_ARGS=--messages=FOLDER      each process writes what it saw; one test may be enough
+    python -m tests.support.messages FOLDER      brings tests/golden/messages.json up to date; says what nobody provokes
 """
 
 from __future__ import annotations
@@ -107,11 +107,13 @@ def main(folder: Path) -> None:
             seen.setdefault(name, set()).update(test for test in tests if test)
     known = places()
     found = {name: min(tests, key=lambda test: (len(test), test)) for name, tests in seen.items() if tests}
-    listed = {name: found[name] for name in sorted(known & set(found))}
+    earlier = json.loads(LIST.read_text(encoding="utf-8")) if LIST.exists() else {}
+    listed = {name: found.get(name, earlier.get(name, "")) for name in sorted(known)}
     LIST.write_text(json.dumps(listed, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    for name in sorted(known - set(found)):
-        print(name)
-    print(f"{len(listed)} of {len(known)} messages have a test.", file=sys.stderr)
+    for name in sorted(known):
+        if not listed[name]:
+            print(name)
+    print(f"{sum(map(bool, listed.values()))} of {len(known)} messages have a test.", file=sys.stderr)
 
 
 if __name__ == "__main__":
