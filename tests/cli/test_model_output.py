@@ -34,7 +34,7 @@ def rows() -> np.ndarray:
 
 
 @pytest.mark.usefixtures("pieces")
-@pytest.mark.parametrize("ending", ["npy", "npz", "csv"])
+@pytest.mark.parametrize("ending", ["npy", "npz", "csv", "parquet"])
 def test_many_pieces_have_the_bits_of_one_call(run: Run, model: str, folder: Path, ending: str) -> None:
     """In each format; the report has the figures of all of them."""
     np.save("new.npy", rows())
@@ -47,6 +47,10 @@ def test_many_pieces_have_the_bits_of_one_call(run: Run, model: str, folder: Pat
         assert ended.code == 0, ended.err
         if ending == "csv":
             found = np.loadtxt(f"{word}.csv", delimiter=",", skiprows=1)
+        elif ending == "parquet":
+            table = pytest.importorskip("pyarrow.parquet").read_table(f"{word}.parquet")
+            assert table.column_names == [f"{column}{number}" for number in range(expected.shape[1])]
+            found = np.stack([table[name].to_numpy() for name in table.column_names], axis=1)
         else:
             found = np.load(f"{word}.{ending}")
             found = found[column] if ending == "npz" else found

@@ -42,11 +42,24 @@ def _write_text(
         np.savetxt(file, rows, fmt="%s", delimiter=delimiter)
 
 
+def _write_parquet(file: BinaryIO, pieces: Iterator[Any], shape: tuple[int, int], dtype: Any, column: str) -> None:
+    """Write one group of rows for each piece, under the names hidden0, hidden1, ..."""
+    import numpy as np
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    schema = pa.schema([(f"{column}{number}", pa.from_numpy_dtype(dtype)) for number in range(shape[1])])
+    with parquet.ParquetWriter(file, schema) as writer:
+        for rows in pieces:
+            writer.write_table(pa.table(list(np.ascontiguousarray(rows.T)), schema=schema))
+
+
 WRITERS: dict[str, Writer] = {
     ".npy": _write_npy,
     ".npz": _write_npz,
     ".csv": partial(_write_text, delimiter=","),
     ".tsv": partial(_write_text, delimiter="\t"),
+    ".parquet": _write_parquet,
 }
 
 
@@ -57,10 +70,16 @@ def matrix_writer(output: Path) -> Writer:
     ------
     ParameterError
         When the name has another ending; before any work.
+    MissingExtraError
+        When the format needs a library that is not installed.
     """
     from sparsae.files import is_written_through
 
     ending = STREAM_FORMAT if is_written_through(output) else output.suffix.lower()
     if ending not in WRITERS:
         raise ParameterError(f"{output} must end in one of {', '.join(WRITERS)}: the ending says the format.")
+    if ending == ".parquet":
+        from sparsae.data.readers.extra import require
+
+        require("pyarrow.parquet", str(output), "a Parquet file", package="pyarrow")
     return WRITERS[ending]

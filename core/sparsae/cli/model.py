@@ -22,7 +22,7 @@ def _output_options(command: Decorated) -> Decorated:
     """Add the options of the commands that write a matrix."""
     return add_options(
         command,
-        click.option("-o", "--out", type=FILE, required=True, help="File to write: .npy, .npz, .csv or .tsv."),
+        click.option("-o", "--out", type=FILE, required=True, help="File to write: .npy, .npz, .csv, .tsv, .parquet."),
         click.option("--force", is_flag=True, help="Replace an existing file."),
         click.option("--patches", "n_patches", default=10_000, show_default=True, help="How many image patches."),
         click.option("--seed", default=0, show_default=True, help="Where patches are cut."),
