@@ -32,7 +32,8 @@ def digest(name: str, folder: Path) -> str:
     folder.mkdir()
     switches, variables = SWITCHES[name]
     command = [sys.executable, *switches, "-c", CODE]
-    done = subprocess.run(command, cwd=folder, env=os.environ | variables, capture_output=True, text=True, check=False)
+    inherited = {key: value for key, value in os.environ.items() if not key.endswith("_NUM_THREADS")}
+    done = subprocess.run(command, cwd=folder, env=inherited | variables, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     return done.stdout
 

@@ -126,12 +126,12 @@ def test_the_name_says_the_format(run: Run, model: str, folder: Path, ending: st
     np.testing.assert_array_equal(found, expected)
 
 
-@pytest.mark.parametrize("name", ["f.xlsx", "f", "f.parquet", "npy"])
+@pytest.mark.parametrize("name", ["f.xlsx", "f", "f.feather", "npy"])
 def test_another_format_is_refused_before_any_work(run: Run, folder: Path, name: str) -> None:
     """Before the model is even looked for."""
     code, _, err = run("encode", "none.npz", "x.npy", "-o", name)
     assert code == 2
-    assert f"Error: {name} must end in one of .npy, .npz, .csv, .tsv" in err
+    assert f"Error: {name} must end in one of .npy, .npz, .csv, .tsv, .parquet" in err
 
 
 def test_what_is_no_model_is_named(run: Run, model: str) -> None:

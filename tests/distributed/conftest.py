@@ -7,6 +7,8 @@ import time
 
 import pytest
 
+dask = pytest.importorskip("dask")
+
 
 @pytest.fixture(scope="package")
 def client():
@@ -31,6 +33,11 @@ def settle(client):
         return True
 
     def wait_for_two():
+        # as `start_local` does: nannies that `scale` makes would set thread variables in this process
+        with dask.config.set({"distributed.nanny.pre-spawn-environ": {}}):
+            wait()
+
+    def wait():
         while True:
             try:
                 client.wait_for_workers(2, timeout=20)

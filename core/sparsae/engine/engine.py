@@ -174,6 +174,9 @@ class Engine:
 
     def summaries(self) -> tuple[DataSummary, DataSummary]:
         """Return the summaries of x and target; reads the data through, the first time."""
+        if not self.storage.kept:  # what is decoded for the copy is not decoded again
+            self._x.prepare_passes()
+            self._target.prepare_passes()
         return self._x.summary(), self._target.summary()
 
     def batch_engine(self, *, backend: Backend, granted: ThreadGrant, batch_rows: int, direct: bool) -> RowsEngine:
