@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ import pytest
 import sparsae
 from sparsae.machine import limits
 
+INHERITED = dict(os.environ)
 PEERS = ("jax", "torch")  # tested by `make test-peers`, in an environment that has them
 
 
@@ -56,6 +58,17 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         assert {"dot", "einsum", "loop", "numpy"} <= set(names)
         marks = {name: [pytest.mark.peers] if name in PEERS else [] for name in names}
         metafunc.parametrize("backend", [pytest.param(name, marks=marks[name]) for name in names])
+
+
+@pytest.fixture(autouse=True)
+def thread_variables_are_those_of_the_start() -> None:
+    """A nanny of Dask sets them for its children in this process, whenever it starts one."""
+    for name in {*os.environ, *INHERITED}:
+        if name.endswith("_NUM_THREADS") or name == "PYTHONHASHSEED":
+            if name in INHERITED:
+                os.environ[name] = INHERITED[name]
+            else:
+                del os.environ[name]
 
 
 @pytest.fixture(autouse=True)

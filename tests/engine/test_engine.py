@@ -386,11 +386,11 @@ def test_a_file_that_shrinks_within_an_evaluation_is_noticed_too(tmp_path):
 
 @pytest.mark.usefixtures("streaming")
 def test_array_likes_that_change_shape_are_noticed():
-    """Fewer rows than promised."""
+    """Fewer rows than promised; either worker may be the first to see it."""
     rows = Rows(data(400, 5))
     with Objective(rows, 3, block_rows=50) as objective:
         rows.array = rows.array[:333]
-        with pytest.raises(DataError, match=r"rows 300 to 350 came with shape \(33, 5\) instead of \(50, 5\)"):
+        with pytest.raises(DataError, match=r"rows 3[05]0 to \d+ came with shape \((33|0), 5\) instead of \(50, 5\)"):
             objective(np.zeros(objective.size))
 
 
