@@ -80,7 +80,7 @@ with_threshold = P._replace(threshold=np.ones(2))
 PROVOKED: dict[str, Callable[[], Any]] = {
     "auto times whole evaluations": lambda: sparsae.backprop(X, X[:, :2], X, P.W2, np.zeros(2), backend="auto"),
     "timeout must be a positive number": lambda: run("bench", "--timeout", "0", "--quick"),
-    "No command 'trian'; did you mean 'train'?": lambda: run("trian"),
+    "No command 'traim'; did you mean 'train'?": lambda: run("traim"),
     "--image-shape must look like 8x8": lambda: run("plot", "m.npz", "--image-shape", "8by8"),
     "is an .npz file inside": lambda: compressed("x.npz"),
     "is a .mat file inside": lambda: compressed("x.mat"),
