@@ -23,7 +23,7 @@ from sparsae.bench.report.text import remarks, row_cells, row_class, summary
 from sparsae.bench.scaling import scaling_series, sweep
 from sparsae.bench.schema import check_events
 from sparsae.bench.tasks import ObjectiveTask, TrainTask, backprop_task
-from sparsae.bench.workload import Workload
+from sparsae.bench.workload import RaceWorkload
 from sparsae.cli import cli
 from sparsae.errors import DataError, FileFormatError, ParameterError
 
@@ -126,11 +126,11 @@ def test_units_that_cannot_be_raced_are_refused(choices, message):
 def test_useful_work_counts_what_is_active():
     """10mnp flop, of top-k units 2mnp + 8mnk; a training passes over the rows once instead of twenty times."""
     size = (10, 3, 4)
-    assert Workload("objective", size, "float64", "jumprelu").flop == 10 * 10 * 3 * 4
-    assert Workload("objective", size, "float64", "topk", 2).flop == 2 * 10 * 3 * 4 + 8 * 10 * 3 * 2
-    assert Workload("backprop", size, "float64", "topk", 2).flop == 6 * 10 * 3 * 2
-    assert Workload("train", size, "float64", "topk", 4).flop == 10 * 10 * 3 * 4
-    assert Workload("train", size, "float64").flop == 20 * 10 * 10 * 3 * 4
+    assert RaceWorkload("objective", size, "float64", "jumprelu").flop == 10 * 10 * 3 * 4
+    assert RaceWorkload("objective", size, "float64", "topk", 2).flop == 2 * 10 * 3 * 4 + 8 * 10 * 3 * 2
+    assert RaceWorkload("backprop", size, "float64", "topk", 2).flop == 6 * 10 * 3 * 2
+    assert RaceWorkload("train", size, "float64", "topk", 4).flop == 10 * 10 * 3 * 4
+    assert RaceWorkload("train", size, "float64").flop == 20 * 10 * 10 * 3 * 4
 
 
 def test_a_backend_that_declines_is_neither_wrong_nor_failed(jumprelu_race):

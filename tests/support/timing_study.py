@@ -20,7 +20,7 @@ from sparsae.bench.process import choose_cpus, thread_environment
 from sparsae.bench.statistics import student_quantile
 from sparsae.bench.task_process import TaskProcess
 from sparsae.bench.timing import TimedBatch, calibrate, time_batch, warm_up
-from sparsae.bench.workload import Workload
+from sparsae.bench.workload import RaceWorkload
 
 Time = Callable[[], float]  # one batch, in seconds per call
 BATCH = 0.01
@@ -65,7 +65,7 @@ def study(
     progress: Callable[[Trial], None] = lambda trial: None,
 ) -> list[Trial]:
     """Time a backend against itself, so many times in each mode; the modes take turns."""
-    workload = Workload("objective", size, "float64")
+    workload = RaceWorkload("objective", size, "float64")
     found = []
     for number in range(trials):
         for mode in modes:
@@ -98,7 +98,9 @@ def draw(trials: Sequence[Trial], path: Path) -> None:
     figure.savefig(path, dpi=150)
 
 
-def _differences(mode: str, workload: Workload, backend: str, threads: int, rounds: int, *, first: int) -> list[float]:
+def _differences(
+    mode: str, workload: RaceWorkload, backend: str, threads: int, rounds: int, *, first: int
+) -> list[float]:
     """Logarithms of time / time of the other, round by round."""
     with ExitStack() as stack:
         if mode == "in process":
@@ -115,11 +117,11 @@ def _differences(mode: str, workload: Workload, backend: str, threads: int, roun
     return [math.log(a / b) for a, b in zip(*seconds, strict=True)]
 
 
-def _settings(workload: Workload, backend: str, threads: int) -> dict[str, object]:
+def _settings(workload: RaceWorkload, backend: str, threads: int) -> dict[str, object]:
     return {**vars(workload), "backend": backend, "threads": threads, "seed": 0}
 
 
-def _remote(stack: ExitStack, workload: Workload, backend: str, threads: int, *, pinned: bool) -> Time:
+def _remote(stack: ExitStack, workload: RaceWorkload, backend: str, threads: int, *, pinned: bool) -> Time:
     """Start a process and return what times one batch there."""
     process = TaskProcess(
         "sparsae.bench.tasks:race_task",
@@ -135,7 +137,7 @@ def _remote(stack: ExitStack, workload: Workload, backend: str, threads: int, *,
     return lambda: process.time(loops).seconds
 
 
-def _local(stack: ExitStack, workload: Workload, backend: str, threads: int) -> Time:
+def _local(stack: ExitStack, workload: RaceWorkload, backend: str, threads: int) -> Time:
     """Make the task in this process and return what times one batch of it."""
     from sparsae.bench.tasks import race_task
 

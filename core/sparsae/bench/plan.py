@@ -13,7 +13,7 @@ from sparsae._types import Activation
 from sparsae.bench.inputs import SPREAD, model_options
 from sparsae.bench.statistics import LEAST_FLOOR, QUICK_FLOOR
 from sparsae.bench.timing import BATCH_SECONDS
-from sparsae.bench.workload import ACTIVATIONS, CASES, DTYPES, Workload, parse_size, unit_words
+from sparsae.bench.workload import ACTIVATIONS, CASES, DTYPES, RaceWorkload, parse_size, unit_words
 from sparsae.errors import BackendNotFoundError, ParameterError
 from sparsae.machine.resources import affinity_cpus
 from sparsae.machine.threads import cpu_budget
@@ -150,10 +150,10 @@ class RacePlan:
             k=k,
         )
 
-    def workloads(self) -> tuple[Workload, ...]:
+    def workloads(self) -> tuple[RaceWorkload, ...]:
         """Return every case, size and dtype, with the hidden unit."""
         return tuple(
-            Workload(*parts, self.activation, self.k) for parts in product(self.cases, self.sizes, self.dtypes)
+            RaceWorkload(*parts, self.activation, self.k) for parts in product(self.cases, self.sizes, self.dtypes)
         )
 
     def cells(self) -> tuple[Cell, ...]:

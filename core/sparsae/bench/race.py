@@ -21,7 +21,7 @@ from sparsae.bench.standings import CellState
 from sparsae.bench.task_process import DeclinedError, TaskProcess, WrongResultError
 from sparsae.bench.timing import WARM_UP, Attempt, choose_loops, interleave
 from sparsae.bench.worker import library_versions
-from sparsae.bench.workload import Workload
+from sparsae.bench.workload import RaceWorkload
 from sparsae.errors import ProbeError
 from sparsae.machine.cpu_demand import WINDOW, Demand, Watch, wait_until_quiet
 from sparsae.machine.facts import machine_facts, steal_and_load
@@ -95,7 +95,7 @@ class LaunchRun:
     def __init__(
         self,
         plan: RacePlan,
-        workload: Workload,
+        workload: RaceWorkload,
         launch: int,
         emit: Emit,
         progress: Progress,

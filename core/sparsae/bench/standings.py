@@ -13,7 +13,7 @@ import numpy as np
 
 from sparsae.bench.plan import PEAK, Cell, RacePlan
 from sparsae.bench.statistics import Effect, Verdict, compare, noise_floor, pair_noise_floor, tiers, verdict
-from sparsae.bench.workload import Workload
+from sparsae.bench.workload import RaceWorkload
 from sparsae.machine.cpu_demand import TOLERANCE
 
 CellState = Literal["ok", "declined", "wrong", "breach", "sleeps", "unverified", "impossible", "failed", "interrupted"]
@@ -206,7 +206,7 @@ def _count_batch(cell: CellSummary, event: Mapping[str, Any], threads: int) -> N
 
 def _rank(
     plan: RacePlan,
-    workload: Workload,
+    workload: RaceWorkload,
     threads: int,
     summaries: Mapping[tuple[str, str], CellSummary],
     *,
@@ -265,7 +265,7 @@ def _place(
 
 
 def _make_row(
-    workload: Workload,
+    workload: RaceWorkload,
     cell: Cell,
     found: Mapping[str, CellSummary],
     shares: Mapping[str, float | None],

@@ -24,7 +24,7 @@ TRAIN_EVALUATIONS = 20  # in one timed training
 
 @final
 @dataclass(frozen=True)
-class Workload:
+class RaceWorkload:
     """What the cells that race against each other have in common: case, size, dtype and hidden unit.
 
     Attributes

@@ -47,7 +47,7 @@ class CheckTable:
             self._row = []
 
     def _print_row(self) -> None:
-        """Print what came of one check in one dtype, and under it what failed, or could not be verified."""
+        """Print the outcomes of one check in one dtype; below them, what failed or could not be verified."""
         first = self._row[0]
         click.echo(f"{first.check:<17}{first.dtype:<9}", nl=False)
         for verdict in self._row:

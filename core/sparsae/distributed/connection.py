@@ -20,7 +20,7 @@ WORKER_SECONDS = 60.0
 DEADLINE = 600.0
 BROADCAST_SECONDS = 5.0
 SCHEDULER_SECONDS = 60.0  # for an answer of a scheduler to which the connection still stands: it may be busy
-SHARES_SECONDS = 1.0  # so long a worker that joins may have to wait for its part, or one that left be asked in vain
+SHARES_SECONDS = 1.0  # between two looks at which workers there are
 INLINE_BYTES = 1 << 20  # larger parameters are one future an evaluation, so that the scheduler carries them once
 
 

@@ -147,15 +147,15 @@ def _limit_memory() -> None:
         import resource
     except ImportError:  # Windows
         return
-    free = min(memory_limit(), _kibibytes("/proc/meminfo", "MemAvailable:") or sys.maxsize)
-    limit = (_kibibytes("/proc/self/status", "VmData:") or 0) + max(free - RESERVE, RESERVE)
+    free = min(memory_limit(), _system_bytes("/proc/meminfo", "MemAvailable:") or sys.maxsize)
+    limit = (_system_bytes("/proc/self/status", "VmData:") or 0) + max(free - RESERVE, RESERVE)
     soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
     if soft == resource.RLIM_INFINITY or limit < soft:
         with suppress(OSError, ValueError):
             resource.setrlimit(resource.RLIMIT_DATA, (limit, hard))
 
 
-def _kibibytes(path: str, name: str) -> int | None:
+def _system_bytes(path: str, name: str) -> int | None:
     """Bytes that a line ``NAME NUMBER kB`` of a file of the system gives; None where there is no such line."""
     with suppress(OSError, ValueError, StopIteration):
         lines = Path(path).read_text().splitlines()

@@ -18,7 +18,7 @@ N, P = 6, 4
 
 
 @final
-class BlockSums(NamedTuple):
+class ReferenceSums(NamedTuple):
     """Sums over the rows of a block in float64, and the sums of the absolute values of the terms."""
 
     rows: int
@@ -32,7 +32,7 @@ class BlockSums(NamedTuple):
     back: float  # the largest |delta3 W2|, each term by itself
 
 
-def block_sums(kit: Harness, given: Parameters, x: Array, y: Array, s: Array, output: Output) -> BlockSums:
+def block_sums(kit: Harness, given: Parameters, x: Array, y: Array, s: Array, output: Output) -> ReferenceSums:
     """Compute the sums that a kernel should add for a block, in float64."""
     rows, (W1, b1, W2, b2, *_) = x.astype(np.float64), given.astype(np.float64)
     unit, threshold = kit.problem(x.shape[1], len(b1)), given.astype(np.float64).threshold
@@ -46,7 +46,7 @@ def block_sums(kit: Harness, given: Parameters, x: Array, y: Array, s: Array, ou
     if unit.bandwidth is not None and threshold is not None:
         near = (abs(z - threshold) < unit.bandwidth / 2).astype(np.float64)  # (m, p)
     fired = np.count_nonzero(a2, axis=0) if kit.activation != "sigmoid" else np.zeros(len(b1))
-    return BlockSums(
+    return ReferenceSums(
         rows=len(x),
         squared_error=float(np.square(a3 - y).sum()),
         hidden=a2.sum(axis=0),
@@ -59,7 +59,7 @@ def block_sums(kit: Harness, given: Parameters, x: Array, y: Array, s: Array, ou
     )
 
 
-def compare_sums(kit: Harness, into: Sums, true: BlockSums, *, times: int = 1, eps: float) -> None:
+def compare_sums(kit: Harness, into: Sums, true: ReferenceSums, *, times: int = 1, eps: float) -> None:
     """Fail unless the sums are `times` those of the block."""
     m, n = times * true.rows, into.n_visible
     largest = 1 + np.sqrt(true.squared_error) + abs(true.hidden).max()
