@@ -13,6 +13,34 @@ _ESCAPES = re.compile(
     r"|(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]?"
     r"|\x1b[ -/]*[0-~]?"
 )
+# What torch, scikit-learn, SAELens and others call the options of this library.
+_ELSEWHERE = {
+    "batch_size": "batch_rows",
+    "components": "n_hidden",
+    "d_sae": "n_hidden",
+    "device": "backend",
+    "epochs": "max_iter",
+    "hidden": "n_hidden",
+    "hidden_size": "n_hidden",
+    "jobs": "threads",
+    "l1_coefficient": "l1",
+    "lr": "learning_rate",
+    "max_epochs": "max_iter",
+    "n_components": "n_hidden",
+    "n_epochs": "max_iter",
+    "n_jobs": "threads",
+    "n_threads": "threads",
+    "num_epochs": "max_iter",
+    "num_threads": "threads",
+    "optimizer": "method",
+    "out_dir": "out",
+    "output_file": "out",
+    "random_state": "seed",
+    "solver": "method",
+    "tol": "gradient_tolerance",
+    "verbose": "progress",
+    "workers": "threads",
+}
 LISTED = 5  # words of a list in a message, at most
 _BIDI = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")  # reorder what is shown
 
@@ -42,10 +70,22 @@ def plural(count: int, noun: str) -> str:
 
 def suggest(name: object, known: Iterable[str]) -> str:
     """Return "; did you mean 'train'?" for a name that is like a known one, else "."."""
+    near = nearest(str(name), known)
+    return f"; did you mean {near!r}?" if near else "."
+
+
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """Return the known name that means what this one means in other libraries, else the one most like it, if any."""
     from difflib import get_close_matches
 
-    near = get_close_matches(str(name), list(known), n=1)
-    return f"; did you mean {near[0]!r}?" if near else "."
+    names = {_as_keyword(word): word for word in known}
+    meant = _ELSEWHERE.get(_as_keyword(name))
+    near = [meant] if meant in names else get_close_matches(_as_keyword(name), list(names), n=1)
+    return names[near[0]] if near else None
+
+
+def _as_keyword(word: str) -> str:
+    return word.lstrip("-").replace("-", "_")
 
 
 def listed(words: Sequence[str]) -> str:

@@ -248,6 +248,16 @@ def test_object_arrays_say_which_value_is_no_number():
         Objective(np.array([[0.5, 0.2]], dtype=object), 2)
 
 
+def test_what_numpy_makes_no_matrix_of_is_named_by_its_type():
+    """A dictionary of arrays, as scikit-learn's data sets are, says which entries it has."""
+    given = r"X is of type dict, not a matrix; give one of its values, X\['a'\] \(keys: 'a', 'target'\)"
+    with pytest.raises(DataError, match=given):
+        Objective({"a": np.ones((3, 2)), "target": np.ones(3)}, 2)
+    for nothing in ({}, object()):
+        with pytest.raises(DataError, match=rf"X is of type {type(nothing).__name__}, which NumPy makes no matrix of"):
+            Objective(nothing, 2)
+
+
 @pytest.mark.parametrize("streamed", [False, True])
 @pytest.mark.parametrize(
     ("value", "dtype", "options"),

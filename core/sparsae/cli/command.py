@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from sparsae._text import printable
+from sparsae._text import printable, suggest
 from sparsae.cli.wording import in_option_words
 from sparsae.errors import BackendError, BackendWrongError, ProbeError, SparsaeError
 
@@ -65,6 +65,15 @@ class Command(click.Command):
         super().__init__(*args, **options)
         self.examples = tuple(examples)
         self.groups = {heading: tuple(names) for heading, names in (groups or {}).items()}
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse the words; for an option that is not there, name the one that other programs call so."""
+        try:
+            return super().parse_args(ctx, args)
+        except click.NoSuchOption as error:
+            known = [word for param in self.params for word in (*param.opts, *param.secondary_opts)]
+            hint = suggest(error.option_name, [word for word in known if word.startswith("--")])
+            raise click.UsageError(f"No such option {error.option_name!r}{hint}", ctx) from error
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; errors of the library become errors of the command."""

@@ -51,7 +51,7 @@ EXAMPLES = (
 @click.argument("data")
 @click.option("-o", "--out", type=click.Path(path_type=Path), help="Model file to write [default: model.npz].")
 @click.option("--hidden", "n_hidden", default=25, show_default=True, help="Hidden units.")
-@click.option("--max-iter", default=400, show_default=True, help="Iterations at most.")
+@click.option("--max-iter", default=400, show_default=True, help="Iterations at most, epochs of adam and sgd.")
 @click.option("--backend", help="Backend by name; see `sparsae backends`.")
 @click.option("--threads", type=int, help="Thread budget [default: what the machine grants].")
 @click.option("--dtype", type=click.Choice(["float32", "float64"]), help="[default: the data's own]")

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import importlib
 import os
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-from sparsae._text import plural, printable
+from sparsae._text import listed, plural, printable
 from sparsae.engine.dask_rows import as_dask_array, is_dask, rows_of_dask
 from sparsae.engine.frames import frame_values
 from sparsae.engine.row_file import RowFile
@@ -96,6 +97,8 @@ def check_matrix(data: Any, name: str) -> None:
     """Raise `DataError` unless it is a non-empty matrix of real numbers."""
     dtype, shape = np.dtype(data.dtype), tuple(data.shape)
     if dtype.kind == "O":
+        if shape == ():
+            raise DataError(_not_an_array(data[()], name))
         raise DataError(f"{name} has dtype object{_first_object(data)}. {_ADVICE.format(name=name)}")
     if dtype.kind not in "fiub":
         raise DataError(f"{name} has dtype {dtype}; expected real numbers. {_ADVICE.format(name=name)}")
@@ -114,6 +117,17 @@ def check_matrix(data: Any, name: str) -> None:
 
 
 _ADVICE = "Convert it first, for example with numpy.asarray({name}, dtype=float)."
+
+
+def _not_an_array(value: object, name: str) -> str:
+    """Return what to say of one object, such as scikit-learn's Bunch, that NumPy makes no array of."""
+    kind = type(value).__name__
+    if isinstance(value, Mapping) and value:
+        keys = [printable(repr(key)) for key in value]
+        return (
+            f"{name} is of type {kind}, not a matrix; give one of its values, {name}[{keys[0]}] (keys: {listed(keys)})."
+        )
+    return f"{name} is of type {kind}, which NumPy makes no matrix of; give an array (n_samples, n_visible)."
 
 
 def _first_object(data: Any) -> str:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from numpy.typing import ArrayLike
 
-from sparsae._text import suggest
+from sparsae._text import nearest, suggest
 from sparsae.engine.storage import Passes
 from sparsae.errors import UnknownOptionError
 from sparsae.model.settings import ModelOptions
@@ -55,7 +55,9 @@ class ObjectiveOptions(ModelOptions, total=False):
     cluster: Any
 
 
-def check_option_names(function: Callable[..., object], options: Iterable[str]) -> None:
+def check_option_names(
+    function: Callable[..., object], options: Iterable[str], elsewhere: Mapping[str, str] | None = None
+) -> None:
     """Refuse keywords that are neither options of `Objective` nor the function's own.
 
     Parameters
@@ -64,6 +66,8 @@ def check_option_names(function: Callable[..., object], options: Iterable[str]) 
         Its keywords are suggested too.
     options : iterable of str
         The keywords that it was given beside them.
+    elsewhere : mapping of str to str, optional
+        Options that are given in another way, and how.
 
     Raises
     ------
@@ -75,6 +79,10 @@ def check_option_names(function: Callable[..., object], options: Iterable[str]) 
             own = inspect.signature(function).parameters.values()
             keywords = [parameter.name for parameter in own if parameter.kind is inspect.Parameter.KEYWORD_ONLY]
             known = sorted({*ObjectiveOptions.__annotations__, *keywords})
+            hint = suggest(name, known)
+            meant = nearest(name, [*known, *(elsewhere or {})])
+            if elsewhere and meant is not None and meant in elsewhere:
+                hint = f"; write {elsewhere[meant]}."
             raise UnknownOptionError(
-                f"{function.__name__}() has no keyword {name!r}{suggest(name, known)} It takes {', '.join(known)}."
+                f"{function.__name__}() has no keyword {name!r}{hint} It takes {', '.join(known)}."
             )

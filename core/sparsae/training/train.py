@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import signal
 from collections.abc import Sequence
@@ -18,7 +19,7 @@ from sparsae.machine.caller_warning import warn_caller
 from sparsae.model import Parameters
 from sparsae.model.settings import default_method
 from sparsae.objective import ObjectiveOptions, check_option_names
-from sparsae.optimize import Method
+from sparsae.optimize import LBFGS, SGD, Adam, Method
 from sparsae.training.checkpoint import Checkpoint, CheckpointSearch, check_place, find
 from sparsae.training.checkpoint_lock import lock_checkpoint
 from sparsae.training.interrupt import interruptible
@@ -118,7 +119,7 @@ def train(
     While iterations run, Ctrl-C ends training after the present one and returns the model so far with the status
     "interrupted"; a second Ctrl-C raises KeyboardInterrupt at once.  Before the iterations the first one does.
     """
-    check_option_names(train, objective_options)
+    check_option_names(train, objective_options, _options_elsewhere())
     display = ProgressDisplay(show=bool(progress))
     observer_set = ObserverSet(observers, *([display] if progress else []))
     options = FitOptions.checked(
@@ -159,3 +160,14 @@ def _open_checkpoint(options: FitOptions, stack: ExitStack) -> tuple[Path | None
     if search.notice:
         warn_caller(CheckpointWarning(search.notice))
     return path, search
+
+
+def _options_elsewhere() -> dict[str, str]:
+    """Return how the options of methods and of the stop rule are given, by name."""
+    ways = {
+        field.name: f"method=sparsae.optimize.{method.__name__}({field.name}=...)"
+        for method in (LBFGS, SGD, Adam)
+        for field in dataclasses.fields(method)
+    }
+    stops = {field.name: f"stop=sparsae.Stop({field.name}=...)" for field in dataclasses.fields(Stop)}
+    return {**ways, **stops, "gradient_tolerance": stops["gradient"]}
