@@ -203,11 +203,21 @@ class Cost:
         rho_hat : ndarray (p,), optional
             Mean activations for the sparsity term of sigmoid units; those of the rows when left out.
         """
+        return self._terms(sums, theta, _parameters(sums, theta), rho_hat)
+
+    def _terms(
+        self,
+        sums: GradientSums,
+        theta: NDArray[np.float64],
+        parameters: Parameters,
+        rho_hat: NDArray[np.float64] | None,
+    ) -> Terms:
+        """As `terms`, for `theta` flat and as parameters."""
         weights = theta[: 2 * sums.W1.size]
         return Terms(
             squared_error=sums.squared_error / (2 * sums.rows),
             weight_decay=self.weight_decay / 2 * float(weights @ weights) if self.weight_decay > 0 else 0.0,
-            sparsity=self.sparsity_term(sums, _parameters(sums, theta), rho_hat),
+            sparsity=self.sparsity_term(sums, parameters, rho_hat),
         )
 
     def sparsity_term(
@@ -238,8 +248,9 @@ class Cost:
         gradient = np.empty(theta.size)
         rest = slice(2 * sums.W1.size, theta.size)  # all but W1 and W2
         np.divide(sums.gradient[rest], sums.rows, out=gradient[rest])
-        self._complete(_parameters(sums, gradient), _parameters(sums, theta), sums, spread, whole=True)
-        terms = self.terms(sums, theta, rho_hat)
+        parameters = _parameters(sums, theta)
+        self._complete(_parameters(sums, gradient), parameters, sums, spread, whole=True)
+        terms = self._terms(sums, theta, parameters, rho_hat)
         return Evaluation(sum(terms), gradient, terms, rho_hat, sums.squared_error, sums.fired / sums.rows)
 
     def complete(

@@ -208,8 +208,9 @@ class Objective:
             return self._evaluate(flat, parameters)
 
     def _evaluate(self, flat: NDArray[np.float64], parameters: Parameters) -> Evaluation:
-        model = self._cast(flat, self.engine.spread)
-        given = model._replace(b1=self.cost.kernel_parameters(parameters).b1.astype(self.dtype, copy=False))
+        given = model = parameters if self.dtype == flat.dtype else self._cast(flat, self.engine.spread)
+        if self.cost.pre_bias:
+            given = model._replace(b1=self.cost.kernel_parameters(parameters).b1.astype(self.dtype, copy=False))
         if self.settings.activation == "batchtopk":
             kept = self.engine.batch_threshold(given, self.settings.k or 0)
             threshold = np.full(self.n_hidden, kept.threshold, self.dtype)

@@ -50,6 +50,8 @@ def cast_sparsity(sparsity: NDArray[np.float64], dtype: np.dtype[Any]) -> Array:
     ParameterError
         When that is so.
     """
+    if sparsity.dtype == dtype:
+        return sparsity
     with np.errstate(over="ignore"):
         cast: Array = sparsity.astype(dtype)
     if np.isfinite(cast).all():
