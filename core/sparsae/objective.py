@@ -23,7 +23,7 @@ from sparsae.engine.run_receipt import make_receipt
 from sparsae.engine.session import Session
 from sparsae.engine.setup import draft_problem, resolve_problem
 from sparsae.engine.sources import DataSource, common_dtype, data_and_target
-from sparsae.engine.storage import Passes, check_model_memory, choose_storage
+from sparsae.engine.storage import Passes, Storage, check_model_memory, choose_storage
 from sparsae.errors import ParameterError, UsageError
 from sparsae.model import Parameters, as_theta, check_size
 from sparsae.model.settings import IS_JUMPRELU, ModelOptions, Sizes, resolve_settings
@@ -135,13 +135,7 @@ class Objective:
         self.dtype = common_dtype(x, dtype)
         self.cost.check_dtype(self.dtype)
         self.evaluations = 0
-        sources = [x] if y is x else [x, y]
-        share = None if connection is None else 0  # the workers of a cluster decide for themselves what they keep
-        storage = choose_storage(
-            sources, self.n_hidden, self.dtype, passes, two_passes=self.cost.needs_mean, share=share
-        )
-        for source in sources if connection is None else ():
-            self._prepare_source(source, keep=storage.kept)
+        storage = self._choose_storage(passes, elsewhere=connection is not None)
         options = {"dtype": self.dtype, "block_rows": block_rows, "passes": passes, "threads": threads}
         self.selected = self._select(backend, self.settings.to_dict() | options)
         self.backend = self.selected.backend
@@ -161,12 +155,21 @@ class Objective:
         self._receipt: Receipt | None = None
         self._cast = ParameterCast(self.n_visible, self.n_hidden, self.dtype, again=connection is None)
 
-    def _prepare_source(self, source: DataSource, *, keep: bool) -> None:
-        """Load rows that are kept, and check the values of rows in memory; others are checked on the first pass."""
-        if keep:
-            source.load()
-        if source.in_memory:
-            source.check(dtype=self.dtype, unit_range=self.output == "sigmoid" and source is self._target)
+    def _choose_storage(self, passes: Passes, *, elsewhere: bool) -> Storage:
+        """Choose passes and storage; load rows that are kept here, and check the values of rows in memory.
+
+        Others are checked on the first pass.  The workers of a cluster decide for themselves what they keep.
+        """
+        sources = [self._x] if self._target is self._x else [self._x, self._target]
+        share = 0 if elsewhere else None
+        needs_mean = self.cost.needs_mean
+        storage = choose_storage(sources, self.n_hidden, self.dtype, passes, two_passes=needs_mean, share=share)
+        for source in () if elsewhere else sources:
+            if storage.kept:
+                source.load()
+            if source.in_memory:
+                source.check(dtype=self.dtype, unit_range=self.output == "sigmoid" and source is self._target)
+        return storage
 
     def _select(self, backend: str | Backend | None, options: dict[str, Any]) -> Selected:
         """Choose the backend; for "auto" the fastest one that is ready for this problem, on its first rows."""

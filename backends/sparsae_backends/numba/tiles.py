@@ -197,17 +197,27 @@ def _add_gram_of_rows(emit: Emit, *operands: Any) -> None:
         shape = builder.add(builder.mul(height, INDEX(BROAD + 1)), breadth)
         cases = [h * (BROAD + 1) + b for h in range(1, HIGH + 1) for b in range(1, BROAD + 1)]
         emit.each_case(shape, cases, tile)
-        line_step = INDEX(BROAD * emit.lanes)
-        whole = builder.icmp_signed(">=", left, builder.mul(breadth, lanes))
-        with cgutils.for_range(builder, height) as i:
-            found, line = emit.step(spill, builder.mul(line_step, i.index)), builder.mul(row_step, i.index)
-            with builder.if_else(whole) as (all_there, some_there):
-                with all_there, cgutils.for_range(builder, breadth) as v:
-                    place = builder.mul(v.index, lanes)
-                    emit.put(emit.load(emit.step(found, place)), emit.step(corner, builder.add(line, place)), add)
-                with some_there, cgutils.for_range(builder, left) as k:
-                    number = builder.load(emit.step(found, k.index))
-                    emit.put(number, emit.step(corner, builder.add(line, k.index)), add)
+        _put_lines(emit, spill, (corner, row_step, left), (height, breadth), add)
+
+
+def _put_lines(emit: Emit, spill: Any, out: Any, shape: Any, add: Any) -> None:
+    """Write the lines of a tile, each `BROAD` registers apart, or add them: register by register where all fit.
+
+    out is (C, row step, columns that are left), shape is (lines, registers).
+    """
+    builder = emit.builder
+    (corner, row_step, left), (height, breadth) = out, shape
+    lanes, line_step = INDEX(emit.lanes), INDEX(BROAD * emit.lanes)
+    whole = builder.icmp_signed(">=", left, builder.mul(breadth, lanes))
+    with cgutils.for_range(builder, height) as i:
+        found, line = emit.step(spill, builder.mul(line_step, i.index)), builder.mul(row_step, i.index)
+        with builder.if_else(whole) as (all_there, some_there):
+            with all_there, cgutils.for_range(builder, breadth) as v:
+                place = builder.mul(v.index, lanes)
+                emit.put(emit.load(emit.step(found, place)), emit.step(corner, builder.add(line, place)), add)
+            with some_there, cgutils.for_range(builder, left) as k:
+                number = builder.load(emit.step(found, k.index))
+                emit.put(number, emit.step(corner, builder.add(line, k.index)), add)
 
 
 @intrinsic

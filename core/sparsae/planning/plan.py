@@ -149,24 +149,11 @@ def plan(
     check_option_names(plan, options)
     options.setdefault("passes", 1)  # as on a cluster
     workers = check_size("workers", workers)
-    source = DataSource(X, "X")
-    n_rows = source.shape[0] if rows is None else check_size("rows", rows)
-    kept = max(1, min(source.shape[0], SAMPLE_BYTES // (source.dtype.itemsize * source.shape[1])))
-    sample = source.rows(slice(0, kept), source.dtype)
-    target = options.get("target")
-    if target is not None:
-        target = DataSource(target, "target").rows(slice(0, kept), source.dtype)
+    sample = _Sample(DataSource(X, "X"), n_hidden, options)
+    n_rows = sample.all_rows if rows is None else check_size("rows", rows)
     budget, threads, cluster = cpu_budget().granted, options.get("threads"), options.get("cluster")
     at_once = budget if threads is None else min(budget, check_size("threads", threads))
-
-    def objective(n: int, where: Connection | None, n_threads: int | None) -> Objective:
-        repeat = _repeat if where is None else _repeat_on_cluster
-        changed: ObjectiveOptions = {**options, "cluster": where, "threads": n_threads}
-        if target is not None:
-            changed["target"] = repeat(target, n)
-        return Objective(repeat(sample, n), n_hidden, **changed)
-
-    local_row = row_seconds(lambda n: objective(n, None, at_once), n_rows, at_once)
+    local_row = row_seconds(lambda n: sample.objective(n, None, at_once), n_rows, at_once)
     with ExitStack() as stack:
         connection = Connection.open(LOCAL if cluster is None else cluster)
         if connection is not cluster:
@@ -175,11 +162,11 @@ def plan(
         shares = connection.shares()
         if cluster is not None:
             together = int(sum(shares.values()))
-            remote_row = row_seconds(lambda n: objective(n, connection, None), n_rows, together)
+            remote_row = row_seconds(lambda n: sample.objective(n, connection, None), n_rows, together)
             constants = replace(constants, row_seconds=remote_row)
             threads = int(max(shares.values())) if threads is None else threads
-    made = objective(kept, None, 1)
-    work = _workload(made, n_rows, separate_target=target is not None, passes=options.get("passes"))
+    made = sample.objective(sample.rows, None, 1)
+    work = _workload(made, n_rows, separate_target=sample.target is not None, passes=options.get("passes"))
     threads = budget if threads is None else threads
     most = best_workers(work, constants, threads, workers)
     return Plan(
@@ -192,6 +179,27 @@ def plan(
         calibrated_on="this machine" if cluster is None else f"{plural(len(shares), 'worker')} of the cluster",
         backend=made.backend.name,
     )
+
+
+@final
+class _Sample:
+    """Objectives with any number of rows, made by repeating the first rows of the data."""
+
+    def __init__(self, source: DataSource, n_hidden: int, options: ObjectiveOptions) -> None:
+        self._n_hidden, self._options = n_hidden, options
+        self.all_rows, columns = source.shape
+        self.rows = max(1, min(self.all_rows, SAMPLE_BYTES // (source.dtype.itemsize * columns)))
+        first, target = slice(0, self.rows), options.get("target")
+        self.x = source.rows(first, source.dtype)
+        self.target = None if target is None else DataSource(target, "target").rows(first, source.dtype)
+
+    def objective(self, rows: int, where: Connection | None, threads: int | None) -> Objective:
+        """Prepare an objective here or on a cluster."""
+        repeat = _repeat if where is None else _repeat_on_cluster
+        changed: ObjectiveOptions = {**self._options, "cluster": where, "threads": threads}
+        if self.target is not None:
+            changed["target"] = repeat(self.target, rows)
+        return Objective(repeat(self.x, rows), self._n_hidden, **changed)
 
 
 def _repeat(rows: Array, count: int) -> Array:
