@@ -31,7 +31,7 @@ KINDS: dict[str, tuple[str, str, Write, int]] = {
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_damaged_files_are_loaded_or_refused_in_one_line(tmp_path: Path, kind: str) -> None:
-    """Nothing but a SparsaeError escapes; some are refused.  `tests/prove/fuzz_readers.py` tries thousands."""
+    """Nothing but a SparsaeError escapes; some are refused.  `tests/prove/fuzz_files.py` tries thousands."""
     name, part, write, n_files = KINDS[kind]
     write(tmp_path / name, X)
     target, source = tmp_path / name / part, str(tmp_path / name)

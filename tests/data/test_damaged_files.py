@@ -48,7 +48,7 @@ def test_damaged_pictures_are_loaded_or_refused_in_one_line(tmp_path, name):
 
 @pytest.mark.parametrize("options", [{}, {"do_compression": True}, {"format": "4"}])
 def test_damaged_matlab_files_are_loaded_or_refused_in_one_line(tmp_path, options):
-    """Each read has a process of its own, so there are fewer of them; `tests/prove/fuzz_readers.py` tries thousands."""
+    """Each read has a process of its own, so there are fewer of them; `tests/prove/fuzz_files.py` tries thousands."""
     file = io.BytesIO()
     scipy.io.savemat(file, {"X": X}, **options)
     assert load_outcome(tmp_path / "x.mat", file.getvalue()) == "loaded"

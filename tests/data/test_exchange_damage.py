@@ -195,8 +195,8 @@ def test_weights_beyond_the_memory_are_refused(folder: Folder, monkeypatch: pyte
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"activation": "swish"}, "it has swish units and linear output"),
-        ({"output": "softmax"}, "it has relu units and softmax output"),
+        ({"activation": "swish"}, "header.activation is 'swish', not one of 'sigmoid', 'relu'"),
+        ({"output": "softmax"}, "header.output is 'softmax', not one of 'sigmoid', 'linear'"),
         ({"activation": "jumprelu"}, "is damaged: 'threshold'"),
         ({"pre_bias": 1}, "header.pre_bias is int"),
         ({"transform": [{"name": "pca"}]}, "its transform 'pca' is not one of"),

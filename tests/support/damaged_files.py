@@ -89,8 +89,10 @@ def damaged(content: bytes, n_files: int, seed: int) -> Iterator[bytes]:
         yield made
 
 
-def load_outcome(path: Path, content: bytes, source: str | None = None) -> str:
+def load_outcome(path: Path, content: bytes, source: str | None = None, *, stay: bool = False) -> str:
     """Write the content, load it; return "loaded", the name of the error, or raise what must not escape.
+
+    With `stay`, rows that can stay in the file do, and are read in two blocks.
 
     "parser crashed" stands for an error that says that a child process died of its parser.
 
@@ -101,7 +103,9 @@ def load_outcome(path: Path, content: bytes, source: str | None = None) -> str:
         warnings.simplefilter("ignore")
         try:
             patches = {"n_patches": 4, "patch_size": 2} if source and source.startswith("patches") else {}
-            load(source or str(path), **patches)
+            X = load(source or str(path), stay=stay, **patches).X
+            for first, last in ((0, len(X) // 2), (len(X) // 2, len(X))):
+                assert X[first:last].shape == (last - first, X.shape[1])
         except SparsaeError as error:
             message = str(error)
             assert printable(message) == message, message

@@ -250,24 +250,6 @@ def run_steps(step: Callable[[Any], Any], state: Any, callback: Callback) -> Opt
     return last
 
 
-def pack_evaluation(evaluation: Evaluation) -> dict[str, NDArray[Any]]:
-    """Return an evaluation as named arrays."""
-    return {f"evaluation.{name}": np.asarray(value) for name, value in evaluation._asdict().items()}
-
-
-def unpack_evaluation(arrays: dict[str, NDArray[Any]]) -> Evaluation:
-    """Undo `pack_evaluation`, with copies of the arrays."""
-    values = {name: np.array(arrays[f"evaluation.{name}"]) for name in Evaluation._fields}
-    return Evaluation(
-        cost=float(values["cost"]),
-        gradient=values["gradient"],
-        terms=Terms(*map(float, values["terms"])),
-        rho_hat=values["rho_hat"],
-        squared_error_sum=float(values["squared_error_sum"]),
-        density=values["density"],
-    )
-
-
 def evaluate_start(function: Function, theta: Vector) -> Evaluation:
     """Evaluate the starting point.
 

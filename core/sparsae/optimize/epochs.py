@@ -28,6 +28,7 @@ from sparsae.optimize.base import (
     run_steps,
 )
 from sparsae.optimize.objective_functions import ObjectiveFunctions, Vector
+from sparsae.optimize.packing import check_packed, unpack_counts
 from sparsae.optimize.stochastic import Moments
 from sparsae.optimize.unit_state import UnitState, rows_until_dead
 
@@ -297,8 +298,15 @@ class Epochs(BoundMethod):
         }
 
     def unpack(self, arrays: Mapping[str, NDArray[Any]]) -> EpochState:
-        """Undo `pack`: the state, bit for bit."""
-        updates, iteration, position, best_epoch = (int(number) for number in arrays["counts"])
+        """Undo `pack`: the state, bit for bit.
+
+        Raises
+        ------
+        KeyError, ValueError
+            When arrays are missing, or are those of another problem.
+        """
+        self._check_packed(arrays)
+        updates, iteration, position, best_epoch = unpack_counts(arrays["counts"], 4)
         outcome: Outcome = "not finite" if arrays["not_finite"] else ""
         if not outcome and position == 0 and self._out_of_patience(iteration, best_epoch):
             outcome = "converged"
@@ -318,3 +326,18 @@ class Epochs(BoundMethod):
             best_epoch=best_epoch,
             outcome=outcome,
         )
+
+    def _check_packed(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Raise unless the arrays have the shapes and dtypes of this problem."""
+        size, units = (self._objective.size,), (self._objective.n_hidden,)
+        second = (len(self.method.start(np.empty(1)).second) * size[0],)
+        check_packed(arrays, {"theta": size, "first": size, "second": second, "best_theta": size})
+        check_packed(arrays, dict.fromkeys(("rho_hat", "fired", "density", "silent"), units))
+        check_packed(arrays, {"epoch_terms": (3,), "term_sums": (3,), "threshold": (2,)})
+        check_packed(arrays, dict.fromkeys(("best_cost", "gradient_max", "not_finite"), ()))
+        dtype = self.method.dtype_for(size[0], self._objective.dtype)
+        wrong = [name for name in ("theta", "first", "second", "best_theta") if arrays[name].dtype != dtype]
+        if wrong:
+            raise ValueError(f"{', '.join(wrong)} are not {dtype}")
+        if arrays["silent"].dtype.kind != "i":
+            raise ValueError("silent has no integers")

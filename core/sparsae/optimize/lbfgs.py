@@ -21,12 +21,11 @@ from sparsae.optimize.base import (
     StepMethod,
     dataclass_settings,
     evaluate_start,
-    pack_evaluation,
-    unpack_evaluation,
 )
 from sparsae.optimize.lbfgs_history import CurvatureHistory
 from sparsae.optimize.linesearch import LinePoint, LineSearchResult, strong_wolfe
 from sparsae.optimize.objective_functions import Vector
+from sparsae.optimize.packing import check_packed, pack_evaluation, unpack_counts, unpack_evaluation
 
 LEAST_MEMORY, MOST_MEMORY = 5, 100
 _EPS = float(np.finfo(np.float64).eps)
@@ -162,8 +161,14 @@ class LBFGS(StepMethod):
 
     def unpack(self, arrays: dict[str, NDArray[Any]]) -> LBFGSState:
         """Undo `pack`: the state, bit for bit, with copies of the arrays."""
-        iteration, memory, count, first = (int(number) for number in arrays["counts"])
+        check_packed(arrays, {"theta": (arrays["theta"].size,)})
+        iteration, memory, count, first = unpack_counts(arrays["counts"], 4)
         theta = np.array(arrays["theta"])
+        if not (LEAST_MEMORY <= memory <= MOST_MEMORY and count <= memory and first < memory):
+            raise ValueError(f"counts are {arrays['counts'].tolist()}")
+        square = (memory, memory)
+        shapes = {"rows": (2 * count, len(theta)), "sy": square, "yy": square, "products": (2 * memory,)}
+        check_packed(arrays, shapes)
         history = CurvatureHistory(len(theta), memory)
         history.rows[: 2 * count] = arrays["rows"]
         history.sy[...], history.yy[...], history.products[...] = arrays["sy"], arrays["yy"], arrays["products"]

@@ -22,10 +22,9 @@ from sparsae.optimize.base import (
     dataclass_settings,
     evaluate_start,
     is_finite,
-    pack_evaluation,
-    unpack_evaluation,
 )
 from sparsae.optimize.objective_functions import ObjectiveFunctions, Vector
+from sparsae.optimize.packing import pack_evaluation, unpack_counts, unpack_evaluation
 
 PREFIX = "scipy:"
 LIMITED = ("L-BFGS-B", "CG", "TNC", "Newton-CG")
@@ -176,7 +175,8 @@ class BoundScipyMethod(BoundMethod):
 
     def unpack(self, arrays: dict[str, NDArray[Any]]) -> PointState:
         """Undo `pack`."""
-        return PointState(np.array(arrays["theta"]), unpack_evaluation(arrays), int(arrays["iteration"]), "")
+        (iteration,) = unpack_counts(arrays["iteration"].reshape(-1), 1)
+        return PointState(np.array(arrays["theta"]), unpack_evaluation(arrays), iteration, "")
 
 
 class _ScipyAdapter:

@@ -28,6 +28,7 @@ from sparsae.machine.resources import memory_limit
 HEADER = "header"
 _ENCRYPTED = 0x1
 _PIECE_BYTES = 1 << 20
+MOST_TEXT = 300  # characters of what a library says about a damaged file
 _NPY_HEADER_BYTES = 4096  # ours take 128; arrays of a structured dtype, which we never write, could take more
 
 
@@ -74,7 +75,7 @@ def read_archive(path: Path, *, kind: str, version: int, what: str) -> tuple[dic
     except FileFormatError:
         raise
     except Exception as error:  # zipfile and NumPy raise anything from KeyError to tokenize.TokenError
-        reason = printable(error).rstrip(".") or type(error).__name__
+        reason = printable(error)[:MOST_TEXT].rstrip(".") or type(error).__name__
         raise FileFormatError(f"{path} is truncated or damaged, or is not a {what} of sparsae: {reason}.") from error
 
 

@@ -18,6 +18,7 @@ from typing import Any, final
 import numpy as np
 from numpy.typing import NDArray
 
+from sparsae._text import printable
 from sparsae.errors import (
     CheckpointError,
     FileAccessError,
@@ -30,7 +31,7 @@ from sparsae.files import file_kind, sync_folder
 from sparsae.model import check_size
 from sparsae.training.archive import HEADER, read_archive, write_archive
 from sparsae.training.curve import COLUMNS
-from sparsae.training.schema import Schema, check_schema
+from sparsae.training.schema import RECEIPT, Count, Each, OneOf, Schema, check_schema
 
 FORMAT, VERSION = "sparsae checkpoint", 1
 PREVIOUS, PART = ".previous", ".part"
@@ -38,22 +39,16 @@ STATE = "state."
 CURVE = "history"
 DEFAULT_SECONDS = 30.0
 _SCHEMA: Schema = {
-    "identity": dict,
+    "identity": {**dict.fromkeys(("n_samples", "n_visible", "n_hidden"), Count(1)), "data_digest": str},
     "method": {"method": str},
-    "settings": dict,
-    "shuffle_seed": int,
-    "planned": int,
-    "receipt": {
-        "block_rows": int,
-        "passes": int,
-        "backend": str,
-        "threads_granted": int,
-        "versions": dict,
-    },
+    "settings": {"max_iter": Count(0)},
+    "shuffle_seed": Count(0),
+    "planned": Count(1),
+    "receipt": {**RECEIPT, "block_rows": Count(1), "passes": OneOf((1, 2))},
     "saved": str,
-    "iteration": int,
+    "iteration": Count(0),
     "columns": list,
-    "counts": list,
+    "counts": Each((float, int)),
 }
 
 
@@ -221,12 +216,14 @@ def load(path: Path) -> SavedFit:
     try:
         check_schema(header, _SCHEMA)
         history = arrays.pop(CURVE)
-        if header["columns"] != list(COLUMNS) or history.ndim != 2 or history.shape[1] != len(COLUMNS):
+        if header["columns"] != list(COLUMNS) or history.shape[1:] != (len(COLUMNS),) or history.dtype != np.float64:
             raise ValueError("its learning curve has other columns")
+        if not len(history) or not isinstance(header["counts"], list) or len(header["counts"]) != 3:
+            raise ValueError("its learning curve or its counts are empty")
         if not all(name.startswith(STATE) for name in arrays):
             raise ValueError("it has members of an unknown kind")
     except (ValueError, KeyError) as error:
-        raise FileFormatError(f"{path} is damaged: {error}") from error
+        raise FileFormatError(f"{path} is damaged: {printable(error)}") from error
     return SavedFit(header, {name.removeprefix(STATE): array for name, array in arrays.items()}, history)
 
 

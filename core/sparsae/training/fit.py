@@ -9,6 +9,7 @@ from typing import Any, final
 
 import numpy as np
 
+from sparsae._text import printable
 from sparsae.errors import CheckpointError, ClusterError, ParameterError
 from sparsae.model import Parameters
 from sparsae.objective import Objective
@@ -85,7 +86,7 @@ class Fit:
         if saved is not None:
             assert checkpoint_path is not None
             check_identity(checkpoint_path, saved.header["identity"], self._identity())
-            self._method = resumed_method(saved.header, options.method)
+            self._method = resumed_method(checkpoint_path, saved.header, options.method)
             self._planned = planned_epochs(saved.header, self._method, options.max_iter)
             self._notices.notes += plan_notes(saved.header, objective.settings, options.max_iter)
         elif earlier is not None and is_same_fit(earlier.header, self._identity(), options.method):
@@ -102,7 +103,9 @@ class Fit:
         self._bound = self._method.bind(self._metered, self._shuffle_seed)
         if self._bound.full_batch:
             check_full_batch(objective.settings, self._method.name)
-        self._start: Vector | OptimizerState = theta if saved is None else _unpack(self._bound, saved)
+        self._start: Vector | OptimizerState = theta
+        if saved is not None:
+            self._start = _unpack(self._bound, saved, objective, checkpoint_path)
         self._writer = self._make_writer(checkpoint_path, rotate=not search.damaged)
         self._end: tuple[Reason, str] | None = None
         self._last: OptimizerState | None = None  # the last that the callback saw
@@ -280,7 +283,7 @@ def describe_fit(objective: Objective, method: Method, *, max_iter: int, seed: i
     return {**objective.settings.to_dict(), "max_iter": max_iter, "seed": seed, **describe(method)}
 
 
-def _unpack(bound: BoundMethod, saved: SavedFit) -> OptimizerState:
+def _unpack(bound: BoundMethod, saved: SavedFit, objective: Objective, path: Path | None) -> OptimizerState:
     """Return the state of the optimiser from a checkpoint.
 
     Raises
@@ -291,8 +294,11 @@ def _unpack(bound: BoundMethod, saved: SavedFit) -> OptimizerState:
     arrays = {name: array.copy() for name, array in saved.arrays.items()}  # mini-batch methods change theirs in place
     try:
         state: OptimizerState = bound.unpack(arrays)
-    except (KeyError, ValueError, TypeError, IndexError, ParameterError) as error:
+        if state.theta.shape != (objective.size,) or bound.activity(state).mean.shape != (objective.n_hidden,):
+            raise ValueError(f"it has {state.theta.size} parameters and the model {objective.size}")
+    except (KeyError, ValueError, TypeError, IndexError, OverflowError, ParameterError) as error:
         raise CheckpointError(
-            f"The checkpoint does not hold the state of this optimiser: {type(error).__name__}: {error}."
+            f"The checkpoint {path or 'of the fit before'} does not hold the state of this optimiser: "
+            f"{type(error).__name__}: {printable(error)}."
         ) from error
     return state

@@ -8,13 +8,15 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any, get_args
 
+from sparsae._text import printable
+from sparsae._types import ACTIVATIONS, OUTPUTS
 from sparsae.errors import FileFormatError, ParameterError
 from sparsae.files import atomic_write
 from sparsae.model import Parameters, check_parameters
 from sparsae.receipt import Receipt
 from sparsae.training.archive import read_archive, write_archive
 from sparsae.training.result import History, Reason, Status, TrainResult
-from sparsae.training.schema import Schema, check_schema
+from sparsae.training.schema import RECEIPT, Count, Each, OneOf, Optional, Schema, check_schema
 from sparsae.transforms import from_record, to_record
 
 FORMAT = "sparsae model"
@@ -24,26 +26,17 @@ TRANSFORM = "transform."
 HISTORY = "history."
 _SCHEMA: Schema = {
     "cost": (float, int),
-    "status": {"reason": str, "summary": str, "advice": str},
-    "settings": dict,
-    "metrics": dict,
-    "receipt": {
-        "backend": str,
-        "distribution": str,
-        "distribution_version": str,
-        "threading": str,
-        "threads_granted": int,
-        "workers": int,
-        "dtype": str,
-        "passes": int,
-        "block_rows": int,
-        "data_digest": str,
-        "versions": dict,
-        "pools": list,
-        "notes": list,
+    "status": {"reason": OneOf(get_args(Reason)), "summary": str, "advice": str},
+    "settings": {
+        "activation": Optional(OneOf(ACTIVATIONS)),
+        "output": Optional(OneOf(OUTPUTS)),
+        "k": Optional(Count(1)),
+        "pre_bias": Optional(bool),
     },
+    "metrics": Each((float, int)),
+    "receipt": RECEIPT,
     "transform": list,
-    "data": dict,
+    "data": {"source": Optional(str), "image_shape": Optional(Each(Count(1)))},
 }
 
 
@@ -108,7 +101,7 @@ def load(path: str | os.PathLike[str]) -> TrainResult:
         check_schema(header, _SCHEMA)
         return _restore(header, arrays)
     except (ValueError, KeyError, TypeError, ParameterError) as error:
-        raise FileFormatError(f"{path} is damaged: {error}") from error
+        raise FileFormatError(f"{path} is damaged: {printable(error)}") from error
 
 
 def _restore(header: Mapping[str, Any], arrays: Mapping[str, Any]) -> TrainResult:
@@ -119,8 +112,6 @@ def _restore(header: Mapping[str, Any], arrays: Mapping[str, Any]) -> TrainResul
     ValueError, KeyError, TypeError, ParameterError
         When parts are missing or do not fit together.
     """
-    if header["status"]["reason"] not in get_args(Reason):
-        raise ValueError(f"its status is {header['status']['reason']!r}")
     names = [name for name in Parameters._fields if name != "threshold" or f"{PARAMETERS}{name}" in arrays]
     parameters = check_parameters([arrays[f"{PARAMETERS}{name}"] for name in names])
     fitted = {name.removeprefix(TRANSFORM): array for name, array in arrays.items() if name.startswith(TRANSFORM)}
@@ -128,6 +119,8 @@ def _restore(header: Mapping[str, Any], arrays: Mapping[str, Any]) -> TrainResul
     columns = {field.name: arrays[f"{HISTORY}{field.name}"] for field in fields(History)}
     if {column.ndim for column in columns.values()} != {1} or len({len(column) for column in columns.values()}) != 1:
         raise ValueError("the columns of its history have different lengths")
+    if not all(column.dtype.kind in "fi" for column in columns.values()) or not len(columns["cost"]):
+        raise ValueError("its history has no rows, or values that are not numbers")
     return TrainResult(
         parameters=parameters,
         cost=header["cost"],

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
+from sparsae._text import printable
 from sparsae.errors import CheckpointError, CheckpointWarning, ParameterError
 from sparsae.machine.caller_warning import warn_caller
 from sparsae.model.settings import ModelSettings
@@ -88,7 +89,7 @@ def is_same_fit(header: Mapping[str, Any], here: Mapping[str, Any], method: Meth
     return same and header["method"] == describe(method)
 
 
-def resumed_method(header: Mapping[str, Any], given: Method) -> Method:
+def resumed_method(path: Path, header: Mapping[str, Any], given: Method) -> Method:
     """Return the optimiser with the settings of the checkpoint.
 
     Raises
@@ -108,7 +109,8 @@ def resumed_method(header: Mapping[str, Any], given: Method) -> Method:
         default, method = get_method(given.name), get_method(**saved)
     except (ParameterError, TypeError) as error:
         raise CheckpointError(
-            f"The checkpoint's settings of the optimiser, {saved}, cannot be used: {error}"
+            f"The settings of the optimiser in the checkpoint {path}, {printable(saved)}, cannot be used: "
+            f"{printable(error)}"
         ) from error
     if given != default:
         warn_caller(

@@ -3,10 +3,61 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple, final
+
+from sparsae._text import printable
 
 Schema = Mapping[str, Any]
-"""Name -> type, tuple of types, or a nested schema."""
+"""Name -> type, tuple of types, `Each`, `Count`, `OneOf`, `Optional`, or a nested schema."""
+
+
+@final
+class Each(NamedTuple):
+    """A list or an object, of whose items each has this form."""
+
+    form: Any
+
+
+@final
+class Count(NamedTuple):
+    """An integer of at least so much."""
+
+    least: int
+
+
+@final
+class OneOf(NamedTuple):
+    """One of these values."""
+
+    values: tuple[Any, ...]
+
+
+@final
+class Optional(NamedTuple):
+    """What may be missing, or null."""
+
+    form: Any
+
+
+RECEIPT: Schema = {
+    **dict.fromkeys(("backend", "distribution", "distribution_version", "threading", "storage", "dtype"), str),
+    **dict.fromkeys(("contract", "threads_granted", "workers", "passes", "block_rows", "n_blocks"), Count(0)),
+    **dict.fromkeys(("n_segments", "n_samples", "n_visible", "n_hidden"), Count(0)),
+    "threads_requested": Optional(int),
+    "seed": Optional(int),
+    "data_digest": str,
+    "versions": Each(str),
+    "pools": Each(
+        {
+            "internal_api": str,
+            "num_threads": int,
+            **dict.fromkeys(("user_api", "version", "architecture", "library"), Optional(str)),
+        }
+    ),
+    "cluster": Optional(Each(dict)),
+    "notes": Each(str),
+}
+"""A `Receipt` as JSON has it."""
 
 
 def check_schema(value: Any, schema: Schema, where: str = "header") -> None:
@@ -15,15 +66,44 @@ def check_schema(value: Any, schema: Schema, where: str = "header") -> None:
     Raises
     ------
     ValueError
-        With the first name that is missing or whose value has another type.
+        With the first name that is missing or whose value has another form.
     """
     if not isinstance(value, Mapping):
         raise ValueError(f"{where} is {type(value).__name__} and not an object")
-    for name, expected in schema.items():
-        if name not in value:
+    for name, form in schema.items():
+        if name in value:
+            _check_value(value[name], form, f"{where}.{name}")
+        elif not isinstance(form, Optional):
             raise ValueError(f"{where} has no {name!r}")
-        item = value[name]
-        if isinstance(expected, Mapping):
-            check_schema(item, expected, f"{where}.{name}")
-        elif not isinstance(item, expected) or (isinstance(item, bool) and expected is not bool):
-            raise ValueError(f"{where}.{name} is {type(item).__name__}")
+
+
+def _check_value(value: Any, form: Any, where: str) -> None:
+    """Check one value."""
+    match form:
+        case Optional():
+            if value is not None:
+                _check_value(value, form.form, where)
+        case Each():
+            if not isinstance(value, (list, dict)):
+                raise ValueError(f"{where} is {type(value).__name__}")
+            for key, item in value.items() if isinstance(value, dict) else enumerate(value):
+                _check_value(item, form.form, f"{where}.{printable(key)}")
+        case Count():
+            _check_type(value, int, where)
+            if value < form.least:
+                raise ValueError(f"{where} is {value}, below {form.least}")
+        case OneOf():
+            if isinstance(value, (dict, list)) or value not in form.values:
+                raise ValueError(f"{where} is {printable(repr(value))}, not one of {', '.join(map(repr, form.values))}")
+        case Mapping():
+            check_schema(value, form, where)
+        case _:
+            _check_type(value, form, where)
+
+
+def _check_type(value: Any, expected: Any, where: str) -> None:
+    """Check a type; a truth value is no number, and nothing that is counted takes more than 64 bits."""
+    if not isinstance(value, expected) or (isinstance(value, bool) and expected is not bool):
+        raise ValueError(f"{where} is {type(value).__name__}")
+    if isinstance(value, int) and abs(value) >= 1 << 64:
+        raise ValueError(f"{where} is an integer of {value.bit_length()} bits")

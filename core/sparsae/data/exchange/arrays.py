@@ -11,19 +11,27 @@ from typing import Any
 
 import numpy as np
 
+from sparsae._text import printable
 from sparsae._types import ACTIVATIONS, OUTPUTS
 from sparsae.data.exchange.portable import Layout, PortableModel
 from sparsae.errors import FileFormatError
 from sparsae.files import atomic_write
 from sparsae.model import Parameters
 from sparsae.training.archive import read_archive, write_archive
-from sparsae.training.schema import check_schema
+from sparsae.training.schema import Count, OneOf, Optional, Schema, check_schema
 from sparsae.transforms import from_record, to_record
 
 NAME = "npz"
 CONFIG, WEIGHTS = "cfg.json", "weights.npz"
 KIND, VERSION = "sparsae arrays", 1
 TRANSFORM = "transform."
+_SCHEMA: Schema = {
+    "activation": OneOf(ACTIVATIONS),
+    "k": Optional(Count(1)),
+    "output": OneOf(OUTPUTS),
+    "transform": list,
+    "pre_bias": bool,
+}
 
 
 def lay_out(model: PortableModel, dtype: np.dtype[Any]) -> Layout:
@@ -62,10 +70,7 @@ def read(folder: Path) -> PortableModel:
     path = folder / WEIGHTS
     header, arrays = read_archive(path, kind=KIND, version=VERSION, what="file of arrays")
     try:
-        check_schema(header, {"activation": str, "k": (int, type(None)), "output": str, "transform": list})
-        check_schema(header, {"pre_bias": bool})
-        if header["activation"] not in ACTIVATIONS or header["output"] not in OUTPUTS:
-            raise ValueError(f"it has {header['activation']} units and {header['output']} output")
+        check_schema(header, _SCHEMA)
         names = ["W1", "b1", "W2", "b2", *(["threshold"] if header["activation"] == "jumprelu" else [])]
         parameters = Parameters(*(arrays[name] for name in names))
         fitted = {name.removeprefix(TRANSFORM): a for name, a in arrays.items() if name.startswith(TRANSFORM)}
@@ -79,4 +84,4 @@ def read(folder: Path) -> PortableModel:
             transform=from_record(steps, fitted, parameters.n_visible) if steps or fitted else None,
         )
     except (ValueError, KeyError, TypeError, IndexError) as error:
-        raise FileFormatError(f"{path} is damaged: {error}") from error
+        raise FileFormatError(f"{path} is damaged: {printable(error)}") from error

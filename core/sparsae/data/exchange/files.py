@@ -17,6 +17,7 @@ from sparsae._text import printable
 from sparsae.errors import FileFormatError, MissingExtraError
 from sparsae.files import atomic_write, check_readable
 from sparsae.machine.resources import gibibytes, memory_limit
+from sparsae.training.archive import MOST_TEXT
 
 CONFIG_BYTES = 1 << 20  # a configuration takes 2 kB
 TORCH_PICKLE = "\x80"
@@ -50,7 +51,7 @@ def read_config(path: Path) -> dict[str, Any]:
     try:
         config = json.loads(path.read_bytes())
     except (ValueError, RecursionError) as error:
-        raise FileFormatError(f"{path} is not JSON: {printable(error)}.") from error
+        raise FileFormatError(f"{path} is not JSON: {printable(error)[:MOST_TEXT]}.") from error
     if not isinstance(config, dict):
         raise FileFormatError(f"{path} holds {type(config).__name__} and not an object with fields.")
     return config
@@ -82,7 +83,9 @@ def read_safetensors(path: Path) -> tuple[dict[str, NDArray[Any]], tuple[str, ..
     try:
         found = library.deserialize(path.read_bytes())
     except library.SafetensorError as error:
-        raise FileFormatError(f"{path} is truncated or damaged, or is no safetensors file: {error}.") from error
+        raise FileFormatError(
+            f"{path} is truncated or damaged, or is no safetensors file: {printable(error)[:MOST_TEXT]}."
+        ) from error
     arrays, halves = {}, set()
     for name, tensor in found:
         kind, shape, data = tensor["dtype"], tensor["shape"], tensor["data"]
@@ -128,7 +131,7 @@ def read_torch(path: Path) -> tuple[dict[str, NDArray[Any]], tuple[str, ...]]:
             f"{path} holds more than tensors and would run code when it is read: refused. {CONVERT}."
         ) from error
     except Exception as error:  # torch and zipfile raise anything on a damaged file
-        raise FileFormatError(f"{path} is truncated or damaged: {printable(error)[:200]}.") from error
+        raise FileFormatError(f"{path} is truncated or damaged: {printable(error)[:MOST_TEXT]}.") from error
     if not isinstance(found, Mapping) or not all(isinstance(tensor, torch.Tensor) for tensor in found.values()):
         raise FileFormatError(f"{path} is no dict of tensors, as torch.save(model.state_dict(), path) writes it.")
     halves = {str(t.dtype).removeprefix("torch.") for t in found.values() if t.dtype in (torch.float16, torch.bfloat16)}

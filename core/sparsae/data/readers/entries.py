@@ -106,7 +106,7 @@ class ArrayEntry:
 
     def __str__(self) -> str:
         """Return name, shape and kind for a message."""
-        return f"{shorten(self.name)} ({format_shape(self.shape)} {self.kind})"
+        return f"{shorten(self.name)} ({format_shape(self.shape)} {shorten(self.kind)})"
 
 
 def choose_entry(label: str, entries: Sequence[ArrayEntry], request: ReadRequest) -> ArrayEntry:

@@ -1,0 +1,376 @@
+"""Everything that sparsae reads from a file, as functions of bytes, for the proofs that damage them.
+
+Each target has a sound content and an attempt, which writes damaged content, reads it, and uses what was read as a
+program would.  An attempt returns a word for what happened; what it raises must not happen.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import random
+import warnings
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import scipy.io
+from tests.support import matrix_files
+from tests.support.damaged_files import DAMAGES, load_outcome
+from tests.support.damaged_json import damaged_json
+from tests.support.exchange_models import make_model
+from tests.support.sound_files import PICTURES, SOUND, mat_bytes, picture_bytes
+from tests.support.sound_files import X as SMALL
+
+import sparsae
+from sparsae._text import printable
+from sparsae.errors import SparsaeError
+
+X = np.random.default_rng(0).uniform(0.1, 0.9, (40, 6))
+LARGEST = 10**5  # numbers in an array that a description asks for
+
+
+class Target(NamedTuple):
+    """What is damaged, how, and what is done with it."""
+
+    sound: bytes
+    attempt: Callable[[bytes], str]
+    damage: Callable[[bytes, random.Random], bytes]
+    starts_processes: bool = False
+
+
+def damage_bytes(content: bytes, rng: random.Random) -> bytes:
+    """One kind of damage, sometimes two."""
+    made = rng.choice(DAMAGES)(content, rng)
+    return rng.choice(DAMAGES)(made, rng) if made and rng.random() < 0.2 else made
+
+
+def damage_either(content: bytes, rng: random.Random) -> bytes:
+    """JSON: a strange value or a missing field; now and then bytes."""
+    return damage_bytes(content, rng) if rng.random() < 0.1 else damaged_json(content, rng)
+
+
+def targets(folder: Path) -> dict[str, Callable[[], Target]]:
+    """Every target by name, made when it is called; their files lie in the folder."""
+    return {**_readers(folder), **_archives(folder), **_exchange(folder), "record of a race": _record(folder)}
+
+
+# Readers of data
+
+
+def _readers(folder: Path) -> dict[str, Callable[[], Target]]:
+    found: dict[str, Callable[[], Target]] = {}
+    for name, made in SOUND.items():
+        found[name] = partial(_reader, folder / name, made)
+    for name, kind in PICTURES.items():
+        found[name] = partial(_reader, folder / name, partial(picture_bytes, kind), source="patches:{}")
+    mat: dict[str, Callable[[], bytes]] = {
+        "mat 5": mat_bytes,
+        "mat 5, compressed": partial(mat_bytes, do_compression=True),
+        "mat 4": _matlab4_bytes,
+    }
+    for name, made in mat.items():
+        found[name] = partial(_reader, folder / name / "x.mat", made, source="{}::X", starts_processes=True)
+    for name, write in matrix_files.matrix_files().items():
+        if name not in found and name != "x.mat":
+            for part in _parts(name):
+                found[f"{name} {part}".strip()] = partial(_written, folder / "written" / f"{name} {part}", write, part)
+    found["x.tsv"] = partial(_reader, folder / "x.tsv", lambda: b"a\tb\n" + b"0.5\t0.25\n" * 20)
+    found["x.pt"] = partial(_written, folder / "pt" / "x.pt", _write_torch, "")
+    return found
+
+
+def _parts(name: str) -> tuple[str, ...]:
+    """Files of a folder of which each is damaged in turn."""
+    if name.endswith(".zarr"):
+        return {"v2.zarr": (".zarray", "0.0"), "v3.zarr": ("zarr.json", "c/0/0")}.get(name, ("zarr.json", "c/0/0"))
+    if name.startswith("folder of "):
+        return (f"part-3.{name.removeprefix('folder of ')}",)
+    return ("",)
+
+
+def _matlab4_bytes() -> bytes:
+    """A file of version 4, which has no signature."""
+    file = io.BytesIO()
+    scipy.io.savemat(file, {"X": SMALL}, format="4")
+    return file.getvalue()
+
+
+def _write_torch(path: Path, values: Any) -> None:
+    import torch
+
+    torch.save({"X": torch.from_numpy(values), "step": 3}, path)
+
+
+def _reader(path: Path, made: Callable[[], bytes], source: str = "{}", *, starts_processes: bool = False) -> Target:
+    """A file that is made in memory."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    attempt = partial(_load, path, source.format(path))
+    return Target(made(), attempt, damage_bytes, starts_processes)
+
+
+def _written(place: Path, write: Callable[[Path, Any], None], part: str) -> Target:
+    """A file or a folder that a library writes."""
+    place.mkdir(parents=True, exist_ok=True)
+    name = place.name.removesuffix(part).strip()
+    path = place / name.replace(" ", "-")
+    write(path, np.random.default_rng(0).random((100, 6)).astype(np.float32))
+    target = path / part
+    content = target.read_bytes()
+    slow = any(word in name for word in ("parquet", ".h5", ".mat"))
+    damage = damage_either if part.endswith((".json", ".zarray")) else damage_bytes
+    if name.endswith("safetensors") or part.endswith("safetensors"):
+        damage = damage_safetensors
+    return Target(content, partial(_load, target, str(path)), damage, slow)
+
+
+def _load(path: Path, source: str, content: bytes) -> str:
+    """Load it whole, and with its rows staying in the file."""
+    outcome = load_outcome(path, content, source)
+    return f"{outcome}, {load_outcome(path, content, source, stay=True)} in the file"
+
+
+def damage_safetensors(content: bytes, rng: random.Random) -> bytes:
+    """Damage to the header as JSON, or to bytes."""
+    length = int.from_bytes(content[:8], "little")
+    if rng.random() < 0.4 or length > len(content) - 8:
+        return damage_bytes(content, rng)
+    header = damaged_json(content[8 : 8 + length], rng)
+    return len(header).to_bytes(8, "little") + header + content[8 + length :]
+
+
+# Archives of sparsae: models, checkpoints, arrays
+
+
+def _archives(folder: Path) -> dict[str, Callable[[], Target]]:
+    found: dict[str, Callable[[], Target]] = {}
+    for what, parts in (("model file", _model), ("checkpoint", _checkpoint), ("arrays", _arrays)):
+        for kind in ("sigmoid", "topk"):
+            found[f"{what}, {kind}"] = partial(_archive, folder / what / kind, partial(parts, kind), whole=True)
+            found[f"{what}, {kind}, described"] = partial(
+                _archive, folder / what / kind, partial(parts, kind), whole=False
+            )
+    return found
+
+
+class Archive(NamedTuple):
+    """A file of header and arrays, and what is done with it."""
+
+    path: Path
+    kind: str
+    use: Callable[[], str]
+
+
+def _archive(folder: Path, made: Callable[[Path], Archive], *, whole: bool) -> Target:
+    """Damage to the bytes of the file, or to a description of its parts that is written with sound checksums."""
+    from sparsae.training.archive import read_archive
+
+    folder.mkdir(parents=True, exist_ok=True)
+    archive = made(folder)
+    sound = archive.path.read_bytes()
+    if whole:
+        return Target(sound, lambda content: _use_written(archive, content), damage_bytes)
+    header, arrays = read_archive(archive.path, kind=archive.kind, version=1, what="file")
+    described = {"header": header, "arrays": {name: [a.dtype.str, list(a.shape), None] for name, a in arrays.items()}}
+    return Target(
+        json.dumps(described).encode(),
+        lambda content: _use_described(archive, arrays, content),
+        damage_either,
+    )
+
+
+def _use_written(archive: Archive, content: bytes) -> str:
+    archive.path.write_bytes(content)
+    return archive.use()
+
+
+def _use_described(archive: Archive, arrays: dict[str, Any], content: bytes) -> str:
+    """Write what the description says; None for the values: those of the sound file."""
+    from sparsae.training.archive import write_archive
+
+    try:
+        described = json.loads(content)
+        header = dict(described["header"])
+        made = {name: _array(arrays.get(name), *parts) for name, parts in described["arrays"].items()}
+        file = io.BytesIO()
+        write_archive(file, header, made)
+    except Exception:  # noqa: BLE001  no description of an archive: nothing of sparsae was called yet
+        return "not an archive"
+    return _use_written(archive, file.getvalue())
+
+
+def _array(sound: Any, dtype: Any, shape: Any, value: Any) -> Any:
+    """Return the array that is described."""
+    if sound is not None and value is None and [sound.dtype.str, list(sound.shape)] == [dtype, shape]:
+        return sound
+    if np.prod(shape, dtype=float) > LARGEST:
+        raise ValueError("too large")
+    return np.full([int(n) for n in shape], 0 if value is None else value, dtype=str(dtype))
+
+
+def _named(path: Path, error: SparsaeError) -> str:
+    """The name of the error; its message must be one printable line that names the file."""
+    message = str(error)
+    assert printable(message) == message, message
+    assert len(message) < 3000, message
+    assert path.stem in message or path.parent.name in message, f"not named: {type(error).__name__}: {message}"
+    return type(error).__name__
+
+
+def _command(*words: object) -> int:
+    """Run a command in this process; return its exit code."""
+    from sparsae.cli import main
+
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()) as said:
+        try:
+            code = main([str(word) for word in words])
+        except SystemExit as error:
+            code = error.code if isinstance(error.code, int) else 1
+    assert code in (0, 1, 2), code
+    assert "Traceback" not in said.getvalue(), said.getvalue()
+    return code
+
+
+def _quietly(function: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
+    with warnings.catch_warnings(), np.errstate(all="ignore"):
+        warnings.simplefilter("ignore")
+        return function(*arguments, **options)
+
+
+def use_model(path: Path, load: Callable[[Path], Any]) -> str:
+    """Load a model, and do with it what a program does."""
+    try:
+        model = _quietly(load, path)
+    except SparsaeError as error:
+        return _named(path, error)
+    assert repr(model)
+    samples = np.full((3, model.parameters.n_visible), 0.5)
+    for function in (model.encode, model.reconstruct):
+        with contextlib.suppress(SparsaeError):
+            _quietly(function, samples)
+    again = path.with_name("again.npz")
+    _quietly(sparsae.save, again, model)
+    assert sparsae.load(again).parameters.flatten().tobytes() == model.parameters.flatten().tobytes()
+    return "used"
+
+
+def _model(activation: str, folder: Path) -> Archive:
+    from sparsae.training.model_file import FORMAT
+
+    path = folder / "damaged.npz"
+    units = {"k": 2} if activation == "topk" else {}
+    result = _quietly(sparsae.train, X, 3, max_iter=3, activation=activation, transform=["zca", "scale"], **units)
+    sparsae.save(path, result)
+
+    def use() -> str:
+        outcome = use_model(path, sparsae.load)
+        codes = {_quietly(_command, "info", path, *json_) for json_ in ((), ("--json",))}
+        assert codes == ({0} if outcome == "used" else {2}), (outcome, codes)
+        return outcome
+
+    return Archive(path, FORMAT, use)
+
+
+def _checkpoint(activation: str, folder: Path) -> Archive:
+    from sparsae.training.checkpoint import FORMAT, previous
+
+    path = folder / "damaged.checkpoint"
+    units = {"k": 2, "batch_rows": 16} if activation == "topk" else {}
+    batch_rows = units.pop("batch_rows", None)
+    method = sparsae.optimize.Adam(batch_rows=batch_rows) if batch_rows else "lbfgs"
+    options: dict[str, Any] = {"method": method, "activation": activation, "checkpoint": path, "threads": 1, **units}
+    path.unlink(missing_ok=True)
+    _quietly(sparsae.train, X, 3, max_iter=4, **options)
+
+    def use() -> str:
+        previous(path).unlink(missing_ok=True)
+        for json_ in ((), ("--json",)):
+            _quietly(_command, "info", path, *json_)
+        try:
+            _quietly(sparsae.train, X, 3, max_iter=6, resume=True, **options)
+        except SparsaeError as error:
+            return _named(path, error)
+        return "resumed"
+
+    return Archive(path, FORMAT, use)
+
+
+def _arrays(activation: str, folder: Path) -> Archive:
+    from sparsae.data.exchange import export_model, import_model
+
+    model = make_model("jumprelu" if activation == "sigmoid" else activation)
+    export_model(model, folder / "sae", format="npz", force=True)
+    path = folder / "sae" / "weights.npz"
+    return Archive(path, "sparsae arrays", lambda: use_model(path, lambda path: import_model(path.parent)))
+
+
+# Folders of other projects
+
+
+def _exchange(folder: Path) -> dict[str, Callable[[], Target]]:
+    found: dict[str, Callable[[], Target]] = {}
+    for format_name, activation in (("saelens", "jumprelu"), ("saelens", "topk"), ("sparsify", "topk")):
+        for part in ("cfg.json", "weights"):
+            name = f"{format_name}, {activation}, {part}"
+            found[name] = partial(_exchanged, folder / "exchange" / name, format_name, activation, part)
+    return found
+
+
+def _exchanged(folder: Path, format_name: str, activation: str, part: str) -> Target:
+    from sparsae.data.exchange import export_model, import_model
+
+    export_model(make_model(activation), folder, format=format_name, force=True)
+    path = next(folder.glob("*.safetensors" if part == "weights" else part))
+
+    def attempt(content: bytes) -> str:
+        path.write_bytes(content)
+        return use_model(path, lambda path: import_model(path.parent))
+
+    return Target(path.read_bytes(), attempt, damage_safetensors if part == "weights" else damage_either)
+
+
+# Records of races
+
+
+def _record(folder: Path) -> Callable[[], Target]:
+    def make() -> Target:
+        from tests.bench.test_hostile_records import MUTATIONS, PLAN, TIMES, encode
+        from tests.support import simulated
+
+        events = simulated.session(TIMES, plan=PLAN)
+        path = folder / "damaged.jsonl"
+        sound = folder / "sound.jsonl"
+        sound.write_bytes(encode(events))
+
+        def damage(content: bytes, rng: random.Random) -> bytes:
+            try:
+                changed = [json.loads(line) for line in content.splitlines()]
+                assert changed
+                assert all(isinstance(event, dict) for event in changed)
+                return rng.choice(MUTATIONS)(changed, rng)
+            except (ValueError, IndexError, AssertionError, TypeError, RecursionError):
+                return damage_bytes(content, rng) if content else content
+
+        def attempt(content: bytes) -> str:
+            path.write_bytes(content)
+            codes = [
+                _quietly(_command, "bench", *words)
+                for words in (("show", path), ("show", path, "--json"), ("compare", sound, path))
+            ]
+            return f"exit codes {codes}"
+
+        return Target(encode(events), attempt, damage)
+
+    return make
+
+
+def damaged_versions(target: Target, n_files: int | None, seed: int) -> Iterator[bytes]:
+    """Yield damaged versions of the sound content, without end where no number is given."""
+    rng = random.Random(seed)
+    made = 0
+    while n_files is None or made < n_files:
+        yield target.damage(target.sound, rng)
+        made += 1
