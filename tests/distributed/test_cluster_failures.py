@@ -163,3 +163,38 @@ def test_workers_that_die_again_and_again_end_in_an_error(client, settle):
     ):
         evaluate(data, cluster=Connection(client, deadline=5.0))
     settle()
+
+
+def test_workers_that_die_in_every_evaluation_end_in_an_error(client, settle):
+    """A storm: each worker that evaluates is gone, and its nanny starts another; an error within the deadline."""
+    from distributed import WorkerPlugin
+
+    class Deadly(WorkerPlugin):
+        name = "deadly"
+
+        def setup(self, worker):
+            import os
+
+            from sparsae.distributed.shard import Shard
+
+            Shard.run = lambda *arguments: os._exit(3)
+
+        def teardown(self, worker):
+            import importlib
+
+            from sparsae.distributed import shard
+
+            importlib.reload(shard)
+
+    with sparsae.Objective(X, 5, cluster=Connection(client, deadline=8.0), **OPTIONS) as objective:
+        client.register_plugin(Deadly())
+        try:
+            started = time.monotonic()
+            with pytest.raises(ClusterError, match=r"died again and again|did not come back|did not reach|no workers"):
+                objective(THETA)
+            assert time.monotonic() - started < 120
+        finally:
+            client.unregister_worker_plugin("deadly")
+            client.restart()
+    settle()
+    assert evaluate(X, cluster=client)[0] == evaluate(X, passes=1)[0]

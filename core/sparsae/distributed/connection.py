@@ -9,6 +9,7 @@ from contextlib import suppress
 from typing import Any, Self, final
 
 from sparsae._text import plural
+from sparsae.distributed.calls import Calls
 from sparsae.distributed.local_cluster import close_local, start_local
 from sparsae.distributed.security import check_security, warn_if_plain
 from sparsae.errors import ClusterError, MissingExtraError, ParameterError, SparsaeError
@@ -51,7 +52,7 @@ class Connection:
         bits: str = "same",
         owned: Any = None,
     ) -> None:
-        self.client = client
+        self.client, self.calls = client, Calls(client)
         self.threads = None if threads is None else check_size("threads", threads)
         for name, seconds in (("patience", patience), ("deadline", deadline)):
             if not seconds > 0:

@@ -200,8 +200,10 @@ class ClusterEngine:
         workers, placement = self._placement
         if workers != tuple(shares):
             locations = self._rows.locations()
-            held: Mapping[str, Any]
-            held = place_near(locations, shares) if locations else split_segments(n_segments, shares)
+            held: Mapping[str, Sequence[int]] = split_segments(n_segments, shares)
+            if locations is not None:
+                held = place_near(locations, shares)
+                self._rows.move(held)
             placement = {worker: complete_subtrees(segments, n_segments) for worker, segments in held.items()}
             self._placement = tuple(shares), placement
         return placement

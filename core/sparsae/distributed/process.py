@@ -18,8 +18,16 @@ _SHARDS: dict[str, Shard | BatchShard] = {}
 _LOCK = threading.Lock()
 
 
-def run_work(fit: str, description: bytes, work: Work, parameters: Parameters, rows: Rows | None = None) -> list[Any]:
-    """Do one task of a fit in this process: what the scheduler calls.
+def run_work(
+    fit: str,
+    description: bytes,
+    work: Work,
+    parameters: Parameters,
+    rows: Rows | None = None,
+    *,
+    worker: Any = None,
+) -> list[Any]:
+    """Do one task of a fit in this process.
 
     Parameters
     ----------
@@ -32,6 +40,8 @@ def run_work(fit: str, description: bytes, work: Work, parameters: Parameters, r
         In the problem's dtype.
     rows : list, optional
         The rows of the task, where they travel with it; see `tasks.Rows`.
+    worker : distributed.Worker, optional
+        That of this process; in a task it is found.
 
     Returns
     -------
@@ -40,16 +50,16 @@ def run_work(fit: str, description: bytes, work: Work, parameters: Parameters, r
         for "accumulate" the vector of its `Sums`, or those of its blocks; for "figures" those of its mini-batches;
         for "largest" its `Largest`.
     """
-    return shard_of(fit, description).run(work, parameters, rows)
+    return shard_of(fit, description, worker).run(work, parameters, rows)
 
 
-def shard_of(fit: str, description: bytes) -> Shard | BatchShard:
+def shard_of(fit: str, description: bytes, worker: Any = None) -> Shard | BatchShard:
     """Return this process's part of the fit, made at the first call."""
     with _LOCK:
         shard = _SHARDS.get(fit)
         if shard is None:
             given: FitDescription = open_pickled(description)
-            threads, memory = _worker_limits()
+            threads, memory = _worker_limits(worker)
             made = BatchShard(given, threads) if given.batches else Shard(given, threads=threads, memory=memory)
             shard = _SHARDS[fit] = made
         return shard
@@ -80,12 +90,12 @@ def forget(fit: str) -> None:
         shard.close()
 
 
-def _worker_limits() -> tuple[int, int | None]:
-    """Return threads and memory limit of the Dask worker that runs this; of the process where there is none."""
+def _worker_limits(worker: Any) -> tuple[int, int | None]:
+    """Return threads and memory limit of the Dask worker of this process; of the process where there is none."""
     from distributed import get_worker
 
     try:
-        worker = get_worker()
+        worker = worker or get_worker()
     except ValueError:
         return os.cpu_count() or 1, None
     manager = getattr(worker, "memory_manager", None)

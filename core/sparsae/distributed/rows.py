@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any, final
 
@@ -49,7 +49,7 @@ class RemoteRows:
         self._connection, self._partition = connection, partition
         self._sources = [x] if target is x else [x, target]
         self._pieces: list[list[Any]] = []  # for each array, the future of each segment
-        self._holders: list[str | None] | None = None
+        self._holders: list[list[str | None]] = []  # for each array, of each segment a worker that holds it
         containers = [source.container for source in self._sources]
         self._in_files = all(getattr(container, "opens_elsewhere", False) for container in containers)
         self._here = all(isinstance(container, np.ndarray) for container in containers)
@@ -70,20 +70,53 @@ class RemoteRows:
             return [[(source.take(numbers, source.dtype), None, slice(None))] for source in self._sources]
         return self._gathered(numbers, worker)
 
+    def are_on(self, work: Work, worker: str) -> bool:
+        """Whether that worker holds or reads all rows of a task, or is sent them from here: none come from others."""
+        if self._in_files or (work.batch is not None and self._sends(work)):
+            return True
+        segments = work.segments
+        if work.batch is not None:
+            numbers = np.concatenate([work.batch[segment] for segment in segments])
+            segments = [segment for segment, _ in self._by_segment(numbers)]
+        return all(holders[segment] == worker for holders in self._known_holders() for segment in segments)
+
     def locations(self) -> list[str | None] | None:
-        """Return for each segment a worker that holds its rows of x; None where workers read for themselves."""
+        """Ask for each segment which worker holds its rows of x; None where workers read for themselves."""
         if self._in_files:
             return None
-        futures = self.futures()[0]
-        holders = self._connection.ask_scheduler("who_has", keys=[future.key for future in futures])
-        self._holders = [next(iter(holders.get(future.key, ())), None) for future in futures]
+        pieces = self.futures()
+        found = self._connection.ask_scheduler("who_has", keys=[future.key for futures in pieces for future in futures])
+        self._holders = [[next(iter(found.get(future.key, ())), None) for future in futures] for futures in pieces]
+        return self._holders[0]
+
+    def move(self, placed: Mapping[str, Sequence[int]]) -> None:
+        """Have each worker hold the rows of the segments that are placed there, once it is known where they are.
+
+        What moves becomes a result of its own: a replica would be dropped by Dask's Active Memory Manager.
+        """
+        homes = {segment: worker for worker, segments in placed.items() for segment in segments}
+        moved = []
+        for futures, holders in zip(self._pieces, self._holders, strict=True):
+            for segment, holder in enumerate(holders):
+                if holder != homes[segment]:
+                    futures[segment] = self._connection.client.submit(
+                        same_rows, futures[segment], workers=[homes[segment]], allow_other_workers=True, pure=False
+                    )
+                    moved.append(futures[segment])
+        if moved:
+            self._connection.wait_for(moved)
+            self.locations()
+
+    def _known_holders(self) -> list[list[str | None]]:
+        if not self._holders:
+            self.locations()
         return self._holders
 
     def held(self, work: Work) -> Mapping[int, Mapping[str, int]] | None:
         """Return how many rows of each segment of a mini-batch each worker holds; None where any does as well."""
         if self._in_files or work.batch is None or self._sends(work):
             return None
-        holders = self._holders or self.locations() or []
+        holders = self._known_holders()[0]
         found: dict[int, dict[str, int]] = {}
         for segment, numbers in work.batch.items():
             counts = found[segment] = {}
@@ -116,7 +149,7 @@ class RemoteRows:
 
         Segments of a holder that is not known are taken from wherever they are.
         """
-        holders = self._holders or self.locations() or []
+        holders = self._known_holders()[0]
         apart: dict[str | None, list[tuple[int, slice]]] = {}
         for here, inside in self._by_segment(numbers):
             apart.setdefault(holders[here], []).append((here, inside))
@@ -174,6 +207,11 @@ class RemoteRows:
         array = container.array if isinstance(container, ClusterRows) else da.from_array(container, chunks=(sizes, -1))
         array = self._connection.client.persist(array.rechunk((sizes, array.shape[1:])))
         return [array.dask[row[0]] for row in array.__dask_keys__()]
+
+
+def same_rows(array: Array) -> Array:
+    """Return the rows that are given; the worker that runs it holds them from then on."""
+    return array
 
 
 def take_rows(arrays: list[Array], numbers: list[NDArray[np.intp]]) -> Array:
