@@ -25,6 +25,7 @@ from .model.settings import ModelSettings as ModelSettings
 from .model.units import sigmoid as sigmoid
 from .objective import Objective as Objective
 from .objective import ObjectiveOptions as ObjectiveOptions
+from .plugins.contract import AdamStep as AdamStep
 from .plugins.contract import Backend as Backend
 from .plugins.contract import Kernel as Kernel
 from .plugins.contract import Problem as Problem

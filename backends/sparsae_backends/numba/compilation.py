@@ -10,7 +10,7 @@ import os
 import pickle
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, final
 
@@ -22,6 +22,7 @@ from numba.core.runtime import rtsys
 from sparsae_backends._memory import uncollected
 
 OPTIONS = {"nogil": True, "error_model": "numpy", "fastmath": {"contract"}}  # without the GIL; NaN kept
+EXACT = OPTIONS | {"fastmath": False}  # each operation is rounded for itself, as NumPy does
 _LOCK = threading.Lock()  # two workers that are made at once compile once
 _UNCACHED: set[str] = set()
 _LOG = logging.getLogger("sparsae.numba")
@@ -78,12 +79,12 @@ def announce(signature: tuple[Any, ...], how: str = "once for this machine") -> 
         _LOG.info("compiling numba's kernels for %s, %s (about 5 s) ...", dtype, how)
 
 
-def entry_point(function: Callable[..., Any]) -> Any:
+def entry_point(function: Callable[..., Any], options: Mapping[str, Any] = OPTIONS) -> Any:
     """Compile when first asked for, and remember on disk where that can be written.
 
     numba remembers beside this file or, where that is read-only, in the user's cache folder or ``NUMBA_CACHE_DIR``.
     """
-    made = njit(**OPTIONS)(function)
+    made = njit(**options)(function)
     try:
         made._cache = CompiledCache(function)
     except RuntimeError:  # no folder can be written: compile anew in each process
@@ -114,6 +115,7 @@ def signature_of(name: str, dtype: np.dtype[Any], sums_dtype: np.dtype[Any]) -> 
             sizes, _tuple(flat, flat, integer), weights, hidden, flat, truth, _tuple(*[flat] * 4), sums,
         ),
         "backprop": (sizes, _tuple(*[matrix] * 4), flat, flat, truth, integer, flat, sums),
+        "adam": (_tuple(flat, flat, flat), _tuple(flat, flat), truth, integer, _tuple(*[number] * 8), flat),
         "transpose": (rows, scratch_rows),
         "encode_topk": (
             _tuple(*[integer] * 4), rows, _tuple(flat, flat), lists, _tuple(flat, bits, bits, flat, *[bits] * 5),

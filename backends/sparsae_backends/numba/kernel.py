@@ -7,10 +7,11 @@ from typing import Any, NamedTuple, final
 import numpy as np
 from numpy.typing import NDArray
 
-from sparsae import Array, Kernel, Parameters, Problem, Sums
-from sparsae_backends._memory import ALIGNMENT, LOG2E, aligned, uncollected
+from sparsae import AdamStep, Array, Kernel, Parameters, Problem, Sums
+from sparsae_backends._memory import ALIGNMENT, LOG2E, ArraysInTurns, aligned, uncollected
 
 CACHE_BYTES = 256 * 1024  # of one scratch array (m, n)
+IN_TURNS = 4 << 20  # bytes of a packed matrix; larger ones have left the other core's cache by themselves
 WIDE = 96  # inputs and hidden units, at least, for the gradient products of `wide.py`
 WIDE_ROWS = 1008  # of a block of such layers
 
@@ -77,6 +78,7 @@ class NumbaKernel(Kernel[PanelBlock, PackedWeights, PanelHidden]):
         self.rows = -(-problem.block_rows // self.width) * self.width
         self.strip = tiles.BROAD * emit.lanes(dtype) * (is_wide(problem) or problem.activation != "sigmoid")
         self.scratch: dict[str, Array] = {}
+        self.packed = ArraysInTurns()
 
     def prepare(self, x: Array, target: Array, keep: bool) -> PanelBlock:
         """Put rows in panels: in arrays of their own when they are kept, else in scratch."""
@@ -94,7 +96,8 @@ class NumbaKernel(Kernel[PanelBlock, PackedWeights, PanelHidden]):
         scale, out_scale = self.scales
         threshold = self.zeros if parameters.threshold is None else np.array(parameters.threshold)
         return (
-            self._pack(W1, scale), b1 * scale, self._pack(W2, out_scale), b2 * out_scale, self._pack(W2.T), threshold,
+            self._pack(W1, scale, "W1"), b1 * scale, self._pack(W2, out_scale, "W2"), b2 * out_scale,
+            self._pack(W2.T, 1.0, "W2'"), threshold,
         )  # fmt: skip
 
     def encode(self, weights: PackedWeights, block: PanelBlock) -> tuple[PanelHidden, NDArray[np.float64]]:
@@ -141,15 +144,23 @@ class NumbaKernel(Kernel[PanelBlock, PackedWeights, PanelHidden]):
         )  # fmt: skip
         return Parameters(sums.W1, sums.b1, sums.W2, sums.b2)
 
+    def adam(self, state: tuple[Array, Array, Array], parts: tuple[Array, ...], decayed: int, step: AdamStep) -> bool:
+        """Update in one compiled loop."""
+        from sparsae_backends.numba.adam import update
+
+        return update(state, parts, decayed, step)
+
     def _encode(self, weights: PackedWeights, block: PanelBlock, hidden: PanelHidden) -> PanelHidden:
         """Fill in the hidden activations and their sums."""
         self.encode_pass(self.sizes, block.x, block.m, weights, tuple(hidden))
         return hidden
 
-    def _pack(self, matrix: Array, scale: float = 1.0) -> Array:
-        """Copy a matrix to the order of the products."""
-        packed = aligned((matrix.size + ALIGNMENT,), self.problem.dtype)
-        self.passes.pack(matrix, self.problem.dtype.type(scale), packed)
+    def _pack(self, matrix: Array, scale: float = 1.0, name: str = "") -> Array:
+        """Copy a matrix to the order of the products; in turns to two arrays where they are small and have a name."""
+        size, dtype = matrix.size + ALIGNMENT, self.problem.dtype
+        in_turns = name and size * dtype.itemsize <= IN_TURNS
+        packed = self.packed.take(name, size, dtype) if in_turns else aligned((size,), dtype)
+        self.passes.pack(matrix, dtype.type(scale), packed)
         return packed
 
     def _accumulate_scratch(self, one_pass: bool) -> tuple[Array, ...]:

@@ -7,7 +7,7 @@ from typing import NamedTuple, final
 import numpy as np
 from numpy.typing import NDArray
 
-from sparsae import Array, Kernel, Parameters, Problem, Sums
+from sparsae import AdamStep, Array, Kernel, Parameters, Problem, Sums
 from sparsae_backends._memory import ALIGNMENT, aligned, uncollected
 from sparsae_backends.numba.kernel import block_rows as dense_rows
 
@@ -168,6 +168,12 @@ class TopKKernel(Kernel[tuple[Array, Array], SparseWeights, SparseHidden]):
         sizes = n, p, self.problem.output == "sigmoid", dtype.type(0)
         backprop(sizes, (a1, a2, a3, target), packed, self.s, False, rows, room, (sums.vector, self.layout))
         return Parameters(sums.W1, sums.b1, sums.W2, sums.b2)
+
+    def adam(self, state: tuple[Array, Array, Array], parts: tuple[Array, ...], decayed: int, step: AdamStep) -> bool:
+        """Update in one compiled loop."""
+        from sparsae_backends.numba.adam import update
+
+        return update(state, parts, decayed, step)
 
     def _encode(self, weights: SparseWeights, x: Array, hidden: SparseHidden) -> SparseHidden:
         """Fill in the lists and sums."""

@@ -56,6 +56,8 @@ class ClusterBatchEngine:
     partition : Partition
         Of a whole mini-batch.
     place : str
+    kernels : list of Kernel
+        One, which does what is done once in an evaluation.
     """
 
     def __init__(
@@ -75,6 +77,7 @@ class ClusterBatchEngine:
         self.partition = Partition(batch_rows, choose_batch_blocks(batch_rows, backend, description.problem))
         self._problem = replace(description.problem, block_rows=self.partition.block_rows)
         self._kernel: AnyKernel = make_kernel(backend, self._problem)
+        self.kernels: list[AnyKernel] = [self._kernel]
         self._direct = direct and self._kernel.direct_sums
         self._description = pickle.dumps(replace(description, problem=self._problem, batches=True, direct=direct))
         self._fit = uuid.uuid4().hex

@@ -26,6 +26,7 @@ from sparsae.engine.partition import Partition
 from sparsae.engine.row_reader import RowNumbers, RowReader
 from sparsae.engine.sources import DataSource
 from sparsae.engine.workers import SegmentRun, WorkerPool
+from sparsae.machine.allocator import keep_freed_memory
 from sparsae.machine.threads import ThreadGrant
 from sparsae.model import Parameters
 from sparsae.plugins.contract import AnyKernel, Backend, Problem
@@ -81,6 +82,7 @@ class BatchEngine:
         batch_rows: int,
         direct: bool,
     ) -> None:
+        keep_freed_memory()
         self.partition = Partition(batch_rows, choose_batch_blocks(batch_rows, backend, problem))
         self._problem = replace(problem, block_rows=self.partition.block_rows)
         self._name = backend.name

@@ -33,10 +33,13 @@ class RowsEngine(Protocol):
         Of a whole mini-batch.
     place : str
         Where mini-batches are evaluated, for the receipt.
+    kernels : list of Kernel
+        Those of this process, at least one.
     """
 
     partition: Partition
     place: str
+    kernels: list[AnyKernel]
 
     def evaluate(self, parameters: Parameters, sparsity: Sparsity, rows: RowNumbers) -> BatchSums:
         """Return the sums over those rows."""

@@ -213,6 +213,7 @@ class Epochs(BoundMethod):
             self._batches.spread,
             measure=ends,
             factor=self.method.rate_factor(state.moments.updates, self._n_updates),
+            adam=self._batches.adam(state.theta.dtype),
         )
         if not report.finite:
             return replace(state, outcome="not finite")

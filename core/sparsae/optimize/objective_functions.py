@@ -8,11 +8,15 @@ from typing import Any, NamedTuple, Protocol, final
 import numpy as np
 from numpy.typing import NDArray
 
+from sparsae._types import Array
 from sparsae.cost import Evaluation
 from sparsae.model.settings import ModelSettings
 from sparsae.optimize.update import BatchGradient
+from sparsae.plugins.contract import AdamStep
 
 Vector = NDArray[np.float64]
+AdamPass = Callable[[tuple[Array, Array, Array], tuple[Array, ...], int, AdamStep], bool]
+"""`Kernel.adam` of a kernel that has it."""
 
 
 @final
@@ -72,6 +76,9 @@ class RowFunctions(Protocol):
 
     def spread(self, task: Callable[[int], None], count: int) -> None:
         """Call ``task(i)`` for i below `count`, in any order, on all threads."""
+
+    def adam(self, dtype: np.dtype[Any]) -> AdamPass | None:
+        """Return the kernel's own update of Adam for parameters of that dtype, where it has one."""
 
 
 class ObjectiveFunctions(Protocol):

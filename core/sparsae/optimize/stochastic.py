@@ -14,8 +14,9 @@ import numpy as np
 from sparsae._types import Array
 from sparsae.errors import ParameterError
 from sparsae.model import check_size
+from sparsae.optimize.adam_update import FLUSH_FIRST, FLUSH_SECOND, flush, flush_interval, update_chunk
 from sparsae.optimize.base import Method, dataclass_settings
-from sparsae.optimize.objective_functions import ObjectiveFunctions, Vector
+from sparsae.optimize.objective_functions import AdamPass, ObjectiveFunctions, Vector
 from sparsae.optimize.update import (
     BatchGradient,
     Spread,
@@ -24,16 +25,11 @@ from sparsae.optimize.update import (
     square_sum,
     update_in_chunks,
 )
+from sparsae.plugins.contract import AdamStep
 
 if TYPE_CHECKING:
     from sparsae.optimize.epochs import Epochs
 
-# Adding and subtracting this much rounds smaller moments to multiples of 1e-46 and 1e-66 (1e-31 in float32), and
-# changes none by more.  The moments of a unit that is always off would otherwise decay to denormal numbers, which are
-# slow.  It is done before they can have decayed by more than `_DECAY` since the last time.
-_FLUSH_FIRST = {np.dtype(np.float64): 1e-30, np.dtype(np.float32): 1e-24}
-_FLUSH_SECOND = {np.dtype(np.float64): 1e-50, np.dtype(np.float32): 1e-24}
-_DECAY, _FLUSH_INTERVAL = 1e-3, 16
 FLOAT64_PARAMETERS = 100_000  # up to this many, the state is float64 whatever the kernel computes in
 
 
@@ -162,9 +158,11 @@ class StochasticMethod(Method):
         *,
         measure: bool = False,
         factor: float = 1.0,
+        adam: AdamPass | None = None,
     ) -> tuple[Moments, UpdateReport]:
         """Do one update, in place; the state that is returned has the same arrays.
 
+        `adam` is a kernel's own, which has the bits of NumPy's.
         Where the gradient is not finite, which the report says, some parameters may have been updated and others not.
         """
 
@@ -212,34 +210,38 @@ class Adam(StochasticMethod):
         *,
         measure: bool = False,
         factor: float = 1.0,
+        adam: AdamPass | None = None,
     ) -> tuple[Moments, UpdateReport]:
         """Step along first / (sqrt(second) + epsilon), both corrected for their bias; in place.
 
         The moments are kept without the factors 1 - beta1 and 1 - beta2, which go into rate and epsilon.
         """
         t = state.updates + 1
-        beta1, beta2 = self.beta1, self.beta2
+        beta1, beta2, dtype = self.beta1, self.beta2, state.theta.dtype
         unbias = np.sqrt((1 - beta2**t) / (1 - beta2))
-        rate = float(factor * self.learning_rate * unbias * (1 - beta1) / (1 - beta1**t))
-        epsilon = max(float(self.epsilon * unbias), float(np.finfo(state.theta.dtype).tiny))
-        flush = t % _flush_interval(min(beta1, beta2)) == 0
-        dtype = state.theta.dtype
+        due = t % flush_interval(min(beta1, beta2)) == 0
+        step = AdamStep(
+            scale=gradient.scale,
+            decay=gradient.decay,
+            beta1=beta1,
+            beta2=beta2,
+            rate=float(factor * self.learning_rate * unbias * (1 - beta1) / (1 - beta1**t)),
+            epsilon=max(float(self.epsilon * unbias), float(np.finfo(dtype).tiny)),
+            flush_first=FLUSH_FIRST[dtype] if due else 0.0,
+            flush_second=FLUSH_SECOND[dtype] if due else 0.0,
+        )
+        compiled = None
+        if adam is not None:
 
-        def step(chunks: tuple[Array, ...], g: Array, scratch: Array) -> None:
-            theta, first, second = chunks
-            np.multiply(first, beta1, out=first)
-            np.add(first, g, out=first)
-            np.multiply(second, beta2, out=second)
-            np.add(second, np.square(g, out=scratch), out=second)
-            if flush:
-                _flush(first, _FLUSH_FIRST[dtype])
-                _flush(second, _FLUSH_SECOND[dtype])
-            np.add(np.sqrt(second, out=scratch), epsilon, out=scratch)
-            np.multiply(np.divide(first, scratch, out=scratch), rate, out=scratch)
-            np.subtract(theta, scratch, out=theta)
+            def compiled(chunks: tuple[Array, ...], parts: tuple[Array, ...], decayed: int) -> bool:
+                theta, first, second = chunks
+                return adam((theta, first, second), parts, decayed, step)
+
+        def plain(chunks: tuple[Array, ...], g: Array, scratch: Array) -> None:
+            update_chunk(chunks, g, scratch, step)
 
         arrays = (state.theta, state.first, state.second)
-        report = update_in_chunks(arrays, gradient, step, spread, measure=measure)
+        report = update_in_chunks(arrays, gradient, plain, spread, measure=measure, compiled=compiled)
         return state._replace(updates=t), report
 
 
@@ -277,18 +279,19 @@ class SGD(StochasticMethod):
         *,
         measure: bool = False,
         factor: float = 1.0,
+        adam: AdamPass | None = None,
     ) -> tuple[Moments, UpdateReport]:
         """Step along the decaying sum of gradients; in place."""
         t = state.updates + 1
         rate = self.learning_rate * factor
-        flush = t % _flush_interval(self.momentum) == 0
+        due = t % flush_interval(self.momentum) == 0
 
         def step(chunks: tuple[Array, ...], g: Array, scratch: Array) -> None:
             theta, first = chunks
             np.multiply(first, self.momentum, out=first)
             np.add(first, g, out=first)
-            if flush:
-                _flush(first, _FLUSH_FIRST[first.dtype])
+            if due:
+                flush(first, FLUSH_FIRST[first.dtype])
             np.subtract(theta, np.multiply(first, rate, out=scratch), out=theta)
 
         report = update_in_chunks((state.theta, state.first), gradient, step, spread, measure=measure)
@@ -299,14 +302,3 @@ def check_share(name: str, value: float, *, below: float) -> None:
     """Raise `ParameterError` unless 0 <= value < below."""
     if not 0 <= value < below:
         raise ParameterError(f"{name} must be at least 0 and below {below:g}; given {value!r}.")
-
-
-def _flush_interval(decay: float) -> int:
-    """Return how many updates may pass before moments that decay so are flushed."""
-    return max(1, min(_FLUSH_INTERVAL, int(np.log(_DECAY) / np.log(decay)))) if decay > 0 else 1
-
-
-def _flush(moment: Array, limit: float) -> None:
-    """Round away what is far below the limit."""
-    moment += limit
-    moment -= limit

@@ -29,6 +29,9 @@ Spread = Callable[[Callable[[int], None], int], None]
 Step = Callable[[tuple[Array, ...], Array, Array], None]
 """Changes corresponding chunks of the state's arrays in place, from that of the gradient; the last one is scratch."""
 
+CompiledStep = Callable[[tuple[Array, ...], tuple[Array, ...], int], bool]
+"""As `Step`, from the parts of the gradient, and how many parameters of the chunk are decayed; whether g is finite."""
+
 
 def one_after_the_other(task: Callable[[int], None], count: int) -> None:
     """Spread over the calling thread alone."""
@@ -115,7 +118,13 @@ _SCRATCH = _Scratch()
 
 
 def update_in_chunks(
-    arrays: tuple[Array, ...], gradient: BatchGradient, step: Step, spread: Spread, *, measure: bool
+    arrays: tuple[Array, ...],
+    gradient: BatchGradient,
+    step: Step,
+    spread: Spread,
+    *,
+    measure: bool,
+    compiled: CompiledStep | None = None,
 ) -> UpdateReport:
     """Call `step` with every chunk of the arrays, parameters first, and of the gradient.
 
@@ -128,8 +137,12 @@ def update_in_chunks(
     spread : callable
     measure : bool
         Whether the largest component of the gradient is looked for.
+    compiled : callable, optional
+        Called instead of `step` where parts have the dtype of the arrays, and nothing is measured.
     """
     theta = arrays[0]
+    if measure or gradient.parts[0].dtype != theta.dtype:
+        compiled = None
     size = chunk_size(len(theta), theta.dtype)
     count = -(-len(theta) // size)
     squares, largest, finite = np.zeros(count), np.zeros(count), np.ones(count, bool)
@@ -138,9 +151,13 @@ def update_in_chunks(
         start = number * size
         chunks = tuple(array[start : start + size] for array in arrays)
         here = chunks[0]
-        a, b = _SCRATCH.of(len(here), theta.dtype)
         weights = here[: max(gradient.n_weights - start, 0)]
         squares[number] = np.dot(weights, weights)
+        if compiled is not None:
+            parts = tuple(part[start : start + size] for part in gradient.parts)
+            finite[number] = compiled(chunks, parts, len(weights) if gradient.decay else 0)
+            return
+        a, b = _SCRATCH.of(len(here), theta.dtype)
         g = gradient.chunk(start, here, a, b)
         if measure:
             largest[number] = max(g.max(), -g.min())

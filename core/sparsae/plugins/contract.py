@@ -12,6 +12,7 @@ from typing import Any, final
 
 from sparsae._types import THREADINGS, Threading
 from sparsae.errors import ParameterError
+from sparsae.plugins.adam import AdamStep as AdamStep
 from sparsae.plugins.kernel import AnyKernel as AnyKernel
 from sparsae.plugins.kernel import Kernel as Kernel
 from sparsae.plugins.kernel import SimpleKernel as SimpleKernel

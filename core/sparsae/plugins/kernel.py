@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from sparsae._types import Array
 from sparsae.errors import BackendBrokenError, BackendDeclinedError
 from sparsae.model import Parameters
+from sparsae.plugins.adam import AdamStep
 from sparsae.plugins.kernel_checks import check_arguments, check_gradient_sums
 from sparsae.plugins.problem import Problem
 from sparsae.plugins.sums import Sums
@@ -182,6 +183,36 @@ class Kernel(ABC, Generic[Block, Weights, Hidden]):
         """
         raise BackendDeclinedError(f"{type(self).__name__} defines no backprop().")
 
+    @property
+    def has_adam(self) -> bool:
+        """Whether this kernel defines `adam`; else the core updates with NumPy."""
+        return type(self).adam is not Kernel.adam
+
+    def adam(self, state: tuple[Array, Array, Array], parts: tuple[Array, ...], decayed: int, step: AdamStep) -> bool:
+        """Update a chunk of the parameters and their moments in place; optional.
+
+        Threads call it at the same time on one instance, for chunks that do not overlap.
+        Each operation is rounded for itself, without fused multiply-add, so that the bits are those of NumPy;
+        the core compares them on some numbers before the first update.
+
+        Parameters
+        ----------
+        state : tuple of ndarray (size,)
+            theta, m and v; of the dtype of the parts, which may be another than the problem's.
+        parts : tuple of ndarray (size,)
+            One or two: sums over rows, to be added up.
+        decayed : int
+            So many parameters at the beginning of the chunk are decayed.
+        step : AdamStep
+
+        Returns
+        -------
+        bool
+            Whether g, (part + part) scale + decay theta, is finite; where it is not, parameters may stay as they are.
+            Then m = beta1 m + g, v = beta2 v + g g, both flushed, and theta -= m / (sqrt(v) + epsilon) rate.
+        """
+        raise BackendDeclinedError(f"{type(self).__name__} defines no adam().")
+
 
 class SimpleKernel(Kernel[tuple[Array, Array], Parameters, Array]):
     """A kernel with one method to write, `backprop`; the forward pass and all sums are done in NumPy from it.
@@ -285,7 +316,7 @@ def check_kernel_class(kernel: type) -> None:
         missing = ["backprop"] if kernel.backprop is SimpleKernel.backprop else []
     if missing:
         raise BackendBrokenError(_incomplete(kernel.__name__, own, missing))
-    for name in (*METHODS, "backprop"):
+    for name in (*METHODS, "backprop", "adam"):
         check_arguments(kernel, getattr(Kernel, name))
 
 

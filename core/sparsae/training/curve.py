@@ -116,6 +116,7 @@ class _MeteredMiniBatches:
     def __init__(self, batches: MiniBatches, meter: Callable[..., Any]) -> None:
         self.batch_rows = batches.batch_rows
         self.read_ahead, self.spread, self.constrain = batches.read_ahead, batches.spread, batches.constrain
+        self.adam = batches.adam
         self._batches, self._meter = batches, meter
 
     def gradient(

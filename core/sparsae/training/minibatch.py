@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import final
+from typing import Any, final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +16,8 @@ from sparsae.engine.engine_types import RowsEngine
 from sparsae.errors import ParameterError
 from sparsae.model import Parameters
 from sparsae.objective import Objective
-from sparsae.optimize.objective_functions import MiniBatchEvaluation, Vector
+from sparsae.optimize.adam_update import check_adam
+from sparsae.optimize.objective_functions import AdamPass, MiniBatchEvaluation, Vector
 from sparsae.optimize.stochastic import FLOAT64_PARAMETERS
 from sparsae.optimize.update import BatchGradient
 from sparsae.plugins.sums import Sums
@@ -45,6 +46,7 @@ class MiniBatches:
         )
         self._theta: Vector | None = None
         self._auxiliary: AuxiliaryLoss | None = None
+        self._adam: dict[np.dtype[Any], AdamPass | None] = {}
         fewer = f", all there are for batch_rows={batch_rows}," if batch_rows > self.batch_rows else ""
         self.note = (
             f"Mini-batches of {plural(self.batch_rows, 'row')}{fewer} ran in "
@@ -62,6 +64,15 @@ class MiniBatches:
     def spread(self, task: Callable[[int], None], count: int) -> None:
         """Call ``task(i)`` for i below `count`, on all threads."""
         self._engine.spread(task, count)
+
+    def adam(self, dtype: np.dtype[Any]) -> AdamPass | None:
+        """Return the kernel's own update of Adam for parameters of that dtype, compared with NumPy's, if it has one."""
+        if dtype not in self._adam:
+            kernel = self._engine.kernels[0]
+            if kernel.has_adam:
+                check_adam(kernel, dtype)
+            self._adam[dtype] = kernel.adam if kernel.has_adam else None
+        return self._adam[dtype]
 
     def gradient(
         self,
