@@ -21,11 +21,13 @@ Products are loops over *tiles*: sums that stay in registers while a loop runs o
 Biases, activations and slopes are computed while a product's result is in the first-level cache.
 Each call handles a block without the GIL, so row workers run side by side.
 
-`target.py` finds out what numba compiles for; `emit.py`, `tiles.py`, `lanes.py` and `sparse.py` emit vector code;
-`helpers.py`, `gradients.py` and `select.py` hold the loops in Python that passes are made of; `passes.py`, `wide.py`,
-`rectified.py` and `topk.py` the passes of sigmoid units, wide layers, relu and JumpReLU, and top-k units;
-`compilation.py` compiles and caches; `kernel.py` and `topk_kernel.py` are the kernels.  All but these two import numba
-(inside this package ``import numba`` is absolute: the library) and are imported when a kernel is made.
+Top-k units in float32, where the processor multiplies pairs of bfloat16 numbers, take half the product: `screen.py`.
+
+`target.py` finds out what numba compiles for; `emit.py`, `tiles.py`, `lanes.py`, `sparse.py` and `pairs.py` emit vector
+code; `helpers.py`, `gradients.py` and `select.py` hold the loops in Python that passes are made of; `passes.py`,
+`wide.py`, `rectified.py`, `topk.py` and `screen.py` the passes of sigmoid units, wide layers, relu and JumpReLU, and
+top-k units; `compilation.py` compiles and caches; `kernel.py` and `topk_kernel.py` are the kernels.  All but these two
+import numba (inside this package ``import numba`` is absolute: the library) and are imported when a kernel is made.
 docs/performance.md has the figures.
 """
 

@@ -61,6 +61,26 @@ def collect(z: Any, low: Any, units: Any, values: Any, counts: Any) -> None:
 
 
 @helper
+def bound_of(values: Any, k: int) -> Any:
+    """Return a number that at least k of the values reach, and of which those above it are fewer than k, or all k."""
+    low, high = values[0], values[0]
+    for i in range(len(values)):
+        low, high = min(low, values[i]), max(high, values[i])
+    while high > low:  # at least k values reach low, fewer reach high + 1
+        middle = low + ((high - low + 1) >> 1)
+        count = 0
+        for i in range(len(values)):
+            count += values[i] >= middle
+        if count >= k:
+            low = middle
+            if count == k:
+                break
+        else:
+            high = middle - 1
+    return low
+
+
+@helper
 def keep_largest(units: Any, values: Any, k: int, kept: Any) -> int:
     """Copy to `kept` the units of the k largest values, ties to the lower unit; returns how many there are.
 
@@ -71,20 +91,7 @@ def keep_largest(units: Any, values: Any, k: int, kept: Any) -> int:
         for i in range(most):
             kept[i] = units[i]
         return most
-    low, high = values[0], values[0]
-    for i in range(most):
-        low, high = min(low, values[i]), max(high, values[i])
-    while high > low:  # at least k values reach low, fewer reach high + 1
-        middle = low + ((high - low + 1) >> 1)
-        count = 0
-        for i in range(most):
-            count += values[i] >= middle
-        if count >= k:
-            low = middle
-            if count == k:
-                break
-        else:
-            high = middle - 1
+    low = bound_of(values, k)
     greater = 0
     for i in range(most):
         greater += values[i] > low

@@ -18,6 +18,7 @@ from sparsae_backends.numba.target import TARGET
 
 BROAD = 8  # registers of a strip of columns: as many sums, and the factor
 LINE = 64  # bytes of a cache line
+FOLDS = 4  # registers of sums of a scalar product
 
 
 class Bits:
@@ -232,3 +233,38 @@ def fetch_bytes(typing: Any, place: Any, size: Any) -> Any:
         return context.get_dummy_value()
 
     return signature, codegen
+
+
+@intrinsic
+def dot_product(typing: Any, x: Any, y: Any, count: Any) -> Any:
+    """Sum of the products of so many numbers at two addresses, always in the same order."""
+    signature = x.dtype(x, y, types.intp)
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        emit = Emit(builder, bits_of(signature.args[0]))
+        out = cgutils.alloca_once(builder, emit.number)
+        call_shared(builder, "dot_product", emit.bits, [*args, out], _dot_product)
+        return builder.load(out)
+
+    return signature, codegen
+
+
+def _dot_product(emit: Emit, x: Any, y: Any, count: Any, out: Any) -> None:
+    builder, sums = emit.builder, emit.accumulators(1, FOLDS)[0]
+    done = INDEX(0)
+    for broad in (FOLDS, 1):
+        step = INDEX(broad * emit.lanes)
+        many = builder.udiv(builder.sub(count, done), step)
+        with cgutils.for_range(builder, many) as loop:
+            first = builder.add(done, builder.mul(loop.index, step))
+            for v in range(broad):
+                place = builder.add(first, INDEX(v * emit.lanes))
+                emit.add_product(sums[v], emit.load(emit.step(x, place)), emit.load(emit.step(y, place)))
+        done = builder.add(done, builder.mul(many, step))
+    total = builder.load(sums[0])
+    for one in sums[1:]:
+        total = builder.fadd(total, builder.load(one))
+    builder.store(emit.total(total), out)
+    with cgutils.for_range(builder, builder.sub(count, done)) as loop:
+        place = builder.add(done, loop.index)
+        emit.add_product(out, builder.load(emit.step(x, place)), builder.load(emit.step(y, place)))

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import final
 
 from llvmlite import binding
@@ -54,11 +54,14 @@ class VectorTarget:
         How many there are: 16 or 32.
     fma : bool
         Whether it multiplies and adds in one instruction; without, two are used.
+    pairs : bool
+        Whether it multiplies pairs of bfloat16 numbers and adds their products to float32 numbers in one instruction.
     """
 
     register_bytes: int
     registers: int
     fma: bool
+    pairs: bool = False
 
     @property
     def product_columns(self) -> int:
@@ -98,7 +101,8 @@ def detect() -> VectorTarget:
     if not re.match(r"x86_64|i[3-6]86|amd64", triple):
         return VectorTarget(16, 16, fma=True)  # correct everywhere; sized for the least that a processor has
     _refuse_foreign(cpu, assembly)
-    return registers_in(assembly)
+    pairs = "+avx512bf16" in features and binding.get_host_cpu_features().get("avx512bf16", False)
+    return replace(registers_in(assembly), pairs=pairs and "zmm" in assembly)
 
 
 def registers_in(assembly: str) -> VectorTarget:

@@ -10,7 +10,7 @@ the elements from row to row and from column to column.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -55,14 +55,25 @@ def multiply(typing: Any, weights: Any, inputs: Any, outputs: Any) -> Any:
 
 
 def _multiply(emit: Emit, A: Any, bias: Any, B: Any, depth: Any, C: Any, count: Any) -> None:
+    def start(column: Any) -> list[Any]:
+        return [emit.splat(emit.builder.load(emit.step(bias, column)))] * VECTORS
+
+    product_tiles(emit, A, start, B, depth, C, count, emit.add_product)
+
+
+def product_tiles(
+    emit: Emit, A: Any, start: Callable[[Any], list[Any]], B: Any, depth: Any, C: Any, count: Any,
+    add_product: Callable[[Any, Any, Any], None],
+) -> None:  # fmt: skip
+    """Emit C = start + A B for one panel, tile by tile; `start` gives the registers of a column of C."""
     builder = emit.builder
     with parts(emit, count, TALL) as (first, height):
-        packed, start = emit.step(A, builder.mul(first, depth)), emit.step(bias, first)
+        packed = emit.step(A, builder.mul(first, depth))
         out = emit.step(C, builder.mul(first, INDEX(emit.panel)))
 
         def tile(height: int) -> None:
-            starts = [emit.splat(builder.load(emit.step(start, i))) for i in range(height)]
-            sums = [emit.accumulators(1, VECTORS, one)[0] for one in starts]
+            starts = [start(builder.add(first, INDEX(i))) for i in range(height)]
+            sums = [[emit.accumulators(1, 1, one)[0][0] for one in column] for column in starts]
             with cgutils.for_range(builder, depth) as loop:
                 here = emit.step(B, builder.mul(loop.index, INDEX(emit.panel)))
                 weights = emit.step(packed, builder.mul(loop.index, INDEX(height)))
@@ -71,7 +82,7 @@ def _multiply(emit: Emit, A: Any, bias: Any, B: Any, depth: Any, C: Any, count: 
                 for i in range(height):
                     weight = emit.splat(builder.load(emit.step(weights, i)))
                     for v in range(VECTORS):
-                        emit.add_product(sums[i][v], weight, columns[v])
+                        add_product(sums[i][v], weight, columns[v])
             for i in range(height):
                 for v in range(VECTORS):
                     emit.store(builder.load(sums[i][v]), emit.step(out, i * emit.panel + v * emit.lanes))

@@ -23,7 +23,15 @@ from sparsae_backends.numba.emit import PANEL_BYTES, VECTORS, at, at_row
 from sparsae_backends.numba.helpers import to_panel
 from sparsae_backends.numba.lanes import add_in_any_order, power_of_two, turn
 from sparsae_backends.numba.select import bounds_of, collect, keep_largest
-from sparsae_backends.numba.sparse import BROAD, fetch_bytes, mark_negative_nan, put_turned, raise_maxima, sum_of_rows
+from sparsae_backends.numba.sparse import (
+    BROAD,
+    dot_product,
+    fetch_bytes,
+    mark_negative_nan,
+    put_turned,
+    raise_maxima,
+    sum_of_rows,
+)
 from sparsae_backends.numba.tiles import TALL, multiply
 
 AHEAD = 8  # units whose sums are asked for ahead
@@ -133,15 +141,6 @@ def row_error(d: Any, target: Any, sigmoid: bool) -> Any:
 
 
 @helper
-def dot(x: Any, y: Any) -> Any:
-    """Scalar product, added in any order, always the same."""
-    total = x.dtype.type(0)
-    for i in range(len(x)):
-        total = add_in_any_order(total, x[i] * y[i])
-    return total
-
-
-@helper
 def sort_by_unit(rows: int, k: int, hidden: Any, delta2: Any, starts: Any, pairs: Any) -> None:
     """Counting sort of a block's pairs: those of unit j are starts[j] to starts[j + 1], rows ascending."""
     units, values, counts = hidden
@@ -247,7 +246,7 @@ def accumulate_topk(
             total3[i] += d[i]
         for i in range(first, last):
             unit = units[i]
-            delta2[i] = dot(d, W2_back[unit * wide : (unit + 1) * wide]) + s[unit]
+            delta2[i] = dot_product(at(d, 0), at(W2_back, unit * wide), wide) + s[unit]
             out[at_fired + unit] += 1
             out[at_b1 + unit] += delta2[i]
     out[at_rows] += m

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+import threading
+from collections.abc import Callable
 from typing import NamedTuple, final
 
 import numpy as np
@@ -14,16 +17,44 @@ from sparsae_backends.numba.kernel import block_rows as dense_rows
 BLOCK_ROWS = 1056  # whole panels of 24 and 48 rows; 2,048 and 4,096 rows make 2 and 4 blocks of about equal length
 GROUPS_OF_K = 4  # groups of units for each of the k, at least: 37 candidates for k = 32 of 4,096 normal numbers
 APART = 24  # places between lists of candidates, so that they do not compete for the same lines of a cache
+CANDIDATES_OF_K, SHARE_OF_UNITS = 2, 32  # that may be looked at in a row: 2 k and a 32nd of them
 STRIP_BYTES = 256  # of a row of a strip: half of what `sum_of_rows` keeps in registers
+SCREENED = (
+    "numba finds the units that may be among the k largest with products of bfloat16 numbers, and computes these in "
+    "float32"
+)
 
 
-class SparseWeights(NamedTuple):
-    """What `begin` makes of the parameters."""
+@final
+class SparseWeights:
+    """What `begin` makes of the parameters.
 
-    W1: Array  # flat, in the order of the product
-    b1: Array  # (p,)
-    W2_back: Array  # W2' flat, rows padded to whole registers
-    b2: Array  # padded likewise
+    Attributes
+    ----------
+    exact : tuple of array
+        W1 (p, n) and b1 (p,).
+    decoder : tuple of array
+        W2' flat, rows padded to whole registers, and b2, padded likewise.
+    rho : float
+        What `screen.round_weights` returned; NaN where the units are not screened.
+    words : tuple of array
+        What it wrote.
+    """
+
+    def __init__(self, exact: tuple[Array, Array], decoder: tuple[Array, Array]) -> None:
+        self.exact, self.decoder = exact, decoder
+        self.rho, self.words = math.nan, ()
+        self._packed: Array | None = None
+        self._lock = threading.Lock()
+
+    def packed(self, pack: Callable[..., None]) -> Array:
+        """W1 in the order of the product, made when it is first needed: by any worker."""
+        with self._lock:
+            if self._packed is None:
+                W1 = self.exact[0]
+                self._packed = aligned((W1.size + ALIGNMENT,), W1.dtype)
+                pack(W1, W1.dtype.type(1), self._packed)
+            return self._packed
 
 
 class SparseHidden(NamedTuple):
@@ -52,14 +83,13 @@ class TopKKernel(Kernel[tuple[Array, Array], SparseWeights, SparseHidden]):
     def __init__(self, problem: Problem) -> None:
         super().__init__(problem)
         with uncollected():
-            from sparsae_backends.numba import emit, passes, tiles, topk  # imports numba
+            from sparsae_backends.numba import emit, passes, screen, tiles, topk  # imports numba
             from sparsae_backends.numba.compilation import compile_for, describe
+            from sparsae_backends.numba.target import TARGET
 
         n, p, dtype, k = problem.n_visible, problem.n_hidden, problem.dtype, problem.k
         assert k is not None
-        self.passes, self.pack, self.compile_for = topk, passes.pack, compile_for
-        needed = passes.pack, topk.transpose, topk.encode_topk, topk.accumulate_topk
-        self.notes = (describe(compile_for(needed, dtype)),)
+        self.passes, self.screen, self.pack, self.compile_for = topk, screen, passes.pack, compile_for
         self.n, self.p, self.k, self.tall = n, p, k, tiles.TALL
         self.layout = tuple(Sums(n, p).layout)
         self.wide = -(-n // emit.lanes(dtype)) * emit.lanes(dtype)
@@ -67,6 +97,12 @@ class TopKKernel(Kernel[tuple[Array, Array], SparseWeights, SparseHidden]):
         self.width = emit.width(dtype)
         self.given: tuple[int, Array, Array] | None = None  # of `backprop`: rows of a piece, scratch, packed W2
         self._reserve_selection(self.width)
+        self.screens = TARGET.pairs and dtype == np.float32 and self.encode_sizes[2] < -(-p // self.tall)
+        encoders = (screen.round_weights, screen.encode_screened) if self.screens else (passes.pack, topk.encode_topk)
+        self.notes = (describe(compile_for((topk.transpose, *encoders, topk.accumulate_topk), dtype)),)
+        if self.screens:
+            self._reserve_screen(self.width)
+            self.notes += (SCREENED,)
         rows, broad = problem.block_rows, min(STRIP_BYTES // dtype.itemsize, self.wide)
         D = aligned((rows * self.wide,), dtype).reshape(rows, self.wide)
         strip, found = aligned((rows * broad,), dtype), aligned((p * broad,), dtype)
@@ -93,6 +129,17 @@ class TopKKernel(Kernel[tuple[Array, Array], SparseWeights, SparseHidden]):
         room = (p + APART) * width
         self.lists = np.zeros(room, np.int32), np.zeros(room, integer)
 
+    def _reserve_screen(self, width: int) -> None:
+        """Make room for the words of a panel's rows; the panel of words is the first half of that of the rows."""
+        half, dtype = -(-self.n // 2), self.problem.dtype
+        z, bits, maxima, x_panel, *vectors = self.encode_scratch
+        rows = aligned((width * half,), dtype).reshape(width, half)
+        self.screen_scratch = z, bits, maxima, rows, x_panel, np.zeros(width, dtype), np.zeros(2, dtype), *vectors[:4]
+        lower = np.zeros(self.p, dtype)
+        self.candidates = *self.lists, lower, lower.view(bits.dtype)
+        most = CANDIDATES_OF_K * self.k + self.p // SHARE_OF_UNITS
+        self.screen_sizes = *self.encode_sizes[:3], most
+
     def _new_hidden(self, rows: int) -> SparseHidden:
         dtype, pairs = self.problem.dtype, rows * self.k
         return SparseHidden(
@@ -115,15 +162,23 @@ class TopKKernel(Kernel[tuple[Array, Array], SparseWeights, SparseHidden]):
         return scratch[: len(rows)]
 
     def begin(self, parameters: Parameters) -> SparseWeights:
-        """Pack W1 in the order of the product, transpose W2, and pad it and b2."""
+        """Transpose W2, pad it and b2, and round W1 where units are screened."""
         W1, b1, W2, b2 = parameters
-        W2_back = aligned((self.p * self.wide,), self.problem.dtype).reshape(self.p, self.wide)
+        dtype, tiles = self.problem.dtype, -(-self.p // self.tall)
+        W2_back = aligned((self.p * self.wide,), dtype).reshape(self.p, self.wide)
         self.passes.transpose(np.ascontiguousarray(W2), W2_back)
-        padded = np.zeros(self.wide, self.problem.dtype)
+        padded = np.zeros(self.wide, dtype)
         padded[: self.n] = b2
-        packed = aligned((W1.size + ALIGNMENT,), self.problem.dtype)
-        self.pack(W1, self.problem.dtype.type(1), packed)
-        return SparseWeights(packed, np.array(b1), W2_back.ravel(), padded)
+        weights = SparseWeights((np.ascontiguousarray(W1), np.array(b1)), (W2_back.ravel(), padded))
+        if self.screens:
+            half = -(-self.n // 2)
+            out, word = aligned((self.p * half,), dtype), np.zeros(half, dtype)
+            bounds, of_tiles = (np.zeros((2, size), dtype) for size in (self.p, tiles))
+            weights.rho = self.screen.round_weights(
+                *weights.exact, out, word, (*bounds, np.zeros(2, dtype)), tuple(of_tiles)
+            )
+            weights.words = out, *bounds, *of_tiles
+        return weights
 
     def encode(self, weights: SparseWeights, block: tuple[Array, Array]) -> tuple[SparseHidden, NDArray[np.float64]]:
         """Lists of the active units, and the activations summed over the rows."""
@@ -145,7 +200,7 @@ class TopKKernel(Kernel[tuple[Array, Array], SparseWeights, SparseHidden]):
         if into.vector.dtype != np.float64:
             self.compile_for((self.passes.accumulate_topk,), self.problem.dtype, into.vector.dtype)
         self.passes.accumulate_topk(
-            self.sizes, block, tuple(weights[2:]), tuple(hidden), self.s, self.scratch, self.pairs,
+            self.sizes, block, weights.decoder, tuple(hidden), self.s, self.scratch, self.pairs,
             (into.vector, self.layout),
         )  # fmt: skip
 
@@ -177,7 +232,14 @@ class TopKKernel(Kernel[tuple[Array, Array], SparseWeights, SparseHidden]):
 
     def _encode(self, weights: SparseWeights, x: Array, hidden: SparseHidden) -> SparseHidden:
         """Fill in the lists and sums."""
+        if not math.isnan(weights.rho) and self.screen.encode_screened(
+            self.screen_sizes, weights.rho, x, weights.exact, weights.words, tuple(hidden), self.screen_scratch,
+            self.candidates,
+        ):  # fmt: skip
+            return hidden
+        self.compile_for((self.pack, self.passes.encode_topk), self.problem.dtype)
         self.passes.encode_topk(
-            self.encode_sizes, x, tuple(weights[:2]), tuple(hidden), self.encode_scratch, self.lists
-        )
+            self.encode_sizes, x, (weights.packed(self.pack), weights.exact[1]), tuple(hidden), self.encode_scratch,
+            self.lists,
+        )  # fmt: skip
         return hidden

@@ -1,0 +1,163 @@
+"""Top-k units in float32 with half the product: bfloat16 numbers tell which units may be kept, float32 numbers decide.
+
+Rounded to bfloat16, row x and weights w_j of a unit become x~ and w~_j, and by Cauchy and Schwarz
+
+    |w_j x - w~_j x~|  <=  |w_j| |x - x~| + |w_j - w~_j| |x~|  <=  |w_j| (|x - x~| + rho |x~|)
+
+with rho the largest |w_j - w~_j| / |w_j|.  With what rounding in the sums adds, z_j lies between the product of the
+rounded numbers less and plus e_j = |w_j| slack + `ROUNDING` n |b_j|.  At least k units of a row reach the k-th largest
+lower bound, so a unit whose upper bound is below it is not among the k largest.  The others, about 50 for k = 32 of
+4,096, are computed from the numbers themselves, and the k largest of these are kept.
+
+The panel holds upper bounds: a tile's sums start at the unit's bias plus e_j.
+Numbers that are not finite, and rows in which too many units may be kept (activations that differ by less than what is
+uncertain), are left to `encode_topk`: the whole block, so that results depend on the block alone.
+
+Imported by the constructor of the top-k kernel, since it imports numba.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from sparsae_backends.numba.compilation import entry_point, helper
+from sparsae_backends.numba.emit import PANEL_BYTES, at, at_row
+from sparsae_backends.numba.helpers import to_panel
+from sparsae_backends.numba.pairs import multiply_pairs, raise_lower_bounds, round_to_pairs
+from sparsae_backends.numba.select import bound_of, bounds_of, collect, keep_largest
+from sparsae_backends.numba.sparse import dot_product, fetch_bytes
+
+ROUNDING = 2.0**-22  # times n: both sums round each of their terms at most twice, by at most 2^-24
+LEAST_LENGTH = 2.0**-40  # with the next one: a product that is flushed to zero is less than what is uncertain anyway
+LEAST_ERROR = 2.0**-50
+CAREFUL = 1 + 2.0**-10  # lengths are rounded too
+NEXT = 6  # units whose weights are asked for ahead
+
+
+@entry_point
+def round_weights(W1: Any, b1: Any, out: Any, word: Any, bounds: Any, tiles: Any) -> Any:
+    """Pack the words of the weights in the order of the product; returns rho, which is NaN where not all are finite.
+
+    bounds are start and length (p,) of `multiply_pairs`, tiles the largest length and shift of each tile.
+    """
+    p, n = W1.shape
+    half = (n + 1) // 2
+    starts, lengths, sums = bounds
+    tile_lengths, tile_shifts = tiles
+    rho, check = 0.0, 0.0
+    for tile in range(len(tile_lengths)):
+        start, stop = tile * p // len(tile_lengths), (tile + 1) * p // len(tile_lengths)
+        height, most, shift = stop - start, 0.0, 0.0
+        for unit in range(start, stop):
+            round_to_pairs(at_row(W1, unit, 0), n, at(word, 0), at(sums, 0))
+            place = start * half + unit - start
+            for i in range(half):
+                out[place + i * height] = word[i]
+            length = max(math.sqrt(sums[0]) * CAREFUL, LEAST_LENGTH)
+            rho = max(rho, (math.sqrt(sums[1]) * CAREFUL + LEAST_ERROR) / length)
+            uncertain = abs(b1[unit]) * (ROUNDING * n)
+            starts[unit], lengths[unit] = b1[unit] + uncertain, length
+            most, shift = max(most, length), max(shift, uncertain)
+            check += (sums[0] + sums[1] + starts[unit]) * 0.0
+        tile_lengths[tile], tile_shifts[tile] = 2 * CAREFUL * most, 2 * CAREFUL * shift
+    return rho + check
+
+
+@helper
+def keep_possible(units: Any, upper: Any, lower: Any, lower_bits: Any, unsure: Any, k: int) -> int:
+    """Keep the candidates of a row whose upper bound reaches the k-th largest lower bound; returns how many there are.
+
+    `upper` are bits; `unsure` are the row's slack, the units' lengths and biases, and what rounding adds to these;
+    `lower` is room for the lower bounds, `lower_bits` the same memory.
+    """
+    slack, lengths, b1, rounding = unsure
+    if len(units) <= k:
+        return len(units)
+    for i in range(len(units)):
+        lower_bits[i] = upper[i]
+        uncertain = lengths[units[i]] * slack + abs(b1[units[i]]) * rounding
+        lower[i] -= (uncertain + uncertain) * CAREFUL
+    bound, many = bound_of(lower_bits[: len(units)], k), 0
+    for i in range(len(units)):
+        units[many], upper[many] = units[i], upper[i]
+        many += upper[i] >= bound
+    return many
+
+
+@entry_point
+def encode_screened(sizes: Any, rho: Any, x: Any, exact: Any, words: Any, hidden: Any, scratch: Any, lists: Any) -> Any:
+    """As `encode_topk`; returns whether it could: otherwise what it wrote is to be written anew.
+
+    sizes is (p, k, tiles in a group, how many units of a row may be looked at, on average over a panel); exact are W1
+    and b1; words are packed words of W1, start, length, and length and shift of tiles; scratch are z, its bits, maxima,
+    rows of words of one panel, the panel, their slack, two sums and four vectors (width,); lists are candidates, units
+    and values as bits, and numbers of one row, also as bits.
+    """
+    p, k, grouped, most = sizes
+    W1, b1 = exact
+    packed, starts, lengths, tile_lengths, tile_shifts = words
+    units, values, counts, total = hidden
+    z, z_bits, maxima, rows, x_panel, slack, sums, low, high, middle, count = scratch
+    found, found_bits, lower, lower_bits = lists
+    m, n = x.shape
+    rounding = z.dtype.type(ROUNDING * n)
+    half = (n + 1) // 2
+    width = PANEL_BYTES // z.itemsize
+    tiles, room = len(tile_lengths), len(found) // width
+    total[:] = 0
+    for first in range(0, m, width):
+        live, check = min(width, m - first), 0.0
+        for lane in range(live):
+            round_to_pairs(at_row(x, first + lane, 0), n, at_row(rows, lane, 0), at(sums, 0))
+            length, error = math.sqrt(sums[0]) * CAREFUL, math.sqrt(sums[1]) * CAREFUL + LEAST_ERROR
+            slack[lane] = CAREFUL * CAREFUL * (error + rho * (length + error) + ROUNDING * n * length)
+            check += slack[lane] * 0.0
+        if check != 0:  # NaN
+            return False
+        to_panel(rows[:live], 0, x_panel)
+        maxima[:] = 0
+        for tile in range(tiles):
+            start, stop = tile * p // tiles, (tile + 1) * p // tiles
+            multiply_pairs(
+                (at(packed, start * half), at(starts, start), at(lengths, start)),
+                (at(x_panel, 0), half, at(slack, 0)),
+                (at(z, start * width), stop - start),
+            )
+            raise_lower_bounds(
+                (at(z, start * width), stop - start),
+                (at(slack, 0), tile_lengths[tile], tile_shifts[tile]),
+                at(maxima, tile // grouped * width),
+            )
+        bounds_of(at(maxima, 0), len(maxima) // width, k, low, high, middle, count)
+        for lane in range(live, width):
+            low[lane] = 0x7FFFFFFF  # there is no row
+        collect(z_bits, low, found, found_bits, count)
+        many = 0
+        for lane in range(live):
+            many += count[lane]
+        if many > most * live:
+            return False
+        for lane in range(live):
+            row, start, many = first + lane, lane * room, count[lane]
+            unsure = slack[lane], lengths, b1, rounding
+            many = keep_possible(
+                found[start : start + many], found_bits[start : start + many], lower, lower_bits, unsure, k
+            )
+            stop, many = start + many, 0
+            for i in range(start, stop):
+                unit = found[i]
+                if i + NEXT < stop:
+                    fetch_bytes(at_row(W1, found[i + NEXT], 0), n * z.itemsize)
+                z[unit * width + lane] = b1[unit] + dot_product(at_row(W1, unit, 0), at_row(x, row, 0), n)
+                found[start + many], found_bits[start + many] = unit, z_bits[unit * width + lane]
+                many += z_bits[unit * width + lane] > 0
+            many = keep_largest(
+                found[start : start + many], found_bits[start : start + many], k, units[row * k : (row + 1) * k]
+            )
+            for i in range(many):
+                unit = units[row * k + i]
+                values[row * k + i] = z[unit * width + lane]
+                total[unit] += z[unit * width + lane]
+            counts[row] = many
+    return True
