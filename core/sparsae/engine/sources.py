@@ -199,6 +199,10 @@ class DataSource:
         Threads may call it at the same time once `prepare_taking` was called.
         """
         self.check_file()
+        data = self._data
+        if type(data) is np.ndarray and data.dtype == dtype and data.flags.c_contiguous:  # `take` copies others whole
+            taken: Array = data.take(which, axis=0)  # 2.7 us for 256 rows of 64, where an index takes 5.8
+            return taken
         self.prepare_taking()
         try:
             with np.errstate(over="ignore"):

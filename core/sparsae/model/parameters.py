@@ -214,6 +214,8 @@ class Parameters(tuple[Array, ...]):
 
     def astype(self, dtype: Any) -> Self:
         """The same parameters in another dtype; arrays that have it already are not copied."""
+        if all(type(part) is np.ndarray and part.dtype == dtype for part in self):
+            return self
         return type(self)(*(np.asarray(part, dtype=dtype) for part in self))
 
 

@@ -132,6 +132,7 @@ class Epochs(BoundMethod):
         self.held_out: RowIndices = np.sort(order[:held])
         self.trained_on: RowIndices = np.sort(order[held:])
         self._order: tuple[int, RowIndices] = (-1, self.trained_on)
+        self._latest: tuple[tuple[int, int], RowIndices] = ((-1, 0), self.trained_on)
         trained, epochs = len(self.trained_on), objective.epochs
         self._n_updates = epochs * -(-trained // self._batches.batch_rows)
         self._dead_after = rows_until_dead(objective.settings, epochs * trained)
@@ -251,9 +252,12 @@ class Epochs(BoundMethod):
 
     def _batch(self, epoch: int, position: int) -> RowIndices:
         """Return the rows of a mini-batch, sorted: their order matters only for the speed of reading."""
-        if epoch != self._order[0]:
-            self._order = epoch, np.random.default_rng([self.seed, 1, epoch]).permutation(self.trained_on)
-        return np.sort(self._order[1][position : position + self._batches.batch_rows])
+        if (epoch, position) != self._latest[0]:  # what is read ahead is asked for again
+            if epoch != self._order[0]:
+                self._order = epoch, np.random.default_rng([self.seed, 1, epoch]).permutation(self.trained_on)
+            rows = np.sort(self._order[1][position : position + self._batches.batch_rows])
+            self._latest = (epoch, position), rows
+        return self._latest[1]
 
     def result(self, state: Any) -> tuple[Vector, Evaluation]:
         """Return what `kept` does, and the evaluation of all rows there."""

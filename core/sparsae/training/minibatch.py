@@ -235,7 +235,8 @@ class MiniBatches:
         The kernel is checked at its first use.
         """
         o, smallest, model = self._objective, 0.0, parameters.astype(self._objective.dtype)
-        given = o.cost.kernel_parameters(parameters).astype(o.dtype)
+        given = o.cost.kernel_parameters(parameters)
+        given = model if given is parameters else given.astype(o.dtype)
         if o.settings.activation == "batchtopk":
             if threshold is None:
                 threshold, smallest = o.engine.batch_threshold(given, o.settings.k or 0, rows)
