@@ -25,6 +25,7 @@ from sparsae.engine.setup import draft_problem, resolve_problem
 from sparsae.engine.sources import DataSource, common_dtype, data_and_target
 from sparsae.engine.storage import Passes, Storage, check_model_memory, choose_storage
 from sparsae.errors import ParameterError, UsageError
+from sparsae.machine.threads import clamp_threads
 from sparsae.model import Parameters, as_theta, check_size
 from sparsae.model.settings import IS_JUMPRELU, ModelOptions, Sizes, resolve_settings
 from sparsae.plugins.autoselect import select_fastest
@@ -65,7 +66,7 @@ class Objective:
     cluster : distributed.Client, str or Connection, optional
         Where evaluations run: a Dask client, the address of a scheduler such as "tls://host:8786", or "local:N" for N
         worker processes here; when left out, the cluster of X where that is of Dask and has one, else this process.
-        One pass unless two are asked for; `threads` are those of each worker.
+        One pass unless two are asked for; `threads` are those of each worker, its Dask threads when left out.
     **model_options
         What is trained: activation, k, rho, beta, l1, l1_weighted, l0, bandwidth, aux, k_aux, dead_after, pre_bias,
         unit_norm, init, output, weight_decay, as in `sparsae.ModelOptions`.
@@ -143,12 +144,18 @@ class Objective:
             self.backend,
             draft_problem(self.settings, self.n_visible, self.n_hidden, self.dtype),
             n_samples=self.n_samples,
-            threads=threads,
+            threads=threads if connection is None else clamp_threads(threads),
             block_rows=block_rows if connection is None else cluster_block_rows(block_rows, self.backend),
             what=IS_JUMPRELU if self.settings.activation == "batchtopk" else "",
         )
         self.engine = make_engine(
-            connection, self.backend, self.problem, (x, y), storage=storage, workers=self.grant.workers
+            connection,
+            self.backend,
+            self.problem,
+            (x, y),
+            storage=storage,
+            workers=self.grant.workers,
+            threads=threads,
         )
         self._kernel_checked = not is_third_party(self.selected.record)
         self._session = Session(self.engine, self.backend, self.grant)

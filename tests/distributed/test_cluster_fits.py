@@ -75,6 +75,22 @@ def test_a_fit_has_the_bits_of_a_local_fit_and_lists_its_workers(client):
     assert all(worker["numpy"] == np.__version__ and worker["pools"] for worker in there.receipt.cluster)
 
 
+def test_threads_are_those_of_each_worker(client):
+    """Asked for in the fit, else of the connection, else the Dask threads of the worker; the receipt adds them up."""
+    for cluster, threads, each in ((client, 3, 3), (Connection(client, threads=2), None, 2), (client, None, 1)):
+        with sparsae.Objective(X, 5, cluster=cluster, threads=threads, backend="fused", block_rows=200) as objective:
+            objective(sparsae.Parameters.random(12, 5, seed=1).flatten())
+            assert objective.receipt.threads_granted == 2 * each
+            assert [worker["threads"] for worker in objective.receipt.cluster] == [each, each]
+
+            def kernels():
+                from sparsae.distributed import process
+
+                return [len(shard._pool.kernels) for shard in process._SHARDS.values()]
+
+            assert all(each in numbers for numbers in client.run(kernels).values())
+
+
 @pytest.mark.parametrize("name", ["SIGKILL", "SIGSTOP"])
 def test_a_worker_that_dies_or_stops_in_mid_fit_changes_no_bit(client, settle, name):
     """Its segments are read again elsewhere; a stopped worker costs one patience."""

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
+import dask
 import dask.array as da
 import numpy as np
 import pytest
@@ -9,7 +12,7 @@ import pytest
 import sparsae
 from sparsae import SparseAutoencoder
 from sparsae.distributed.connection import Connection
-from sparsae.distributed.dask_data import ClusterRows
+from sparsae.distributed.dask_data import ClusterRows, connect
 from sparsae.engine.dask_rows import client_of
 from sparsae.errors import ClusterError, DataError
 
@@ -74,3 +77,31 @@ def test_rows_that_cannot_be_computed_and_a_cluster_that_is_gone(client):
     closed.close()
     with pytest.raises(ClusterError, match="closed"):
         ClusterRows(Connection(closed), lazy(), "X")[0:5]
+
+
+def test_counting_the_rows_of_frames_leaves_the_settings_of_dask_alone(client):
+    """Also in threads that do it at the same time: which scheduler Dask uses is a setting of the whole process."""
+    pandas, dd = pytest.importorskip("pandas"), pytest.importorskip("dask.dataframe")
+    frame, entered = dd.from_pandas(pandas.DataFrame(X), npartitions=3), []
+    before = dask.config.get("scheduler", None)
+
+    def connect_to_frame(i):
+        entered.append(connect(None, Connection(client), frame, None)[1].shape)
+        assert dask.config.get("scheduler", None) is before
+
+    with ThreadPoolExecutor(4) as threads:
+        list(threads.map(connect_to_frame, range(8)))
+    assert entered == [(3000, 12)] * 8
+    assert dask.config.get("scheduler", None) is before
+
+
+def test_rows_of_a_frame_that_cannot_be_counted(client):
+    """The reason is in the message."""
+    pandas, dd = pytest.importorskip("pandas"), pytest.importorskip("dask.dataframe")
+
+    def fails(part):
+        raise OSError("the disk is gone")
+
+    frame = dd.from_pandas(pandas.DataFrame(X), npartitions=3)
+    with pytest.raises(DataError, match=r"The number of rows of X cannot be computed on the cluster: .*disk is gone"):
+        sparsae.Objective(frame.map_partitions(fails, meta=frame._meta), 4, cluster=client)

@@ -42,6 +42,13 @@ def test_workers_that_lack_something_are_listed():
     assert last.startswith("Install there what the client has: sparsae ")
 
 
+def test_threads_that_a_worker_cannot_have_are_noted():
+    """With its name and the reason, which it has found on its own machine."""
+    answers = Answers(a={"threads": 1, "thread_notes": ("4 threads were asked for and the CPU budget is 1.",)}, b={})
+    notes = check_workers(answers, "numpy", strict=True, threads=4)[1]
+    assert notes == ["Worker tcp://a: 4 threads were asked for and the CPU budget is 1."]
+
+
 def test_other_kernels_are_noted_and_refused_where_bits_are_strict():
     """The last bits then depend on who had which rows."""
     answers = Answers(other={"pools": ({"architecture": "Other"},)}, same={})

@@ -62,6 +62,7 @@ class Connection:
             raise ParameterError(f'bits must be "same" or "strict"; given {bits!r}.')
         self.strict = bits == "strict"
         self._owned = owned
+        self.last_seen: dict[str, dict[str, Any]] = {}  # what `workers` returned last
         self._shares: dict[str, float] = {}
         self._asked = float("-inf")  # when the scheduler was asked for them
 
@@ -130,8 +131,8 @@ class Connection:
 
     def workers(self) -> dict[str, dict[str, Any]]:
         """Return what the scheduler knows of each worker."""
-        found: dict[str, dict[str, Any]] = self.ask_scheduler("identity", n_workers=-1)["workers"]
-        return found
+        self.last_seen = self.ask_scheduler("identity", n_workers=-1)["workers"]
+        return self.last_seen
 
     def ask_scheduler(self, what: str, **arguments: Any) -> Any:
         """Call a function of the scheduler.

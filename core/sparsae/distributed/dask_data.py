@@ -1,7 +1,8 @@
-"""Data of Dask and its cluster: `connect`, and `ClusterRows`, which the workers of a cluster compute."""
+"""Data and its cluster: `connect`, and `ClusterRows`, rows of Dask that the workers of a cluster compute."""
 
 from __future__ import annotations
 
+import pickle
 import weakref
 from concurrent.futures import CancelledError
 from typing import Any, final
@@ -11,8 +12,11 @@ from numpy.typing import NDArray
 
 from sparsae._text import printable
 from sparsae.distributed.connection import Connection
+from sparsae.distributed.process import open_pickled
 from sparsae.engine.containers import check_matrix
 from sparsae.engine.dask_rows import as_dask_array, client_of, is_dask
+from sparsae.engine.map_file import file_of_map
+from sparsae.engine.row_file import RowFile
 from sparsae.errors import ClusterError, DataError, SparsaeError
 
 
@@ -51,20 +55,36 @@ class ClusterRows:
         ClusterError
             When the cluster is lost, or does not answer within the deadline.
         """
-        self._connection.check()
-        future = self._connection.client.compute(self.array[which])
-        try:
-            rows: NDArray[Any] = future.result(timeout=self._connection.deadline)
-        except SparsaeError:
-            raise
-        except TimeoutError as error:
-            future.cancel()
-            raise ClusterError(f"Rows of {self._name} did not come within {self._connection.deadline:g} s.") from error
-        except (Exception, CancelledError) as error:
-            self._connection.check()
-            what = f"{type(error).__name__}: {printable(error)[:200]}"
-            raise DataError(f"Rows of {self._name} cannot be computed on the cluster: {what}.") from error
+        rows: NDArray[Any] = compute(self._connection, self.array[which], f"Rows of {self._name}")
         return rows
+
+
+def compute(connection: Connection, collection: Any, what: str) -> Any:
+    """Return the values of a collection of Dask, computed on the cluster.
+
+    Its own `compute` needs `Client.as_current`, which sets Dask's configuration of the whole process: see
+    `Connection.wait`.
+
+    Raises
+    ------
+    DataError
+        When computing them fails.
+    ClusterError
+        When the cluster is lost, or does not answer within the deadline.
+    """
+    connection.check()
+    future = connection.client.compute(collection)
+    try:
+        return future.result(timeout=connection.deadline)
+    except SparsaeError:
+        raise
+    except TimeoutError as error:
+        future.cancel()
+        raise ClusterError(f"{what} did not come within {connection.deadline:g} s.") from error
+    except (Exception, CancelledError) as error:
+        connection.check()
+        reason = f"{type(error).__name__}: {printable(error)[:200]}"
+        raise DataError(f"{what} cannot be computed on the cluster: {reason}.") from error
 
 
 def connect(owner: object, cluster: Any, X: Any, target: Any) -> tuple[Connection | None, Any, Any]:
@@ -82,7 +102,7 @@ def connect(owner: object, cluster: Any, X: Any, target: Any) -> tuple[Connectio
     connection : Connection or None
         None without a cluster.
     X, target
-        `ClusterRows` where they are of Dask and there is a cluster.
+        `ClusterRows` where they are of Dask and there is a cluster; the file of a memory map where the workers see it.
 
     Raises
     ------
@@ -97,14 +117,45 @@ def connect(owner: object, cluster: Any, X: Any, target: Any) -> tuple[Connectio
     connection = Connection.open(cluster)
     if connection is not cluster:
         weakref.finalize(owner, connection.close)
-    rows = _rows(connection, X, "X")
-    return connection, rows, rows if target is X else _rows(connection, target, "target")
+    if target is None or target is X:
+        rows = _rows_of_map(connection, X) if isinstance(X, np.memmap) else _rows_of_dask(connection, X, "X")
+        return connection, rows, target if target is None else rows
+    files = [_rows_of_map(connection, data) if isinstance(data, np.memmap) else data for data in (X, target)]
+    if all(isinstance(rows, RowFile) for rows in files):  # both from files, or neither
+        return connection, *files
+    return connection, _rows_of_dask(connection, X, "X"), _rows_of_dask(connection, target, "target")
 
 
-def _rows(connection: Connection, data: Any, name: str) -> Any:
+def _rows_of_dask(connection: Connection, data: Any, name: str) -> Any:
     if not is_dask(data):
         return data
-    with connection.client.as_current():  # which counts the rows of a frame
-        array = as_dask_array(data, name)
+
+    def count(frame: Any) -> list[int]:
+        return [int(rows) for rows in compute(connection, frame.map_partitions(len), f"The number of rows of {name}")]
+
+    array = as_dask_array(data, name, lengths=count)
     check_matrix(array, name)
     return ClusterRows(connection, array, name)
+
+
+def _rows_of_map(connection: Connection, data: Any) -> Any:
+    """Return the rows of a memory map as those of its file, where every worker finds the same file; else the map."""
+    file = file_of_map(data)
+    if file is None:
+        return data
+    pickled, here = pickle.dumps(file), _ends(file)
+    there = connection.ask(_first_and_last, pickled)
+    return file if all(ends == here for ends in there.values()) else data
+
+
+def _first_and_last(pickled: bytes) -> bytes | None:
+    """Return the first and the last row of a file, as a worker finds it; None where it does not."""
+    try:
+        return _ends(open_pickled(pickled))
+    except SparsaeError:
+        return None
+
+
+def _ends(rows: RowFile) -> bytes:
+    """Return the bytes of the first and the last row."""
+    return rows[[0, len(rows) - 1]].tobytes()

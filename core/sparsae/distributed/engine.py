@@ -57,6 +57,8 @@ class ClusterEngine:
         Workers load it by its name.
     problem, partition, storage
         As in `Engine`; `storage.passes` is the number of rounds.
+    threads : int, optional
+        Of each worker; else those of the connection, else its number of Dask threads.
 
     Attributes
     ----------
@@ -65,7 +67,6 @@ class ClusterEngine:
     sources : tuple of DataSource
     cluster : tuple of dict
         What each worker is, for the receipt.
-    notes : list of str
     """
 
     def __init__(
@@ -78,14 +79,16 @@ class ClusterEngine:
         problem: Problem,
         partition: Partition,
         storage: Storage,
+        threads: int | None = None,
     ) -> None:
         self.partition, self.storage, self.problem = partition, storage, problem
         self.sources = x, target
         self.kernels: list[AnyKernel] = [make_kernel(backend, problem)]
         self._name, self._connection = backend.name, connection
         self._rows = RemoteRows(connection, x, target, partition)
-        facts, notes = check_workers(connection, backend.name, strict=connection.strict)
-        self.notes: Sequence[str] = notes
+        threads = threads or connection.threads
+        facts, self._notes = check_workers(connection, backend.name, strict=connection.strict, threads=threads)
+        self._rows.spilling.look(connection.last_seen)  # what others have written before
         self.cluster: tuple[dict[str, Any], ...] = tuple(
             {"worker": name, **found.to_dict()} for name, found in sorted(facts.items())
         )
@@ -96,13 +99,18 @@ class ClusterEngine:
             x=self._rows.containers[0],
             target=self._rows.containers[-1],
             separate_target=target is not x,
-            threads=connection.threads,
+            threads=threads,
         )
         self._description = pickle.dumps(self._fit_description)
         self._evaluations = 0
         self._summaries: tuple[DataSummary, DataSummary] | None = None
         self._placement: tuple[tuple[str, ...], dict[str, tuple[Subtree, ...]]] = ((), {})
         self._trees: dict[bool, TreeSum] = {}  # with the q-sums, and without
+
+    @property
+    def notes(self) -> Sequence[str]:
+        """What the receipt should say: known from the start, or seen since then."""
+        return [*self._notes, *self._rows.spilling.notes]
 
     def spread(self, task: Callable[[int], None], count: int) -> None:
         """Call ``task(i)`` for i below `count`, in this thread."""
@@ -237,12 +245,22 @@ def make_engine(
     *,
     storage: Storage,
     workers: int,
+    threads: int | None,
 ) -> SumsEngine:
-    """Return the engine of this process, or that of a cluster."""
+    """Return the engine of this process with so many workers, or that of a cluster, whose have so many threads."""
     x, target = sources
     partition = Partition(x.shape[0], problem.block_rows)
     if connection is None:
         return Engine(
             x, target, backend=backend, problem=problem, partition=partition, storage=storage, workers=workers
         )
-    return ClusterEngine(connection, x, target, backend=backend, problem=problem, partition=partition, storage=storage)
+    return ClusterEngine(
+        connection,
+        x,
+        target,
+        backend=backend,
+        problem=problem,
+        partition=partition,
+        storage=storage,
+        threads=threads,
+    )

@@ -41,7 +41,7 @@ class KernelPool:
 
     def __init__(self, description: FitDescription, threads: int) -> None:
         self.backend = select(description.backend).backend
-        self._grant = grant(description.threads or threads, self.backend.threading)
+        self._grant = grant(description.threads or threads, self.backend.threading, warn=False)
         self._problem = description.problem
         self.kernels: list[AnyKernel] = [make_kernel(self.backend, self._problem) for _ in range(self._grant.workers)]
         self.pool = WorkerPool(self.kernels)

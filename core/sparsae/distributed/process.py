@@ -59,7 +59,7 @@ def shard_of(fit: str, description: bytes, worker: Any = None) -> Shard | BatchS
         shard = _SHARDS.get(fit)
         if shard is None:
             given: FitDescription = open_pickled(description)
-            threads, memory = _worker_limits(worker)
+            threads, memory = worker_limits(worker)
             made = BatchShard(given, threads) if given.batches else Shard(given, threads=threads, memory=memory)
             shard = _SHARDS[fit] = made
         return shard
@@ -90,7 +90,7 @@ def forget(fit: str) -> None:
         shard.close()
 
 
-def _worker_limits(worker: Any) -> tuple[int, int | None]:
+def worker_limits(worker: Any = None) -> tuple[int, int | None]:
     """Return threads and memory limit of the Dask worker of this process; of the process where there is none."""
     from distributed import get_worker
 

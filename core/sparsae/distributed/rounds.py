@@ -81,6 +81,7 @@ class Round:
         finally:
             for future in [*self._calls, *self._tasks]:  # nobody needs them any more
                 future.cancel()
+        self._rows.spilling.look(self._connection.last_seen)
         return self._results
 
     def _wait_for(self, wanted: set[Subtree]) -> None:

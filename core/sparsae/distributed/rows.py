@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any, final
@@ -14,15 +13,18 @@ from sparsae._text import plural
 from sparsae._types import Array
 from sparsae.distributed.connection import Connection
 from sparsae.distributed.dask_data import ClusterRows
+from sparsae.distributed.spilling import Spilling
 from sparsae.distributed.tasks import Work
 from sparsae.engine.partition import Partition
 from sparsae.engine.row_file import RowFile
 from sparsae.engine.row_reader import RowNumbers
 from sparsae.engine.sources import DataSource
 from sparsae.errors import ClusterWarning, DataError
+from sparsae.machine.caller_warning import warn_caller
 from sparsae.machine.resources import gibibytes
 
 MEMORY_SHARE = 0.35  # of the workers' memory: prepared copies take a quarter, and Dask writes to disk from 60 % on
+LARGE_BYTES = 1 << 26  # arrays in this process above this size are sent with a warning
 SENT_BYTES = 1 << 20  # rows of a mini-batch that are in this process are sent with the tasks up to this size
 
 
@@ -41,6 +43,7 @@ class RemoteRows:
 
     Attributes
     ----------
+    spilling : Spilling
     containers : tuple
         What workers open for themselves, for x and where it is separate for the target; (None,) where rows travel.
     """
@@ -49,6 +52,7 @@ class RemoteRows:
         self._connection, self._partition = connection, partition
         self._sources = [x] if target is x else [x, target]
         self._pieces: list[list[Any]] = []  # for each array, the future of each segment
+        self.spilling = Spilling()
         self._holders: list[list[str | None]] = []  # for each array, of each segment a worker that holds it
         containers = [source.container for source in self._sources]
         self._in_files = all(getattr(container, "opens_elsewhere", False) for container in containers)
@@ -179,6 +183,7 @@ class RemoteRows:
         """Return for each array a future for the rows of each segment, once they are on the workers."""
         if not self._pieces:
             self._warn_of_memory()
+            self._warn_of_sending()
             self._pieces = [self._on_workers(source.container) for source in self._sources]
             self._connection.wait_for([future for futures in self._pieces for future in futures])
         return self._pieces
@@ -188,13 +193,26 @@ class RemoteRows:
         limits = [info["memory_limit"] for info in self._connection.workers().values()]
         size = sum(source.shape[0] * source.shape[1] * source.dtype.itemsize for source in self._sources)
         if all(limits) and size > MEMORY_SHARE * sum(limits):
-            warnings.warn(
+            warn_caller(
                 ClusterWarning(
                     f"The rows take {gibibytes(size)}, more than {MEMORY_SHARE:.0%} of the memory of "
                     f"{plural(len(limits), 'worker')} ({gibibytes(sum(limits))}): some are written to disk there, "
                     f"and read in each evaluation. Use more workers, or a file that each worker can open."
-                ),
-                stacklevel=2,
+                )
+            )
+
+    def _warn_of_sending(self) -> None:
+        """Say when large arrays of this process are sent."""
+        sent = [source for source in self._sources if isinstance(source.container, np.ndarray)]
+        size = sum(source.container.nbytes for source in sent)
+        if size > LARGE_BYTES:
+            names = " and ".join(source.name for source in sent)
+            warn_caller(
+                ClusterWarning(
+                    f"{names} of {gibibytes(size)} in memory: sent to the workers through the scheduler, which keeps a "
+                    f"copy. Save larger data where each worker can open it, and give sparsae.data.load(path, "
+                    f"stay=True).X; or give a Dask array."
+                )
             )
 
     def _on_workers(self, container: Any) -> list[Any]:

@@ -12,9 +12,10 @@ from typing import Any, final
 import numpy as np
 
 from sparsae.distributed.connection import Connection
+from sparsae.distributed.process import worker_limits
 from sparsae.errors import BackendError, ClusterError
 from sparsae.machine.limits import pools
-from sparsae.machine.threads import cpu_budget
+from sparsae.machine.threads import ThreadGrant, cpu_budget, grant
 from sparsae.plugins.selection import select
 from sparsae.version import __version__
 
@@ -35,6 +36,12 @@ class WorkerFacts:
         Why it cannot be used.
     cpu_budget : int
         CPUs that the process may use.
+    threads_requested : int or None
+        What the fit asks for; None: as many as the worker has Dask threads.
+    threads : int
+        That it computes with.
+    thread_notes : tuple of str
+        Why they are others than were asked for.
     pools : tuple of mapping
         BLAS and OpenMP pools, with the architecture of their kernels.
     machine : str
@@ -48,6 +55,9 @@ class WorkerFacts:
     backend: str
     backend_error: str
     cpu_budget: int
+    threads_requested: int | None
+    threads: int
+    thread_notes: tuple[str, ...]
     pools: tuple[Mapping[str, Any], ...]
     machine: str
 
@@ -61,11 +71,14 @@ class WorkerFacts:
         return asdict(self)
 
 
-def facts_here(backend: str) -> WorkerFacts:
+def facts_here(backend: str, threads: int | None = 1) -> WorkerFacts:
     """Describe this process; called on each worker, and on the client to compare with."""
     version = error = ""
+    granted = ThreadGrant(threads, 1, 1, 1)
     try:
-        version = select(backend).record.version or __version__
+        selected = select(backend)
+        version = selected.record.version or __version__
+        granted = grant(threads or worker_limits()[0], selected.backend.threading, warn=False)
     except BackendError as raised:
         error = str(raised)
     return WorkerFacts(
@@ -76,12 +89,17 @@ def facts_here(backend: str) -> WorkerFacts:
         backend=version,
         backend_error=error,
         cpu_budget=cpu_budget().granted,
+        threads_requested=threads,
+        threads=granted.granted,
+        thread_notes=granted.notes,
         pools=pools(),
         machine=f"{platform.machine()} {os.name}",
     )
 
 
-def check_workers(connection: Connection, backend: str, *, strict: bool) -> tuple[dict[str, WorkerFacts], list[str]]:
+def check_workers(
+    connection: Connection, backend: str, *, strict: bool, threads: int | None = None
+) -> tuple[dict[str, WorkerFacts], list[str]]:
     """Ask every worker what it is, and refuse a cluster that cannot give the client's results.
 
     Parameters
@@ -90,6 +108,8 @@ def check_workers(connection: Connection, backend: str, *, strict: bool) -> tupl
     backend : str
     strict : bool
         Refuse workers whose BLAS kernels differ, since the last bits then depend on who had which rows.
+    threads : int, optional
+        Of each worker; its number of Dask threads when left out.
 
     Returns
     -------
@@ -103,7 +123,7 @@ def check_workers(connection: Connection, backend: str, *, strict: bool) -> tupl
         With a table of who lacks what.
     """
     here = facts_here(backend)
-    facts: dict[str, WorkerFacts] = connection.ask(facts_here, backend)
+    facts: dict[str, WorkerFacts] = connection.ask(facts_here, backend, threads)
     lacking = {worker: lacks for worker, found in facts.items() if (lacks := _lacks(found, here))}
     if lacking:
         table = "\n".join(f"  {worker}: {'; '.join(lacks)}" for worker, lacks in sorted(lacking.items()))
@@ -112,14 +132,15 @@ def check_workers(connection: Connection, backend: str, *, strict: bool) -> tupl
             f"Install there what the client has: sparsae {here.sparsae}, NumPy {here.numpy}, backend {backend!r} "
             f"{here.backend}."
         )
+    notes = [f"Worker {worker}: {note}" for worker, found in sorted(facts.items()) for note in found.thread_notes]
     kinds = {found.architectures for found in [*facts.values(), here]}
     if len(kinds) == 1:
-        return facts, []
+        return facts, notes
     names = ", ".join(" and ".join(kind) or "none" for kind in sorted(kinds))
     mixed = f"BLAS uses different kernels on client and workers ({names})"
     if strict:
         raise ClusterError(f'{mixed}, so that the last bits depend on who had which rows; bits="strict" refuses that.')
-    return facts, [f"{mixed}: the last bits depend on who had which rows."]
+    return facts, [*notes, f"{mixed}: the last bits depend on who had which rows."]
 
 
 def _lacks(found: WorkerFacts, here: WorkerFacts) -> list[str]:

@@ -6,6 +6,7 @@ Nothing here imports Dask: its objects are known by the module that their class 
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from itertools import accumulate
 from typing import Any
 
@@ -25,7 +26,7 @@ def is_dask(data: object) -> bool:
     return type(data).__module__.startswith(("dask.", "dask_expr.")) and hasattr(data, "__dask_graph__")
 
 
-def as_dask_array(data: Any, name: str, *, lengths: bool = True) -> Any:
+def as_dask_array(data: Any, name: str, *, lengths: bool | Callable[[Any], list[int]] = True) -> Any:
     """Return an array or frame of Dask as an array with all columns in one chunk.
 
     Parameters
@@ -33,8 +34,9 @@ def as_dask_array(data: Any, name: str, *, lengths: bool = True) -> Any:
     data : dask.array.Array or dask.dataframe.DataFrame
     name : str
         How messages call it: "X" or "target".
-    lengths : bool
-        Have the rows of a frame counted, which computes it once; else the array has chunks of unknown length.
+    lengths : bool or callable
+        Have the rows of a frame counted, which computes it once, or by a function of it; else the array has chunks of
+        unknown length.
 
     Raises
     ------
@@ -44,7 +46,7 @@ def as_dask_array(data: Any, name: str, *, lengths: bool = True) -> Any:
     if hasattr(type(data), "to_dask_array"):  # of the class: a Delayed answers for any name
         if data.ndim == 2:
             _check_columns(data, name)
-        data = data.to_dask_array(lengths=True if lengths else None)
+        data = data.to_dask_array(lengths=lengths(data) if callable(lengths) else lengths or None)
     if not hasattr(type(data), "chunks"):
         kind = type(data).__name__
         raise DataError(f"{name} is a {kind} of Dask; give an array or a frame, such as dask.array.from_delayed(...).")

@@ -81,8 +81,6 @@ class SumsEngine(Protocol):
         x and target.
     cluster : tuple of dict
         What each worker of a cluster is; empty where this process computes.
-    notes : sequence of str
-        For the receipt.
     """
 
     partition: Partition
@@ -91,7 +89,11 @@ class SumsEngine(Protocol):
     kernels: list[AnyKernel]
     sources: tuple[DataSource, DataSource]
     cluster: tuple[dict[str, Any], ...]
-    notes: Sequence[str]
+
+    @property
+    def notes(self) -> Sequence[str]:
+        """For the receipt."""
+        ...
 
     def evaluate(self, parameters: Parameters, sparsity: Sparsity) -> Sums:
         """Return the sums over all rows."""

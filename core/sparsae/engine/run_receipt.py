@@ -23,6 +23,9 @@ def make_receipt(
     partition, storage = engine.partition, engine.storage
     x, target = engine.sources
     summaries = engine.summaries()
+    requested, total = granted.requested, granted.granted
+    if engine.cluster:
+        requested, total = engine.cluster[0]["threads_requested"], sum(worker["threads"] for worker in engine.cluster)
     notes = [
         *notes,
         *selected.notes,
@@ -39,8 +42,8 @@ def make_receipt(
         distribution_version=record.version,
         contract=backend.contract,
         threading=backend.threading,
-        threads_requested=granted.requested,
-        threads_granted=granted.granted,
+        threads_requested=requested,
+        threads_granted=total,
         workers=_workers(engine),
         pools=session.pools,
         passes=storage.passes,

@@ -69,7 +69,12 @@ def cpu_budget() -> CpuBudget:
     return CpuBudget(affinity_cpus(), cgroup_cpus(), pool_limit())
 
 
-def grant(requested: int | None, threading: Threading) -> ThreadGrant:
+def clamp_threads(requested: int | None) -> int | None:
+    """Return what is asked for, at most the CPU budget: threads of this process where others do the work."""
+    return None if requested is None else min(check_size("threads", requested), cpu_budget().granted)
+
+
+def grant(requested: int | None, threading: Threading, *, warn: bool = True) -> ThreadGrant:
     """Spend a thread budget as the backend's `threading` says.
 
     Parameters
@@ -77,6 +82,8 @@ def grant(requested: int | None, threading: Threading) -> ThreadGrant:
     requested : int or None
         What the user asked for; None: the CPU budget.
     threading : {"workers", "blas", "own", "none"}
+    warn : bool
+        Whether nobody else passes the notes on.
 
     Warns
     -----
@@ -97,6 +104,7 @@ def grant(requested: int | None, threading: Threading) -> ThreadGrant:
             f"{plural(requested or 0, 'thread')} were asked for and the CPU budget is {budget.granted} "
             f"({budget.reason}); {what}."
         )
-        warn_caller(ThreadsWarning(notes[-1]))
+        if warn:
+            warn_caller(ThreadsWarning(notes[-1]))
     workers = granted if threading == "workers" else 1
     return ThreadGrant(requested, granted, workers, 1 if threading == "workers" else granted, tuple(notes))

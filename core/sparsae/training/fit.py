@@ -241,7 +241,8 @@ class Fit:
     def _receipt(self) -> Receipt:
         """Return the objective's receipt with the seed and the notes of the fit."""
         receipt = self._objective.receipt
-        notes = (*receipt.notes, *self._metered.notes, *self._notices.notes)
+        later = (note for note in self._objective.engine.notes if note not in receipt.notes)  # seen during the fit
+        notes = (*receipt.notes, *later, *self._metered.notes, *self._notices.notes)
         return replace(receipt, seed=self._start_seed, notes=notes)
 
     def _identity(self) -> dict[str, Any]:
