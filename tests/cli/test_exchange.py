@@ -58,7 +58,8 @@ def test_an_imported_model_starts_a_fit(run: Run, folder: Path) -> None:
         ("import x.npy", "x.npy is a file; give the folder that holds the weights"),
         ("import empty", "empty holds none of sae_weights.safetensors (SAELens)"),
         ("import cut", "sae_weights.safetensors is truncated or damaged"),
-        ("import cut -o m.npz", "m.npz exists and would be overwritten"),
+        ("import cut -o m.npz", "sae_weights.safetensors is truncated or damaged"),
+        ("import sound -o m.npz", "m.npz exists and would be overwritten"),
         ("import foreign", "has W_gate, which it should not have"),
     ],
 )
@@ -68,7 +69,7 @@ def test_a_mistake_is_one_line(run: Run, model: str, folder: Path, words: str, m
         (folder / name).mkdir()
     (folder / "there" / "weights.npz").write_bytes(b"weights")
     sparsae.save("r.npz", make_model("relu"))
-    for name in ("cut", "foreign"):
+    for name in ("cut", "foreign", "sound"):
         assert run("export", "r.npz", name, "--format", "saelens").code == 0
     weights = folder / "cut" / "sae_weights.safetensors"
     weights.write_bytes(weights.read_bytes()[:200])

@@ -67,9 +67,13 @@ class Command(click.Command):
         self.groups = {heading: tuple(names) for heading, names in (groups or {}).items()}
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Parse the words; for an option that is not there, name the one that other programs call so."""
+        """Parse the words; for an option that is not there, name the one that other programs call so.
+
+        An array of standard input, ``-::NAME``, is not an option.
+        """
+        words = [f"/dev/stdin{word[1:]}" if word.startswith("-:") else word for word in args]
         try:
-            return super().parse_args(ctx, args)
+            return super().parse_args(ctx, words)
         except click.NoSuchOption as error:
             known = [word for param in self.params for word in (*param.opts, *param.secondary_opts)]
             hint = suggest(error.option_name, [word for word in known if word.startswith("--")])

@@ -11,6 +11,7 @@ from sparsae.cli.command import Command
 from sparsae.cli.model_input import data_files, load_model, say_transform
 from sparsae.cli.options import file_options, load_data
 from sparsae.cli.report import print_facts, print_json, say, warnings_as_lines
+from sparsae.cli.streams import InputFile, OutputFile
 
 if TYPE_CHECKING:
     from sparsae.metrics import Metrics
@@ -19,14 +20,15 @@ EXAMPLES = (
     "sparsae evaluate digits.npz digits",
     "sparsae evaluate model.npz new.csv --json",
     "sparsae evaluate model.npz activations.npy --plot densities.png",
+    "zcat new.csv.gz | sparsae evaluate model.npz -",
 )
 
 
 @click.command(cls=Command, examples=EXAMPLES)
-@click.argument("model", type=click.Path(path_type=Path))
+@click.argument("model", type=InputFile())
 @click.argument("data")
 @click.option("--json", "as_json", is_flag=True, help="Print a report for programs.")
-@click.option("--plot", type=click.Path(path_type=Path), help="Draw the densities: .png, .svg or .pdf.")
+@click.option("--plot", type=OutputFile(), help="Draw the densities: .png, .svg or .pdf.")
 @click.option("--active-above", type=float, help="A unit is active above this [default: 0; 0.1 for sigmoid units].")
 @click.option("--threads", type=int, help="Thread budget [default: what the machine grants].")
 @click.option("--force", is_flag=True, help="Replace an existing file.")
@@ -47,7 +49,7 @@ def evaluate(
 ) -> None:
     """Say how much of DATA a model reconstructs, with how few units, and how often each unit is active.
 
-    DATA is raw: the model's transform is applied. Any number of rows.
+    DATA is raw: the model's transform is applied. Any number of rows. - is standard input.
     """
     from sparsae import metrics
     from sparsae.files import check_distinct, check_writable

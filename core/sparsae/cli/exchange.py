@@ -10,8 +10,9 @@ import click
 from sparsae.cli.command import Command
 from sparsae.cli.model_input import load_model
 from sparsae.cli.report import say
+from sparsae.cli.streams import InputFile, OutputFile, output_name, refuse_binary_on_terminal
 
-PATH = click.Path(path_type=Path)
+FOLDER = click.Path(path_type=Path)
 EXPORT_FORMATS = ("saelens", "sparsify", "npz")
 IMPORT_FORMATS = (*EXPORT_FORMATS, "dictionary_learning")
 
@@ -20,8 +21,8 @@ IMPORT_FORMATS = (*EXPORT_FORMATS, "dictionary_learning")
     cls=Command,
     examples=("sparsae export model.npz sae --format saelens", "sparsae export model.npz arrays --format npz"),
 )
-@click.argument("model", type=PATH)
-@click.argument("folder", type=PATH, metavar="DIR")
+@click.argument("model", type=InputFile())
+@click.argument("folder", type=FOLDER, metavar="DIR")
 @click.option("--format", "format_name", type=click.Choice(EXPORT_FORMATS), required=True, help="Whose it shall be.")
 @click.option("--dtype", type=click.Choice(["float32", "float64"]), help="[default: float32; the model's for npz]")
 @click.option("--force", is_flag=True, help="Replace existing files.")
@@ -40,8 +41,8 @@ def export(*, model: Path, folder: Path, format_name: str, dtype: str | None, fo
     cls=Command,
     examples=("sparsae import sae -o model.npz", "sparsae import run/trainer_0 -o model.npz"),
 )
-@click.argument("folder", type=PATH, metavar="DIR")
-@click.option("-o", "--out", type=PATH, help="Model file to write [default: model.npz].")
+@click.argument("folder", type=FOLDER, metavar="DIR")
+@click.option("-o", "--out", type=OutputFile(), help="Model file to write [default: model.npz].")
 @click.option("--format", "format_name", type=click.Choice(IMPORT_FORMATS), help="[default: found by the files in DIR]")
 @click.option("--force", is_flag=True, help="Replace an existing model file.")
 def import_(*, folder: Path, out: Path | None, format_name: str | None, force: bool) -> None:
@@ -50,17 +51,21 @@ def import_(*, folder: Path, out: Path | None, format_name: str | None, force: b
     Nothing in the files is ever run: a pickle is refused.
     """
     from sparsae.data.exchange import import_model
-    from sparsae.files import check_writable
+    from sparsae.files import check_writable, stream_number
     from sparsae.training.model_file import save
 
     model = out or Path("model.npz")
-    check_writable(model, force=force)
+    refuse_binary_on_terminal(model, "A model")
     result = import_model(folder, format=format_name)
+    check_writable(model, force=force)
     save(model, result)
     _say_notes(result.receipt.notes)
     p, n = result.parameters.W1.shape
     k = "" if result.settings["k"] is None else f" with k = {result.settings['k']}"
-    say(f"Model of {n} inputs and {p} {result.settings['activation']} units{k} written to {model}.")
+    say(
+        f"Model of {n} inputs and {p} {result.settings['activation']} units{k} written to {output_name(model)}.",
+        err=stream_number(model) == 1,
+    )
 
 
 def _say_notes(notes: Iterable[str]) -> None:

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from sparsae.cli.options import Decorated, add_options
+from sparsae.cli.streams import InputFile, OutputFile
 
 if TYPE_CHECKING:
     from sparsae.data import Dataset
     from sparsae.training.observers import Progress
 
-FILE = click.Path(path_type=Path)
 METHOD_SETTINGS = ("memory", "learning_rate", "batch_rows", "held_out")
 METHOD_OPTIONS = ("method", *METHOD_SETTINGS, "gradient_tolerance", "max_seconds", "max_evaluations", "initial")
 RUN_OPTIONS = ("checkpoint", "checkpoint_every", "resume", "log", "plot_every")
@@ -32,11 +32,11 @@ def fit_options(command: Decorated) -> Decorated:
         click.option("--gradient-tolerance", type=float, help="Converged at this gradient [default: 1e-5]."),
         click.option("--max-seconds", type=float, help="Stop after this wall time."),
         click.option("--max-evaluations", type=int, help="Stop after this many evaluations."),
-        click.option("--initial", type=FILE, help="Warm start from this model file."),
-        click.option("--checkpoint", type=FILE, help="Save the whole state of the fit to this file."),
+        click.option("--initial", type=InputFile(), help="Warm start from this model file."),
+        click.option("--checkpoint", type=OutputFile(), help="Save the whole state of the fit to this file."),
         click.option("--checkpoint-every", type=int, help="Iterations between two saves [default: 30 seconds]."),
         click.option("--resume", is_flag=True, help="Go on from the checkpoint as if the fit had never stopped."),
-        click.option("--log", type=FILE, help="Append one line of JSON for each iteration to this file."),
+        click.option("--log", type=OutputFile(), help="Append one line of JSON for each iteration to this file."),
         click.option("--plot-every", type=int, help="Draw the features beside the model every N iterations."),
     )
 

@@ -11,10 +11,11 @@ from sparsae.cli.command import Command
 from sparsae.cli.fit_report import fit_values
 from sparsae.cli.model_input import load_model
 from sparsae.cli.report import counted, print_facts, print_json
+from sparsae.cli.streams import InputFile
 
 
 @click.command(cls=Command, examples=("sparsae info digits.npz", "sparsae info run.checkpoint --json"))
-@click.argument("model", type=click.Path(path_type=Path))
+@click.argument("model", type=InputFile())
 @click.option("--json", "as_json", is_flag=True, help="Print a report for programs.")
 def info(*, model: Path, as_json: bool) -> None:
     """Say what a model file holds: sizes, cost, settings, transform, and the receipt of its training.

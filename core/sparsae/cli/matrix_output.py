@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from sparsae.cli.streams import refuse_binary_on_terminal
 from sparsae.errors import ParameterError
 
 STREAM_FORMAT = ".csv"  # of what goes to another program, or nowhere
@@ -61,25 +62,32 @@ WRITERS: dict[str, Writer] = {
     ".tsv": partial(_write_text, delimiter="\t"),
     ".parquet": _write_parquet,
 }
+ENDINGS = tuple(WRITERS)
+TEXT = (".csv", ".tsv")
 
 
-def matrix_writer(output: Path) -> Writer:
-    """Return the function that writes the format of a file; streams and devices get CSV.
+def matrix_writer(output: Path, format_name: str | None = None) -> Writer:
+    """Return the function that writes the format of a file; streams and devices get CSV where no format is named.
 
     Raises
     ------
     ParameterError
-        When the name has another ending; before any work.
+        When the name has another ending, or the format is binary and the output a terminal; before any work.
     MissingExtraError
         When the format needs a library that is not installed.
     """
     from sparsae.files import is_written_through
 
-    ending = STREAM_FORMAT if is_written_through(output) else output.suffix.lower()
+    stream = is_written_through(output)
+    ending = f".{format_name}" if format_name else STREAM_FORMAT if stream else output.suffix.lower()
+    if format_name and not stream and output.suffix.lower() in WRITERS and output.suffix.lower() != ending:
+        raise ParameterError(f"{output} would hold --format {format_name}; leave --format out, or rename the file.")
     if ending not in WRITERS:
         raise ParameterError(f"{output} must end in one of {', '.join(WRITERS)}: the ending says the format.")
     if ending == ".parquet":
         from sparsae.data.readers.extra import require
 
         require("pyarrow.parquet", str(output), "a Parquet file", package="pyarrow")
+    if ending not in TEXT:
+        refuse_binary_on_terminal(output, f"A {ending} file", hint=" or --format csv")
     return WRITERS[ending]

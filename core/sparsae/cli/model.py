@@ -8,21 +8,29 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from sparsae.cli.command import Command
+from sparsae.cli.matrix_output import ENDINGS, matrix_writer
 from sparsae.cli.model_input import data_files, load_model, say_transform
 from sparsae.cli.options import Decorated, add_options, file_options, load_data
 from sparsae.cli.report import print_facts, print_json, say, warnings_as_lines
+from sparsae.cli.streams import InputFile, OutputFile
 
 if TYPE_CHECKING:
     from sparsae.training.result import TrainResult
 
-FILE = click.Path(path_type=Path)
+MODEL, OUTPUT = InputFile(), OutputFile()
 
 
 def _output_options(command: Decorated) -> Decorated:
     """Add the options of the commands that write a matrix."""
     return add_options(
         command,
-        click.option("-o", "--out", type=FILE, required=True, help="File to write: .npy, .npz, .csv, .tsv, .parquet."),
+        click.option("-o", "--out", type=OUTPUT, required=True, help="File to write; - is standard output."),
+        click.option(
+            "--format",
+            "format_name",
+            type=click.Choice([ending[1:] for ending in ENDINGS]),
+            help="[default: the ending of the file; csv for standard output]",
+        ),
         click.option("--force", is_flag=True, help="Replace an existing file."),
         click.option("--patches", "n_patches", default=10_000, show_default=True, help="How many image patches."),
         click.option("--seed", default=0, show_default=True, help="Where patches are cut."),
@@ -33,37 +41,59 @@ def _output_options(command: Decorated) -> Decorated:
 
 @click.command(
     cls=Command,
-    examples=("sparsae encode digits.npz digits -o codes.npy", "sparsae encode model.npz new.csv -o codes.csv"),
+    examples=(
+        "sparsae encode digits.npz digits -o codes.npy",
+        "sparsae encode model.npz new.csv -o codes.csv",
+        "zcat new.csv.gz | sparsae encode model.npz - -o - | gzip > codes.csv.gz",
+    ),
 )
-@click.argument("model", type=FILE)
+@click.argument("model", type=MODEL)
 @click.argument("data")
 @_output_options
 def encode(*, model: Path, data: str, out: Path, **options: Any) -> None:
-    """Write the hidden activations of DATA, (samples, hidden units), to a file."""
+    """Write the hidden activations of DATA, (samples, hidden units), to a file: .npy, .npz, .csv, .tsv, .parquet.
+
+    DATA - is standard input, and -o - is standard output; the report then goes to standard error.
+    """
     _apply("hidden", model, data, out, **options)
 
 
-@click.command(cls=Command, examples=("sparsae reconstruct digits.npz digits -o again.npy",))
-@click.argument("model", type=FILE)
+@click.command(
+    cls=Command,
+    examples=(
+        "sparsae reconstruct digits.npz digits -o again.npy",
+        "sparsae reconstruct model.npz - -o - --format npy < new.npy > again.npy",
+    ),
+)
+@click.argument("model", type=MODEL)
 @click.argument("data")
 @_output_options
 def reconstruct(*, model: Path, data: str, out: Path, **options: Any) -> None:
-    """Write what the model makes of DATA, (samples, inputs), to a file.
+    """Write what the model makes of DATA, (samples, inputs), to a file: .npy, .npz, .csv, .tsv, .parquet.
 
     In the units of DATA, where the model's transform has an inverse.
+    DATA - is standard input, and -o - is standard output; the report then goes to standard error.
     """
     _apply("output", model, data, out, **options)
 
 
 def _apply(
-    column: str, model: Path, data: str, out: Path, *, force: bool, as_json: bool, seed: int, **options: Any
+    column: str,
+    model: Path,
+    data: str,
+    out: Path,
+    *,
+    format_name: str | None,
+    force: bool,
+    as_json: bool,
+    seed: int,
+    **options: Any,
 ) -> None:
     """Load the model, read DATA and write the matrix piece by piece, report."""
-    from sparsae.cli.matrix_output import matrix_writer
     from sparsae.cli.model_output import ModelOutput
     from sparsae.files import atomic_write, check_distinct, check_writable, stream_number
 
-    write = matrix_writer(out)
+    write = matrix_writer(out, format_name)
     check_distinct({"--out": out}, {"MODEL": model, "DATA": data_files(data)})
     check_writable(out, force=force)
     with warnings_as_lines():
@@ -96,8 +126,8 @@ def _say_units(result: TrainResult) -> None:
 @click.command(
     cls=Command, examples=("sparsae plot digits.npz", "sparsae plot digits.npz --what history -o cost.svg --force")
 )
-@click.argument("model", type=FILE)
-@click.option("-o", "--out", type=FILE, help="Picture to write: .png, .svg or .pdf [default: beside the model].")
+@click.argument("model", type=MODEL)
+@click.option("-o", "--out", type=OUTPUT, help="Picture to write: .png, .svg or .pdf [default: beside the model].")
 @click.option("--what", type=click.Choice(["features", "history"]), default="features", show_default=True)
 @click.option("--image-shape", metavar="ROWSxCOLUMNS", help="Shape of a sample [default: the data's, or a square].")
 @click.option("--force", is_flag=True, help="Replace an existing file.")
@@ -111,8 +141,8 @@ def plot(*, model: Path, out: Path | None, what: str, image_shape: str | None, f
 
     output = out or model.with_name(f"{model.stem}-{what}.png")
     check_distinct({"--out": output}, {"MODEL": model})
-    check_writable(output, force=force)
     result = load_model(model)
+    check_writable(output, force=force)
     if what == "history":
         plot_history(output, result.history)
     else:

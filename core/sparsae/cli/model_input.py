@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sparsae.cli.streams import is_standard_input
 from sparsae.errors import FileFormatError
 
 if TYPE_CHECKING:
@@ -55,6 +56,8 @@ def data_files(source: str) -> list[Path]:
     """Return the paths that DATA may mean: the whole word, its parts between colons, and what patterns match."""
     from glob import glob
 
+    if is_standard_input(source):
+        return []
     parts = source.split(":")
     words = [":".join(parts[i:j]) for i in range(len(parts)) for j in range(i + 1, len(parts) + 1)]
     matched = [name for word in words if set(word) & set("*?[") for name in glob(word, recursive=True)]  # noqa: PTH207

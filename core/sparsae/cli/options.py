@@ -92,16 +92,24 @@ def load_data(
 ) -> Any:
     """Load data with the options of `data_options`, which are taken out of `options`; say how it was read.
 
+    ``-`` is standard input.
+
     With `stay`, rows are read from the file where that can be done, however few they are.
     For a cluster the rows of a large file stay in it: its workers open it for themselves.
     """
     from sparsae.cli.report import say
+    from sparsae.cli.streams import STANDARD_INPUT, is_standard_input, standard_input
     from sparsae.data import load
 
+    piped = is_standard_input(source)
+    if piped:  # the copy is needed as long as the command runs
+        source = click.get_current_context().with_resource(standard_input(source))
     given = {name: options.pop(name) for name in DATA_OPTIONS if name in options}
     names = given.get("transform") or (None,)
     given["transform"] = names[0] if len(names) == 1 else list(names)
     dataset = load(source, seed=seed, like=like, stay=stay or for_cluster, **given)
+    if piped:
+        dataset = replace(dataset, name=STANDARD_INPUT)
     X = dataset.X
     if for_cluster and X.shape[0] * X.shape[1] * X.dtype.itemsize <= SENT_BYTES:
         dataset = replace(dataset, X=X[:])

@@ -16,9 +16,11 @@ from sparsae.cli.fit_report import fit_values
 from sparsae.cli.model_options import MODEL_OPTIONS, model_options
 from sparsae.cli.options import DATA_OPTIONS, data_options
 from sparsae.cli.report import print_facts, print_json, say, warnings_as_lines
+from sparsae.cli.streams import OutputFile, output_name, refuse_binary_on_terminal
 
 if TYPE_CHECKING:
     from sparsae.data import Dataset
+    from sparsae.errors import OutputExistsError
     from sparsae.training.result import TrainResult
 
 COMPUTATION = ("backend", "threads", "dtype", "block_rows", "passes", "temporary_copy")
@@ -42,6 +44,7 @@ EXAMPLES = (
     "sparsae train activations.npy --transform unit_rms --output linear",
     "sparsae train digits --activation relu --method lbfgs --hidden 200",
     "sparsae train table.parquet --select 'a,b' --drop-missing --output linear",
+    "zcat measurements.csv.gz | sparsae train - --scale -o model.npz",
     "sparsae train x.npy --checkpoint run --log run.jsonl",
     "sparsae train x.npy --checkpoint run --log run.jsonl --resume",
 )
@@ -49,7 +52,7 @@ EXAMPLES = (
 
 @click.command(cls=Command, groups=GROUPS, examples=EXAMPLES)
 @click.argument("data")
-@click.option("-o", "--out", type=click.Path(path_type=Path), help="Model file to write [default: model.npz].")
+@click.option("-o", "--out", type=OutputFile(), help="Model file to write; - is standard output [default: model.npz].")
 @click.option("--hidden", "n_hidden", default=25, show_default=True, help="Hidden units.")
 @click.option("--max-iter", default=400, show_default=True, help="Iterations at most, epochs of adam and sgd.")
 @click.option("--backend", help="Backend by name; see `sparsae backends`.")
@@ -75,48 +78,60 @@ def train(*, data: str, out: Path | None, quiet: bool, as_json: bool, force: boo
 
     DATA is digits, patches, photos, patches:FILE_OR_FOLDER, or a file of numbers: .npy, .npz, .csv, .tsv, .txt, .mat,
     .parquet, .feather, .h5, .zarr, .safetensors, .pt or MNIST's idx; FILE::NAME is one array of several, and a folder
-    or a pattern such as 'parts/*.npy' is one data set.
+    or a pattern such as 'parts/*.npy' is one data set. - is standard input.
     """
     from sparsae.cli.options import load_data
     from sparsae.files import stream_number
     from sparsae.training.report import fit_facts
 
     model = out or Path("model.npz")
-    _check_files(data, model, options, force=force)
+    exists = _check_files(data, model, options, force=force)
     with warnings_as_lines(quiet=quiet):
         for_cluster, seed = options["cluster"] is not None, options["seed"]
         dataset = load_data(data, options, seed=seed, quiet=quiet, for_cluster=for_cluster)  # signals end it at once
+        if exists is not None:
+            raise exists
         result, signal_number = _fit_and_save(dataset, model, options, show=not quiet and not as_json)
     to_stderr = stream_number(model) == 1  # the model went to standard output
     if as_json:
         print_json({"model": model, **fit_values(result), "receipt": result.receipt.to_dict()}, err=to_stderr)
     elif not quiet:
         print_facts(fit_facts(result), err=to_stderr)
-        say(f"Model written to {model}.", err=to_stderr)
+        say(f"Model written to {output_name(model)}.", err=to_stderr)
     if result.status.reason != "interrupted" or signal_number is None:
         return 0
     if quiet or as_json:
-        say(f"Interrupted; the model so far is in {model}.", err=True)
+        say(f"Interrupted; the model so far is in {output_name(model)}.", err=True)
     if options["checkpoint"] is not None and not quiet:
         say(f"The same command with --resume goes on from {options['checkpoint']}.", err=True)
     return 128 + signal_number
 
 
-def _check_files(data: str, model: Path, options: dict[str, Any], *, force: bool) -> None:
-    """Refuse before any work what could not be written after it, or would be written over."""
+def _check_files(data: str, model: Path, options: dict[str, Any], *, force: bool) -> OutputExistsError | None:
+    """Refuse before any work what could not be written after it.
+
+    Return the error where a model would be written over: what is wrong with the data comes first.
+    """
     from sparsae.cli.model_input import data_files
+    from sparsae.errors import OutputExistsError
     from sparsae.files import check_distinct, check_writable
 
+    refuse_binary_on_terminal(model, "A model")
     outputs = fit_outputs(options, model)
     check_distinct(outputs, {"DATA": data_files(data)})
     if options["initial"] is not None:  # which the model may replace: it has been read by then
         others = {name: path for name, path in outputs.items() if name != "--out"}
         check_distinct(others, {"--initial": options["initial"]})
     replace_files = force or options["resume"]  # going on with a fit replaces what its first part has written
+    exists = None
     for name, may_exist in (("--out", replace_files), ("--plot-every", replace_files), ("--log", True)):
         path = outputs[name]
-        if path is not None:
-            check_writable(path, force=may_exist)
+        try:
+            if path is not None:
+                check_writable(path, force=may_exist)
+        except OutputExistsError as error:
+            exists = exists or error
+    return exists
 
 
 def _fit_and_save(

@@ -129,9 +129,10 @@ def check_distinct(
         for file in _files(paths):
             seen.setdefault(_identity(file), f"{name} ({file})")
     for name, path in outputs.items():
-        if path is None or stream_number(path) is not None:
+        number = None if path is None else stream_number(path)
+        if path is None or number not in (None, 1):
             continue
-        identity = _identity(path)
+        identity = _identity(path) if number is None else ("standard output",)
         if identity is None:
             continue
         if identity in seen:

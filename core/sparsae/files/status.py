@@ -30,6 +30,8 @@ _KINDS = (
 
 def stream_number(path: AnyPath) -> int | None:
     """Return the descriptor that a path such as ``/dev/stdout`` or ``/dev/fd/63`` names, else None."""
+    if Path(path).as_posix() in _STREAMS:  # also where these names are not files, as on Windows
+        return _STREAMS[Path(path).as_posix()]
     name = os.path.abspath(path)  # noqa: PTH100  (Path.resolve would follow the link to the pipe)
     found = _NUMBERED_STREAM.fullmatch(name)
     return int(found[1]) if found else _STREAMS.get(name)

@@ -24,7 +24,7 @@ from sparsae.data.readers.parquet_metadata import metadata_process
 from sparsae.data.readers.places import Place, find_source
 from sparsae.data.readers.row_views import ChosenColumns
 from sparsae.data.readers.shards import open_shards
-from sparsae.data.readers.source_file import SourceFile, damage_refused, path_label, shorten
+from sparsae.data.readers.source_file import SourceFile, damage_refused, path_goes_by, path_label
 from sparsae.data.readers.zarr_store import is_zarr, read_zarr
 from sparsae.engine.row_file import RowFile
 from sparsae.errors import FileFormatError, FileMissingError
@@ -59,7 +59,7 @@ def _read(file: SourceFile, request: ReadRequest) -> LoadedArray:
     reader = choose_reader(file)
     if request.array and not reader.several:
         raise FileMissingError(
-            f"There is no file {shorten(f'{file.path}:{request.array}', 200)}; {file.label} holds one array without "
+            f"There is no file {path_label(f'{file.path}:{request.array}')}; {file.label} holds one array without "
             f"a name."
         )
     with damage_refused(file.label, f"{reader.suffixes[0]} file"):
@@ -158,6 +158,7 @@ __all__ = [
     "describe",
     "find_source",
     "is_array_file",
+    "path_goes_by",
     "read_file",
     "read_matrix",
 ]

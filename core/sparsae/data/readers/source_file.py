@@ -16,6 +16,7 @@ from sparsae.data.readers.compression import SUFFIXES, decompressed, find_compre
 from sparsae.errors import FileAccessError, FileFormatError, FileMissingError, SparsaeError
 from sparsae.files import file_kind
 
+_names: dict[str, str] = {}  # of paths that go by another name in messages
 HEAD_BYTES = 1024  # enough for the signature of every format
 UNREADABLE = (errno.EACCES, errno.EPERM, errno.EIO, errno.ESTALE)  # any other error is one of the file's content
 
@@ -90,7 +91,21 @@ class SourceFile:
 
 def path_label(path: str | os.PathLike[str]) -> str:
     """Return a path as messages show it: printable, on one line, at most 200 characters."""
-    return shorten(os.fspath(path), 200)
+    text = os.fspath(path)
+    for known, name in _names.items():
+        if text.startswith(known):
+            text = name + text.removeprefix(known)
+    return shorten(text, 200)
+
+
+@contextmanager
+def path_goes_by(path: str | os.PathLike[str], name: str) -> Iterator[None]:
+    """Within the block, messages call a path by another name: of a copy, the name of what was copied."""
+    _names[os.fspath(path)] = name
+    try:
+        yield
+    finally:
+        del _names[os.fspath(path)]
 
 
 def shorten(text: object, length: int = 60) -> str:
