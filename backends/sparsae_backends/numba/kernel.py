@@ -12,6 +12,7 @@ from sparsae_backends._memory import ALIGNMENT, LOG2E, ArraysInTurns, aligned, u
 
 CACHE_BYTES = 256 * 1024  # of one scratch array (m, n)
 IN_TURNS = 4 << 20  # bytes of a packed matrix; larger ones have left the other core's cache by themselves
+FLOAT64_WEIGHTS = 100_000  # mini-batches of smaller models have sums of float64, as full batches do
 WIDE = 96  # inputs and hidden units, at least, for the gradient products of `wide.py`
 WIDE_ROWS = 1008  # of a block of such layers
 
@@ -40,8 +41,8 @@ class PanelBlock:
 class NumbaKernel(Kernel[PanelBlock, PackedWeights, PanelHidden]):
     """Forward and backward pass on panels of rows.
 
-    The constructor compiles what a fit calls, or loads what an earlier process compiled; what sums of the problem's
-    dtype and `backprop` need is compiled when it is first called.
+    The constructor compiles what a fit calls, or loads what an earlier process compiled.  `accumulate` of large models,
+    whose sums are of either dtype, and `backprop` are compiled when they are first called.
 
     Attributes
     ----------
@@ -66,9 +67,8 @@ class NumbaKernel(Kernel[PanelBlock, PackedWeights, PanelHidden]):
         n, p, dtype = problem.n_visible, problem.n_hidden, problem.dtype
         self.passes, self.compile_for = passes, compile_for
         self.encode_pass, self.accumulate_pass = passes_of(problem)
-        self.compile_seconds = compile_for(
-            (passes.to_panels, passes.pack, self.encode_pass, self.accumulate_pass), dtype
-        )
+        at_once = (self.accumulate_pass,) if 2 * n * p <= FLOAT64_WEIGHTS else ()
+        self.compile_seconds = compile_for((passes.to_panels, passes.pack, self.encode_pass, *at_once), dtype)
         self.notes = (describe(self.compile_seconds),)
         self.width = emit.width(dtype)
         self.sizes = n, p, problem.output == "sigmoid", dtype.type((problem.bandwidth or 0) / 2)
@@ -121,8 +121,7 @@ class NumbaKernel(Kernel[PanelBlock, PackedWeights, PanelHidden]):
         if sparsity is not None:
             s = self.s
             s[:] = sparsity
-        if into.vector.dtype != np.float64:
-            self.compile_for((self.accumulate_pass,), self.problem.dtype, into.vector.dtype)
+        self.compile_for((self.accumulate_pass,), self.problem.dtype, into.vector.dtype)
         self.accumulate_pass(
             self.sizes, (block.x, block.target, block.m), weights, tuple(hidden), s, one_pass,
             self._accumulate_scratch(one_pass), (into.vector, self.layout),

@@ -197,8 +197,7 @@ class TopKKernel(Kernel[tuple[Array, Array], SparseWeights, SparseHidden]):
         if hidden is None:
             hidden = self._encode(weights, block[0], self.hidden)
         self.s[:] = 0 if sparsity is None else sparsity
-        if into.vector.dtype != np.float64:
-            self.compile_for((self.passes.accumulate_topk,), self.problem.dtype, into.vector.dtype)
+        self.compile_for((self.passes.accumulate_topk,), self.problem.dtype, into.vector.dtype)
         self.passes.accumulate_topk(
             self.sizes, block, weights.decoder, tuple(hidden), self.s, self.scratch, self.pairs,
             (into.vector, self.layout),
