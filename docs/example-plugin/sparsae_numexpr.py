@@ -18,8 +18,8 @@ class NumexprKernel(sparsae.SimpleKernel):
         """Gradient sums over the m rows given; n inputs, p hidden units."""
         formula = "(a3 - target) * a3 * (1 - a3)" if self.problem.output == "sigmoid" else "a3 - target"
         delta3 = self.evaluate(formula, {"a3": a3, "target": target}, {})  # (m, n)
-        arrays = {"product": delta3 @ W2, "sparsity": sparsity, "a2": a2}
-        delta2 = self.evaluate("(product + sparsity) * a2 * (1 - a2)", arrays, {})  # (m, p)
+        arrays = {"product": delta3 @ W2, "sparsity": sparsity, "slope": self.problem.slope(a2)}
+        delta2 = self.evaluate("(product + sparsity) * slope", arrays, {})  # (m, p)
         return sparsae.Parameters(
             W1=delta2.T @ a1,  # (p, n)
             b1=delta2.sum(axis=0),  # (p,)
@@ -49,6 +49,7 @@ def sparsae_backend():
         summary="elementwise work compiled by numexpr, with its own threads; products by BLAS",
         threading="own",
         limit_threads=limit_threads,
+        activations=("sigmoid", "relu", "topk", "jumprelu"),  # `problem.slope` knows them all
         outputs=("sigmoid", "linear"),
         requires=("numexpr",),
         install="pip install numexpr",

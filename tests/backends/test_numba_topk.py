@@ -204,6 +204,32 @@ def test_sums_of_the_problems_dtype_are_written(dtype):
     np.testing.assert_allclose(direct.head, sums.head, rtol=0, atol=200 * np.finfo(dtype).eps * scale)
 
 
+@pytest.mark.parametrize("size", [(70, 5, 9), (60, 100, 120)], ids=str)
+@pytest.mark.parametrize("output", ["linear", "sigmoid"])
+def test_sums_from_given_activations_are_those_of_the_formulas(dtype, size, output):
+    """One active unit in a row, all of them, none in some rows, equal ones; a separate target and a sparsity vector."""
+    m, n, p = size
+    rng = np.random.default_rng(9)
+    a1, a3, target = (rng.random((m, n)).astype(dtype) for _ in range(3))
+    W2, s = rng.standard_normal((n, p)).astype(dtype), rng.standard_normal(p).astype(dtype)
+    for k in (1, 4, p):
+        z = rng.integers(1 if k == p else -2, 3, (m, p)).astype(dtype)
+        z[::7] = 0
+        problem = Problem(n_visible=n, n_hidden=p, dtype=dtype, activation="topk", k=k, output=output)
+        a2 = problem.activate(z.copy())
+        counts = np.count_nonzero(a2, axis=1)
+        assert counts.min() == 0
+        assert counts.max() == k
+        found = sparsae.backprop(
+            a1, a2, a3, W2, s, target=target, activation="topk", k=k, output=output, backend="numba"
+        )
+        d3 = (a3 - target).astype(np.float64) * (a3 * (1 - a3) if output == "sigmoid" else 1)
+        d2 = (d3 @ W2 + s) * (a2 != 0)
+        for part, true in zip(found, (d2.T @ a1, d2.sum(0), d3.T @ a2, d3.sum(0)), strict=True):
+            tolerance = 200 * np.finfo(dtype).eps
+            np.testing.assert_allclose(part, true, rtol=0, atol=tolerance * np.abs(true).max())
+
+
 def test_a_block_leaves_no_traces(dtype):
     """A short block after a long one, with fewer active units, equals the short block alone."""
     rng = np.random.default_rng(7)

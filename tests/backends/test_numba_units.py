@@ -5,6 +5,8 @@ import pytest
 
 pytest.importorskip("numba")
 
+from tests.backends.test_not_finite_units import check as check_not_finite
+
 from sparsae import Objective, Parameters, Problem, Sums
 from sparsae_backends.numba.kernel import WIDE, NumbaKernel, block_rows, is_wide
 
@@ -77,16 +79,9 @@ def test_sums_of_the_problems_dtype_are_written(dtype, unit, size):
     np.testing.assert_allclose(direct.head, sums.head, rtol=0, atol=200 * np.finfo(dtype).eps * scale)
 
 
-@pytest.mark.parametrize("unit", ["relu", "jumprelu"])
-def test_nan_in_the_pre_activations_shows(dtype, unit):
-    """It is not cut to 0."""
-    problem = Problem(n_visible=4, n_hidden=3, dtype=dtype, activation=unit, output="linear", block_rows=60)
-    made, x = NumbaKernel(problem), np.ones((60, 4), dtype)
-    parameters = Parameters.random(4, 3)._replace(threshold=np.zeros(3)).astype(dtype)
-    parameters.b1[1] = np.nan
-    sums = Sums(4, 3)
-    made.accumulate(made.begin(parameters), made.prepare(x, x, False), None, np.zeros(3, dtype), sums)
-    assert np.isnan(sums.squared_error)
+def test_what_is_not_finite_reaches_the_cost(dtype):
+    """NaN of either sign and infinity, in any unit: they are not cut to 0."""
+    check_not_finite("numba", ["relu", "jumprelu", "batchtopk"], dtype.name)
 
 
 @pytest.mark.parametrize("activation", ["sigmoid", "relu"])

@@ -1,10 +1,11 @@
-"""`jax` and `torch`: what their pools obey, given back."""
+"""`jax` and `torch`: what their pools obey, given back; what is not finite."""
 
 import os
 from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.backends.test_not_finite_units import check as check_not_finite
 
 import sparsae
 
@@ -48,3 +49,10 @@ def test_precision_of_jax_is_not_changed_for_others():
     objective = sparsae.Objective(X, 4, backend="jax")
     objective(np.zeros(objective.size))
     assert jax.numpy.asarray(np.ones(2)).dtype == np.float32
+
+
+@pytest.mark.parametrize("name", ["jax", "torch"])
+def test_what_is_not_finite_reaches_the_cost(name):
+    """NaN of either sign and infinity, in any unit of any kind that they declare."""
+    pytest.importorskip(name)
+    check_not_finite(name, ["sigmoid", "relu", "topk", "topk, all"], "float32")

@@ -20,7 +20,7 @@ import numpy as np
 import sparsae
 from sparsae.optimize import Adam
 
-N, P, K, ROWS, FACTORS, ACTIVE, BATCH, RATE = 768, 4096, 32, 20_000, 2048, 16, 500, 1e-3
+N, P, K, ROWS, FACTORS, ACTIVE, BATCH, RATE = 768, 4096, 32, 20_000, 2048, 16, 250, 3e-3
 
 
 def make_data() -> tuple[Any, Any]:
@@ -65,7 +65,7 @@ def torch_loop(X: Any, start: sparsae.Parameters, epochs: int) -> tuple[Any, flo
     return W2.detach().numpy(), total / ROWS
 
 
-def main(who: str = "ours", epochs: int = 10, backend: str = "fused") -> None:
+def main(who: str = "ours", epochs: int = 15, backend: str = "fused") -> None:
     """Train with one of them and print what was found."""
     warnings.simplefilter("ignore", sparsae.ConvergenceWarning)
     X, factors = make_data()

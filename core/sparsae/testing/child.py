@@ -13,6 +13,7 @@ import gc
 import json
 import os
 import sys
+import warnings
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict
@@ -22,7 +23,7 @@ from typing import Any
 
 import numpy as np
 
-from sparsae.errors import SparsaeError
+from sparsae.errors import SparsaeError, ThreadsWarning
 from sparsae.machine.resources import memory_limit
 from sparsae.objective import Objective
 from sparsae.plugins.contract import Backend
@@ -112,8 +113,10 @@ def load(settings: dict[str, Any]) -> tuple[Checker, dict[str, Any]]:
 def warm_up() -> None:
     """Evaluate once with a kernel of the kit, so that what sparsae itself imports or starts is there already."""
     X = np.random.default_rng(0).random((30, 4))
-    for threads in (1, 2):
-        Objective(X, 3, backend=WARM_UP, threads=threads, block_rows=8)(np.zeros(31))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ThreadsWarning)  # two workers on one CPU are asked for on purpose
+        for threads in (1, 2):
+            Objective(X, 3, backend=WARM_UP, threads=threads, block_rows=8)(np.zeros(31))
 
 
 def _take_streams() -> None:
