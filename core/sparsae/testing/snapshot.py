@@ -20,6 +20,7 @@ import threading
 import time
 import warnings
 from collections.abc import Callable
+from operator import is_
 from pathlib import Path
 from types import ModuleType
 from typing import Any, final
@@ -38,6 +39,7 @@ WATCHED_MODULES: tuple[ModuleType, ...] = (
     *(builtins, gc, math, os, random, sys, threading, time, warnings),
     *(np, np.linalg, np.random),
 )
+_FUNCTIONS: dict[ModuleType, tuple[dict[str, Any], dict[str, Any]]] = {}
 
 
 @final
@@ -73,6 +75,8 @@ def differences(before: Snapshot, after: Snapshot, *, ignore: tuple[str, ...] = 
     found = []
     for name, value in before.items():
         now = after[name]
+        if value == now:
+            continue
         if name in MAY_GROW:
             now = {key: item for key, item in now.items() if key in value}
         if name not in ignore and value != now:
@@ -256,12 +260,24 @@ def _child_processes() -> list[str]:
 def _replaced_functions() -> dict[str, Any]:
     """Functions and classes of modules that a backend might patch."""
     own = [m for name, m in list(sys.modules.items()) if name.startswith("sparsae.") and isinstance(m, ModuleType)]
-    return {
-        f"{module.__name__}.{name}": Identity(value)
-        for module in (*WATCHED_MODULES, *own)
-        for name, value in list(vars(module).items())
-        if callable(value) and not name.startswith("__")
-    }
+    found: dict[str, Any] = {}
+    for module in (*WATCHED_MODULES, *own):
+        found |= _functions_of(module)
+    return found
+
+
+def _functions_of(module: ModuleType) -> dict[str, Identity]:
+    """Return those of one module: what was returned last where nothing was replaced since, which is 20 times faster."""
+    names = vars(module).copy()
+    last, functions = _FUNCTIONS.get(module, ({}, {}))
+    if last.keys() != names.keys() or not all(map(is_, last.values(), names.values())):
+        functions = {
+            f"{module.__name__}.{name}": Identity(value)
+            for name, value in names.items()
+            if callable(value) and not name.startswith("__")
+        }
+        _FUNCTIONS[module] = names, functions
+    return functions
 
 
 def _limits_of_python() -> dict[str, Any]:
