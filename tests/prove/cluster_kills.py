@@ -1,7 +1,8 @@
 """Fits on a real Dask cluster whose workers are killed or stopped at random moments: right bits, bounded time.
 
-Run by hand: ``python tests/prove/cluster_kills.py [kills] [stops]``, as a rule 20 fits with SIGKILL, and 5 with SIGSTOP
-for longer than a worker may be silent.
+Run by hand: ``python tests/prove/cluster_kills.py [kills] [stops] [storms]``, as a rule 20 fits with SIGKILL, 5 with
+SIGSTOP for longer than a worker may be silent, and 2 in a storm: each worker is killed as soon as its nanny has started
+it, until the fit ends in an error, from whose checkpoint it goes on.
 """
 
 from __future__ import annotations
@@ -9,12 +10,14 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import tempfile
 import threading
 import time
 import warnings
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -26,6 +29,7 @@ from sparsae.distributed.connection import Connection
 ROWS, COLUMNS, HIDDEN = 20_000, 32, 12
 PATIENCE = 3.0  # seconds without a heartbeat until a worker is given up
 MOST_SECONDS = 90.0  # of a fit
+DEADLINE = 20.0  # without progress, in a storm
 NANNY_SECONDS = 30.0  # in which a nanny starts a worker, or has given up
 FITS: dict[str, dict[str, Any]] = {
     "lbfgs": {"max_iter": 25, "passes": 1},
@@ -98,6 +102,62 @@ def harm_fit(
             os.kill(harm.victim, signal.SIGKILL)  # its nanny starts another
 
 
+@contextmanager
+def storm(connection: Connection) -> Iterator[None]:
+    """Kill every worker process of a local cluster as soon as there is one, until the block ends."""
+    over = threading.Event()
+
+    def kill() -> None:
+        while not over.wait(0.1):
+            for nanny in list(connection._owned.workers.values()):
+                pid = nanny.pid
+                if pid is not None:
+                    with suppress(ProcessLookupError):
+                        os.kill(pid, signal.SIGKILL)
+
+    thread = threading.Thread(target=kill, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+def storm_fit(X: NDArray[np.float64], kind: str, iteration: int) -> tuple[str, float, NDArray[np.float64]]:
+    """Return the error of a fit in a storm that begins at an iteration, its seconds, and where a resumed fit ends."""
+    connection, began = Connection.open("local:2", patience=PATIENCE, deadline=DEADLINE), threading.Event()
+    begun_at = []
+
+    def begin(progress: Any) -> None:
+        if progress.iteration == iteration:
+            begun_at.append(time.monotonic())
+            began.set()
+            threading.Event().wait(0.3)  # until the first workers are gone
+
+    def blow() -> None:
+        began.wait()
+        with storm(connection):
+            over.wait()
+
+    over = threading.Event()
+    thread = threading.Thread(target=blow, daemon=True)
+    thread.start()
+    options = {"backend": "fused", "block_rows": 500, **FITS[kind]}
+    with tempfile.TemporaryDirectory() as folder:
+        path, error = Path(folder) / "fit.ckpt", "none"
+        try:
+            sparsae.train(X, HIDDEN, cluster=connection, checkpoint=path, observers=begin, **options)
+        except sparsae.SparsaeError as raised:
+            error = f"{type(raised).__name__}: {raised}"
+        seconds = time.monotonic() - begun_at[0]
+        over.set()
+        thread.join()
+        connection.close()
+        resumed = sparsae.train(X, HIDDEN, checkpoint=path, resume=True, **options)
+    return error, seconds, resumed.parameters.flatten()
+
+
 def two_workers(connection: Connection) -> Connection:
     """Return a connection with two workers: this one, or a new one where a nanny gave up."""
     with suppress(TimeoutError):
@@ -117,7 +177,7 @@ def say(text: str) -> None:
     print(text, flush=True)
 
 
-def main(kills: int, stops: int, out: Callable[[str], None] = say) -> int:
+def main(kills: int, stops: int, storms: int, out: Callable[[str], None] = say) -> int:
     """Run the fits; return the number of failures."""
     warnings.simplefilter("ignore", sparsae.ConvergenceWarning)
     X = np.random.default_rng(0).random((ROWS, COLUMNS)) * 0.8 + 0.1
@@ -148,9 +208,19 @@ def main(kills: int, stops: int, out: Callable[[str], None] = say) -> int:
                 f"{iterations}, {'same bits' if same else 'OTHER BITS'}, {seconds:.1f} s{'' if good else '  FAILED'}"
             )
     connection.close()
-    out(f"{failures} of {kills + stops} failed")
+    for i in range(storms):
+        kind = ("lbfgs", "topk adam")[i % 2]
+        error, seconds, end = storm_fit(X, kind, iteration=3)
+        same = np.array_equal(end, expected[kind])
+        good = same and "ClusterError" in error and "resume=True" in error and seconds < MOST_SECONDS
+        failures += not good
+        out(
+            f"storm {i + 1}/{storms} {kind}: after {seconds:.1f} s {error!r}; resumed here: "
+            f"{'same bits' if same else 'OTHER BITS'}{'' if good else '  FAILED'}"
+        )
+    out(f"{failures} of {kills + stops + storms} failed")
     return failures
 
 
 if __name__ == "__main__":
-    sys.exit(main(*(int(a) for a in (sys.argv[1:] or ["20", "5"]))) > 0)
+    sys.exit(main(*(int(a) for a in (sys.argv[1:] or ["20", "5", "2"]))) > 0)

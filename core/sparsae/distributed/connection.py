@@ -158,19 +158,19 @@ class Connection:
             return self.shares()
         return self._shares
 
-    def shares(self) -> dict[str, float]:
+    def shares(self, within: float = WORKER_SECONDS) -> dict[str, float]:
         """Return the workers that take part, each with its number of threads; waits for the first one.
 
         Raises
         ------
         ClusterError
-            When there is none within 60 seconds, or the deadline where that is shorter.
+            When there is none within so many seconds, or 60, or the deadline where that is shorter.
         """
-        started, seconds = time.monotonic(), min(WORKER_SECONDS, self.deadline)
+        started, seconds = time.monotonic(), min(within, WORKER_SECONDS, self.deadline)
         while not (workers := self.workers()):
             if time.monotonic() - started > seconds:
                 raise ClusterError(
-                    f"The cluster has no workers; waited {seconds:g} s for one. "
+                    f"The cluster has no workers; waited {seconds:.3g} s for one. "
                     f"Start one with: dask worker {self.client.scheduler.address}."
                 )
             time.sleep(0.2)

@@ -90,13 +90,13 @@ class Round:
         while missing := wanted - self._results.keys():
             if self._collect_calls() if self._calls else self._collect_tasks():
                 progress = time.monotonic()
-            elif time.monotonic() - progress > self._connection.deadline:
+            elif (left := progress + self._connection.deadline - time.monotonic()) < 0:
                 raise ClusterError(
                     f"{plural(len(missing), 'part')} of an evaluation did not come back from the cluster within "
                     f"{self._connection.deadline:g} s; {plural(len(self._connection.workers()), 'worker')} connected."
                 )
             else:
-                self._replace_lost(missing)
+                self._replace_lost(missing, left)
 
     def _ask(self, worker: str, subtrees: tuple[Subtree, ...], *, may_call: bool) -> None:
         """Ask a worker for the sums of some subtrees: by a call where that may be, else by a task."""
@@ -123,8 +123,11 @@ class Round:
         )
         self._tasks[task] = worker, work
 
-    def _replace_lost(self, missing: set[Subtree]) -> None:
-        """Ask others for what nobody is asked for any more: by tasks, which find another worker by themselves."""
+    def _replace_lost(self, missing: set[Subtree], seconds: float) -> None:
+        """Ask others for what nobody is asked for any more: by tasks, which find another worker by themselves.
+
+        Where there is no worker, one is waited for, at most so many seconds.
+        """
         asked = [*self._calls.items(), *self._tasks.items()]
         self._given_up |= self._connection.give_up_silent({worker for _, (worker, _) in asked} - self._given_up)
         kept = {s for _, (worker, work) in asked if worker not in self._given_up for s in work.subtrees}
@@ -136,7 +139,7 @@ class Round:
         if not ordered:
             return
         self._rows.locations()  # what they held is somewhere else from now on
-        workers = sorted(self._connection.shares())
+        workers = sorted(self._connection.shares(seconds))
         for i, worker in enumerate(workers):
             if subtrees := tuple(ordered[i :: len(workers)]):
                 self._ask(worker, subtrees, may_call=False)

@@ -192,7 +192,7 @@ class RemoteRows:
         """Say when rows take more memory of the workers than Dask lets them have before it writes to disk."""
         limits = [info["memory_limit"] for info in self._connection.workers().values()]
         size = sum(source.shape[0] * source.shape[1] * source.dtype.itemsize for source in self._sources)
-        if all(limits) and size > MEMORY_SHARE * sum(limits):
+        if limits and all(limits) and size > MEMORY_SHARE * sum(limits):
             warn_caller(
                 ClusterWarning(
                     f"The rows take {gibibytes(size)}, more than {MEMORY_SHARE:.0%} of the memory of "
