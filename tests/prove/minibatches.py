@@ -11,13 +11,13 @@ compiler) and one jitted step of JAX with donated buffers.  Needs torch; run it 
 from __future__ import annotations
 
 import argparse
-import json
-import os
-import random
 import statistics
-import subprocess
 import sys
 import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+from tests.support.pinned import answer, ask_in_turns, pin, ratio
 
 WORK = 4e10  # multiplications of a turn, about: 10 n p for each row; short turns measure how threads start
 
@@ -135,7 +135,7 @@ def our_epoch(backend: str, n: int, p: int, batch: int, threads: int):
 
 def serve(kind: str, n: int, p: int, batch: int, threads: int) -> None:
     """Train on one turn for each line that comes; answer with rows a second."""
-    os.sched_setaffinity(0, set(sorted(os.sched_getaffinity(0))[:threads]))
+    pin(threads)
     if kind == "jax":
         m, epoch = jax_epoch(n, p, batch)
     elif kind in PEERS:
@@ -143,11 +143,13 @@ def serve(kind: str, n: int, p: int, batch: int, threads: int) -> None:
     else:
         m, epoch = our_epoch(kind, n, p, batch, threads)
     epoch()
-    print("ready", flush=True)
-    for _ in sys.stdin:
+
+    def rows_a_second() -> float:
         start = time.perf_counter()
         epoch()
-        print(json.dumps(m / (time.perf_counter() - start)), flush=True)
+        return m / (time.perf_counter() - start)
+
+    answer(rows_a_second)
 
 
 def main() -> None:
@@ -166,28 +168,11 @@ def main() -> None:
         n, p = map(int, size.split("x"))
         for batch in map(int, asked.batches.split(",")):
             for threads in map(int, asked.threads.split(",")):
-                workers = {}
-                for kind in kinds:
-                    command = [sys.executable, __file__, "--serve", kind, str(n), str(p), str(batch), str(threads)]
-                    workers[kind] = subprocess.Popen(
-                        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
-                    )
-                for worker in workers.values():
-                    assert worker.stdout.readline().strip() == "ready"
-                speed: dict[str, list[float]] = {kind: [] for kind in kinds}
-                for _ in range(asked.rounds):
-                    for kind in random.sample(kinds, len(kinds)):
-                        workers[kind].stdin.write("\n")
-                        speed[kind].append(json.loads(workers[kind].stdout.readline()))
-                for worker in workers.values():
-                    worker.stdin.close()
-                    worker.wait()
+                commands = {kind: [__file__, "--serve", kind, n, p, batch, threads] for kind in kinds}
+                speed = ask_in_turns(commands, asked.rounds)
                 for peer in peers:
                     words = [f"{peer} {statistics.median(speed[peer]):,.0f} rows/s"]
-                    for kind in asked.backends.split(","):
-                        ratios = sorted(a / b for a, b in zip(speed[kind], speed[peer], strict=True))
-                        low, high = ratios[len(ratios) // 10], ratios[-1 - len(ratios) // 10]
-                        words.append(f"{kind} {statistics.median(ratios):.2f} ({low:.2f} to {high:.2f})")
+                    words += [f"{kind} {ratio(speed[kind], speed[peer])[1]}" for kind in asked.backends.split(",")]
                     print(f"{size}, batches of {batch}, T={threads}: {'; '.join(words)}", flush=True)
 
 

@@ -9,15 +9,15 @@ Each competitor is a process of its own, held to T CPUs; rounds are interleaved.
 from __future__ import annotations
 
 import argparse
-import json
-import os
-import random
 import statistics
-import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+from tests.support.pinned import answer, ask_in_turns, pin, ratio
 
 N, P, K, BATCH, ROWS, RATE = 768, 4096, 32, 4096, 8192, 1e-3
 K_AUX, AUX, DEAD_AFTER, SEED = 512, 1 / 32, 4096, 0
@@ -106,13 +106,15 @@ def torch_epoch(threads: int):
 
 def serve(kind: str, threads: int) -> None:
     """Train on one epoch for each line that comes; answer with rows a second and the loss."""
-    os.sched_setaffinity(0, set(sorted(os.sched_getaffinity(0))[:threads]))
+    pin(threads)
     epoch = torch_epoch(threads) if kind == "torch" else our_epoch(kind, threads)
-    print("ready", flush=True)
-    for _ in sys.stdin:
+
+    def turn() -> tuple[float, float]:
         before = time.perf_counter()
         loss = epoch()
-        print(json.dumps([ROWS / (time.perf_counter() - before), loss]), flush=True)
+        return ROWS / (time.perf_counter() - before), loss
+
+    answer(turn)
 
 
 def main() -> None:
@@ -124,30 +126,13 @@ def main() -> None:
     asked = parser.parse_args()
     kinds = ["torch", *asked.backends.split(",")]
     for threads in asked.threads.split(","):
-        workers = {
-            kind: subprocess.Popen(
-                [sys.executable, __file__, "--serve", kind, threads],
-                stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1,
-            )
-            for kind in kinds
-        }  # fmt: skip
-        for worker in workers.values():
-            assert worker.stdout.readline().strip() == "ready"
-        found = {kind: [] for kind in kinds}
-        for _ in range(asked.rounds + 1):  # the first is not timed, but counts as steps
-            for kind in random.sample(kinds, len(kinds)):
-                workers[kind].stdin.write("\n")
-                found[kind].append(json.loads(workers[kind].stdout.readline()))
-        for worker in workers.values():
-            worker.stdin.close()
-            worker.wait()
+        commands = {kind: [__file__, "--serve", kind, threads] for kind in kinds}
+        found = ask_in_turns(commands, asked.rounds + 1)  # the first is not timed, but counts as steps
         speed = {kind: [rows for rows, _ in answers[1:]] for kind, answers in found.items()}
         words = [f"torch {statistics.median(speed['torch']):,.0f} rows/s, loss {found['torch'][-1][1]:.5g}"]
         for kind in kinds[1:]:
-            ratios = sorted(a / b for a, b in zip(speed[kind], speed["torch"], strict=True))
             apart = found[kind][-1][1] / found["torch"][-1][1] - 1
-            spread = f"{ratios[0]:.2f} to {ratios[-1]:.2f}"
-            words.append(f"{kind} {statistics.median(ratios):.2f} ({spread}), loss {100 * apart:+.2g} %")
+            words.append(f"{kind} {ratio(speed[kind], speed['torch'])[1]}, loss {100 * apart:+.2g} %")
         print(f"top-k {N}/{P}, k = {K}, batches of {BATCH}, T={threads}: {'; '.join(words)}", flush=True)
 
 

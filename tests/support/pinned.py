@@ -12,7 +12,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from tests.support.instruction_sets import environment_of, instruction_sets
@@ -114,6 +114,41 @@ def race(
             worker.kill()
             worker.communicate()
     return found, uses, absent
+
+
+def pin(threads: int) -> None:
+    """Hold this process to that many CPUs, before anything is imported."""
+    os.sched_setaffinity(0, set(sorted(os.sched_getaffinity(0))[:threads]))
+
+
+def answer(turn: Callable[[], Any]) -> None:
+    """Say that all is ready, then answer each line that comes with what a turn gives."""
+    print("ready", flush=True)
+    for _ in sys.stdin:
+        print(json.dumps(turn()), flush=True)
+
+
+def ask_in_turns(commands: Mapping[str, Sequence[object]], rounds: int) -> dict[str, list[Any]]:
+    """Start a script that calls `answer` for each command, and ask each once a round; return all answers."""
+    workers = {
+        name: subprocess.Popen(
+            [sys.executable, *map(str, command)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
+        )
+        for name, command in commands.items()
+    }
+    answers: dict[str, list[Any]] = {name: [] for name in workers}
+    try:
+        for name, worker in workers.items():
+            assert worker.stdout.readline().strip() == "ready", name
+        for _ in range(rounds):
+            for name in random.sample(list(workers), len(workers)):
+                workers[name].stdin.write("\n")
+                answers[name].append(json.loads(workers[name].stdout.readline()))
+    finally:
+        for worker in workers.values():
+            worker.stdin.close()
+            worker.wait()
+    return answers
 
 
 def ratio(above: Sequence[float], below: Sequence[float]) -> tuple[float, str]:
