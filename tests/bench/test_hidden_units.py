@@ -58,7 +58,8 @@ def jumprelu_race():
 @pytest.mark.parametrize("task", [ObjectiveTask, TrainTask])
 def test_a_right_backend_is_within_rounding_in_every_unit(task, dtype, activation, k):
     """Cost and gradient agree with the reference, and training takes twenty mini-batches."""
-    made = task((200, 12, 20), dtype=dtype, seed=1, backend="numpy", threads=1, activation=activation, k=k)
+    workload = RaceWorkload("objective", (200, 12, 20), dtype, activation, k)
+    made = task(workload, seed=1, backend="numpy", threads=1)
     assert 0 < made.error() <= 1
     if task is TrainTask:
         assert 20 <= made.facts()["evaluations"] <= 21  # the first mini-batch gives the cost at the start too
@@ -83,7 +84,7 @@ def test_a_backend_that_keeps_one_activation_too_few_is_wrong():
             super().__init__(replace(problem, k=problem.k - 1))
 
     fewer = Backend("fewer", Fewer, activations=("topk",), outputs=("linear",))
-    task = ObjectiveTask((50, 12, 20), backend=fewer, threads=1, activation="topk", k=3)
+    task = ObjectiveTask(RaceWorkload("objective", (50, 12, 20), "float64", "topk", 3), backend=fewer, threads=1)
     assert task.error() > 1e3
 
 

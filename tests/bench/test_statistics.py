@@ -133,10 +133,10 @@ def test_a_pair_without_a_twin_has_the_floor_that_its_own_launches_show():
     """How far one launch strays from the mean of all: 0.03 of 0.10, 0.11, 0.15."""
     ones = {k: dict.fromkeys(range(10), 1.0) for k in range(3)}
     other = {k: dict.fromkeys(range(10), math.exp(v)) for k, v in enumerate((0.10, 0.11, 0.15))}
-    assert st.pair_noise_floor(other, ones) == pytest.approx(0.03)
-    assert st.pair_noise_floor(ones, ones) == 0.01
-    assert st.pair_noise_floor(ones, ones, least=st.QUICK_FLOOR) == 0.02
-    assert st.pair_noise_floor({0: other[0]}, ones) is None
+    assert st.noise_floor(other, ones, twins=False) == pytest.approx(0.03)
+    assert st.noise_floor(ones, ones, twins=False) == 0.01
+    assert st.noise_floor(ones, ones, least=st.QUICK_FLOOR, twins=False) == 0.02
+    assert st.noise_floor({0: other[0]}, ones, twins=False) is None
 
 
 @pytest.mark.parametrize("between", [0.002, 0.03, 0.2])
@@ -149,7 +149,7 @@ def test_a_pair_without_a_twin_wins_falsely_in_one_of_twenty_at_most(between):
             {k: dict(enumerate(np.exp(shift + rng.normal(0, 0.02, 20)))) for k, shift in enumerate(shifts)}
             for shifts in rng.normal(0, between, (2, 5))
         )
-        wins += st.verdict(st.compare(a, b), st.pair_noise_floor(a, b)) in ("faster", "slower")
+        wins += st.verdict(st.compare(a, b), st.noise_floor(a, b, twins=False)) in ("faster", "slower")
     assert wins <= 0.05 * trials
 
 
@@ -190,8 +190,10 @@ def test_nobody_leads_when_nothing_is_known():
 def test_a_ratio_is_taken_within_rounds() -> None:
     """A machine that becomes three times as slow half way changes both of a round and no ratio."""
     drift = [1.0, 1.0, 3.0, 3.0]
-    assert paired_ratio(batches([2 * d for d in drift]), batches(drift)) == pytest.approx(PairedRatio(2, 2, 2, 4, 4))
-    low = paired_ratio(batches([1, 2, 3]), batches([1, 1, 1]))
+    assert paired_ratio(in_pairs(batches([2 * d for d in drift]), batches(drift))) == pytest.approx(
+        PairedRatio(2, 2, 2, 4, 4)
+    )
+    low = paired_ratio(in_pairs(batches([1, 2, 3]), batches([1, 1, 1])))
     assert (low.median, low.rounds, low.wins) == (pytest.approx(2), 3, 2)
     assert 1 < low.low < 2 < low.high < 3
 
@@ -200,10 +202,14 @@ def test_disturbed_rounds_do_not_count_while_enough_remain() -> None:
     """With five undisturbed rounds the others are left out; with fewer all count, and the ratio says so."""
     own = batches([1.0] * 6)
     other = [*batches([2.0] * 5), TimedBatch(1, 40.0, delay=38.0)]
-    assert paired_ratio(other, own) == pytest.approx(PairedRatio(2, 2, 2, 5, 5))
-    few = paired_ratio(other[2:], own[2:])
+    assert paired_ratio(in_pairs(other, own)) == pytest.approx(PairedRatio(2, 2, 2, 5, 5))
+    few = paired_ratio(in_pairs(other[2:], own[2:]))
     assert (few.rounds, few.undisturbed) == (4, False)
 
 
 def batches(seconds: list[float]) -> list[TimedBatch]:
     return [TimedBatch(1, value) for value in seconds]
+
+
+def in_pairs(first: list[TimedBatch], second: list[TimedBatch]) -> list[tuple[TimedBatch, TimedBatch]]:
+    return list(zip(first, second, strict=True))

@@ -1,4 +1,4 @@
-"""A timed batch, its calibration, what counts as undisturbed, and turns in random order."""
+"""A timed batch, how many calls it has, and what counts as undisturbed."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ import time
 import pytest
 
 from sparsae.bench import timing
-from sparsae.bench.timing import TimedBatch, calibrate, take_turns
-from sparsae.errors import ProbeError
+from sparsae.bench.timing import TimedBatch
 from sparsae.machine.cpu_demand import Schedule
 from sparsae.machine.facts import affinity
 
@@ -88,84 +87,15 @@ def test_one_thread_is_called_once_and_more_for_a_while() -> None:
     assert len(calls) == 1
 
 
-class Clock:
-    """Something whose time is known."""
-
-    def __init__(self, seconds: float, *, fails_at: int = -1) -> None:
-        self.seconds, self.calls, self.fails_at = seconds, 0, fails_at
-
-    def time(self, loops: int) -> TimedBatch:
-        """Return a batch at that speed."""
-        self.calls += 1
-        if self.calls == self.fails_at:
-            raise ProbeError("enough")
-        return TimedBatch(loops, loops * self.seconds)
-
-
-def test_every_round_visits_everything_in_an_order_of_its_own() -> None:
-    """Randomised complete blocks, the same for the same seed."""
-    visits: list[str] = []
-
-    class Noted(Clock):
-        def __init__(self, name: str) -> None:
-            super().__init__(1.0)
-            self.name = name
-
-        def time(self, loops: int) -> TimedBatch:
-            """Note the visit."""
-            visits.append(self.name)
-            return super().time(loops)
-
-    names = "abcdef"
-    list(take_turns({name: Noted(name) for name in names}, rounds=5, seed=3, dropped={}))
-    rounds = ["".join(visits[i : i + 6]) for i in range(18, len(visits), 6)]
-    assert len(rounds) == 5
-    assert {"".join(sorted(turn)) for turn in rounds} == {names}
-    assert len(set(rounds)) > 1
-    first = visits.copy()
-    visits.clear()
-    list(take_turns({name: Noted(name) for name in names}, rounds=5, seed=3, dropped={}))
-    assert visits == first
-
-
-def test_what_fails_leaves_and_the_others_go_on() -> None:
-    """Its reason is kept, in the calibration as in a round."""
-    dropped: dict[str, str] = {}
-    timed = {"a": Clock(1), "b": Clock(1, fails_at=5), "c": Clock(1, fails_at=2)}
-    turns = list(take_turns(timed, rounds=3, seed=0, dropped=dropped))
-    assert [sorted(turn) for turn in turns] == [["a", "b"], ["a"], ["a"]]
-    assert dropped == {"b": "enough", "c": "enough"}
-
-
-def test_a_disturbed_batch_is_repeated_for_its_waiting_alone() -> None:
-    """A batch that waited for a CPU is timed again, twice at most; a slow one that did not wait stands."""
-
-    class Disturbed(Clock):
-        def __init__(self, waits: list[float]) -> None:
-            super().__init__(1.0)
-            self.waits = iter(waits)
-
-        def time(self, loops: int) -> TimedBatch:
-            """Wait that long."""
-            self.calls += 1
-            return TimedBatch(loops, float(self.calls), delay=next(self.waits))
-
-    twice = Disturbed([0, 0, 0, 1, 1, 0.001])  # the first three choose the loops
-    always = Disturbed([0, 0, 0, 1, 1, 1])
-    (turn,) = take_turns({"twice": twice, "always": always}, rounds=1, seed=0, dropped={})
-    assert (turn["twice"].wall, turn["twice"].undisturbed) == (6, True)
-    assert (turn["always"].wall, turn["always"].undisturbed) == (6, False)
-
-
 @pytest.mark.parametrize(("seconds", "loops"), [(1.0, 1), (0.02, 1), (0.004, 5), (1e-4, 200), (3e-7, 66_667)])
 def test_the_number_of_calls_fills_the_batch(seconds: float, loops: int) -> None:
     """A batch takes about 20 ms, and at least one call, from a second down to a microsecond a call."""
-    assert calibrate(Clock(seconds), 0.02) == pytest.approx(loops, rel=0.01)
+    assert timing.choose_loops(seconds, 0.02) == loops
 
 
-def test_a_clock_that_stands_still_ends_the_calibration() -> None:
-    """Where a call takes no measurable time the number of calls is bounded."""
-    assert calibrate(Clock(1e-12), 0.02) <= 20_000_000
+def test_a_call_that_takes_no_measurable_time_is_made_a_bounded_number_of_times() -> None:
+    """Where the clock stands still, too."""
+    assert timing.choose_loops(0.0, 0.02) == timing.MOST_LOOPS
 
 
 def test_a_batch_survives_json() -> None:

@@ -19,7 +19,7 @@ from typing import final
 from sparsae.bench.process import choose_cpus, thread_environment
 from sparsae.bench.statistics import student_quantile
 from sparsae.bench.task_process import TaskProcess
-from sparsae.bench.timing import TimedBatch, calibrate, time_batch, warm_up
+from sparsae.bench.timing import choose_loops, time_batch, warm_up
 from sparsae.bench.workload import RaceWorkload
 
 Time = Callable[[], float]  # one batch, in seconds per call
@@ -118,7 +118,7 @@ def _differences(
 
 
 def _settings(workload: RaceWorkload, backend: str, threads: int) -> dict[str, object]:
-    return {**vars(workload), "backend": backend, "threads": threads, "seed": 0}
+    return {"workload": vars(workload), "backend": backend, "threads": threads, "seed": 0}
 
 
 def _remote(stack: ExitStack, workload: RaceWorkload, backend: str, threads: int, *, pinned: bool) -> Time:
@@ -131,9 +131,9 @@ def _remote(stack: ExitStack, workload: RaceWorkload, backend: str, threads: int
         cpus=choose_cpus(threads) if pinned else (),
         name=backend,
     )
-    stack.enter_context(process)
+    stack.callback(process.close)
     process.prepare()
-    loops = calibrate(process, BATCH)
+    loops = choose_loops(process.shortest_call(), BATCH)
     return lambda: process.time(loops).seconds
 
 
@@ -144,11 +144,9 @@ def _local(stack: ExitStack, workload: RaceWorkload, backend: str, threads: int)
     task = race_task(**_settings(workload, backend, threads))  # type: ignore[arg-type]
     stack.callback(task.objective.__exit__, None, None, None)  # type: ignore[attr-defined]
 
-    class Local:
-        def time(self, loops: int) -> TimedBatch:
-            """Warm up and time one batch here."""
-            warm_up(task.run, threads)
-            return time_batch(task.run, loops)
+    def seconds(loops: int) -> float:
+        warm_up(task.run, threads)
+        return time_batch(task.run, loops).seconds
 
-    loops = calibrate(Local(), BATCH)
-    return lambda: Local().time(loops).seconds
+    loops = choose_loops(min(seconds(1) for _ in range(3)), BATCH)
+    return lambda: seconds(loops)

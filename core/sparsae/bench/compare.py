@@ -14,26 +14,15 @@ from sparsae.errors import ParameterError
 @final
 @dataclass(frozen=True, kw_only=True)
 class CellChange:
-    """One cell in two sessions.
-
-    Attributes
-    ----------
-    workload, label, threads
-        Which cell.
-    before, after : StandingsRow
-    change : Effect or None
-        Ratio to the reference after, over the same before; less than 1: faster.
-    verdict : str
-        What the change amounts to.
-    """
+    """One cell in two sessions."""
 
     workload: str
     label: str
     threads: int
     before: StandingsRow
     after: StandingsRow
-    change: Effect | None
-    verdict: Verdict
+    change: Effect | None  # ratio to the reference after, over the same before; less than 1: faster
+    verdict: Verdict  # what the change amounts to
 
     @property
     def same_tier(self) -> bool:

@@ -54,40 +54,22 @@ class Cell:
 class RacePlan:
     """A race, ready to run; `RacePlan.checked` makes one from what a user wrote.
 
-    Attributes
-    ----------
-    backends : tuple of str
-        Names; a name given twice races against itself, as "dot" and "dot#2".
-    threads, cases, sizes, dtypes : tuples
-        Every workload is one case, size and dtype; every backend runs it at every number of threads.
-    reference : str
-        The backend that the others are divided by, and whose second copy shows the noise floor.
-    launches, rounds : int
-        Starts of all processes, and visits to each cell in a launch.
-    batch : float
-        Seconds that a timed batch takes, about.
-    preset : str
-    seed : int
-        Of the data and of the order of turns.
-    timeout : float
-        Seconds that an answer may take.
-    sessions : int
-        Independent repetitions of the whole.
+    Every workload is one case, size and dtype; every backend runs it at every number of threads.
     """
 
-    backends: tuple[str, ...]
+    backends: tuple[str, ...]  # a name given twice races against itself, as "dot" and "dot#2"
     threads: tuple[int, ...]
     cases: tuple[str, ...]
     sizes: tuple[tuple[int, int, int], ...]
     dtypes: tuple[str, ...]
-    reference: str
-    launches: int
-    rounds: int
-    batch: float = BATCH_SECONDS
+    reference: str  # the backend that the others are divided by, and whose second copy shows the noise floor
+    launches: int  # starts of all processes
+    rounds: int  # visits to each cell in a launch
+    batch: float = BATCH_SECONDS  # that a timed batch takes, about
     preset: str = "default"
-    seed: int = 0
-    timeout: float = 120.0
-    sessions: int = 1
+    seed: int = 0  # of the data and of the order of turns
+    timeout: float = 120.0  # seconds that an answer may take
+    sessions: int = 1  # independent repetitions of the whole
     activation: Activation = "sigmoid"
     k: int | None = None
 

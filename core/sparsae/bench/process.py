@@ -16,7 +16,7 @@ import tempfile
 import threading
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import IO, Self, final
+from typing import IO, final
 
 from sparsae._text import printable
 from sparsae.errors import ProbeError
@@ -191,9 +191,3 @@ class LineProcess:
         last = [line for line in lines if line.startswith("error")][:1] or lines[-1:]  # a call stack may follow
         words = printable("".join(last))
         return ProbeError(f"{self.name}: the process ended with code {self._process.returncode}. {words}")
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()

@@ -8,15 +8,13 @@ import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import IO, Any, Self, final
 
 from sparsae.bench.plan import RacePlan
 from sparsae.bench.schema import check_events
 from sparsae.bench.standings import Standings, compute_standings
 from sparsae.errors import FileAccessError, FileFormatError, ParameterError
-from sparsae.files import check_readable, check_writable, resolve_output, stream_number
-from sparsae.files.temporary import name_temporary, open_temporary
+from sparsae.files import atomic_write_text, check_readable, check_writable, resolve_output, stream_number
 from sparsae.machine.facts import cpu_name
 
 Event = dict[str, Any]
@@ -28,17 +26,10 @@ WAIT_POLICY = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME", "OPENBLAS_T
 @final
 @dataclass(frozen=True)
 class RaceSession:
-    """One session of a race: its events, from the header on.
-
-    Attributes
-    ----------
-    events : tuple of dict
-    notes : tuple of str
-        Faults of the record, such as an end in the middle of a line.
-    """
+    """One session of a race: its events, from the header on."""
 
     events: tuple[Event, ...]
-    notes: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()  # faults of the record, such as an end in the middle of a line
 
     @property
     def header(self) -> Event:
@@ -64,8 +55,8 @@ class RaceSession:
 class RaceRecorder:
     """Keeps the events, and writes each to a file when it happens; a context manager.
 
-    A record that exists is kept until something was measured: the new one is written beside it, replaces it with the
-    first sample, and grows from there.  Without a sample the old record stays.
+    A record that exists is kept until something was measured: with the first sample the new one takes its place, whole,
+    and grows from there.  Without a sample the old record stays.
 
     Parameters
     ----------
@@ -77,29 +68,22 @@ class RaceRecorder:
 
     def __init__(self, path: Path | None = None, *, force: bool = False) -> None:
         self.events: list[Event] = []
-        self._file: IO[str] | None = None
-        self._path = path
-        self._replaces: Path | None = None  # the old record, until the first sample replaces it
-        self._name: Path | None = None  # of the new record until then, where it has one
-        if path is None:
-            return
-        check_writable(path, force=force)
-        try:
-            self._file = self._open(path)
-        except OSError as error:
-            raise FileAccessError(f"Cannot write {path}: {error.strerror}.") from None
+        self._closed = False
+        self._path, self._file = path, None if path is None else self._open(path, force=force)
 
     def __call__(self, event: Event) -> None:
         """Keep one event."""
-        line = json.dumps(event, allow_nan=False)
+        line = json.dumps(event, allow_nan=False) + "\n"
         self.events.append(json.loads(line))  # what a reader of the file would see
-        if self._file is None:
+        if self._path is None or self._closed:
             return
         try:
-            self._file.write(line + "\n")
-            self._file.flush()  # what was measured is kept, whatever happens next
-            if self._replaces is not None and event["kind"] == "sample":
-                self._replace(self._file.fileno(), self._replaces)
+            if self._file is not None:
+                self._file.write(line)
+                self._file.flush()  # what was measured is kept, whatever happens next
+            elif event["kind"] == "sample":
+                atomic_write_text(self._path, "".join(json.dumps(one) + "\n" for one in self.events))
+                self._file = resolve_output(self._path).open("a", encoding="utf-8")
         except OSError as error:
             self._close()
             raise FileAccessError(f"Cannot write {self._path}: {error.strerror}.") from None
@@ -108,40 +92,30 @@ class RaceRecorder:
         """Return what was recorded."""
         return split_sessions(self.events)
 
-    def _open(self, path: Path) -> IO[str]:
-        """Open the file itself, or a temporary one beside it where it exists."""
-        number = stream_number(path)
-        if number is not None:
-            return os.fdopen(os.dup(number), "w", encoding="utf-8")
-        target = resolve_output(path)
-        if not target.is_file():
-            return target.open("w", encoding="utf-8")
-        descriptor, self._name = open_temporary(target, target.stat())
-        self._replaces = target
-        return os.fdopen(descriptor, "w", encoding="utf-8")
-
-    def _replace(self, descriptor: int, target: Path) -> None:
-        """Let the new record, which is still being written, take the place of the old one."""
-        os.fsync(descriptor)
-        name = self._name or name_temporary(descriptor, target)
-        name.replace(target)
-        self._replaces = self._name = None
+    @staticmethod
+    def _open(path: Path, *, force: bool) -> IO[str] | None:
+        """Open a file that is new, or a stream; None where there is an old record."""
+        check_writable(path, force=force)
+        try:
+            number = stream_number(path)
+            if number is not None:
+                return os.fdopen(os.dup(number), "w", encoding="utf-8")
+            target = resolve_output(path)
+            return None if target.is_file() else target.open("w", encoding="utf-8")
+        except OSError as error:
+            raise FileAccessError(f"Cannot write {path}: {error.strerror}.") from None
 
     def _close(self) -> None:
-        """Close the file; a record that has not replaced the old one is removed."""
-        file, self._file = self._file, None
-        if file is not None:
+        """Write no more."""
+        self._closed = True
+        if self._file is not None:
             with contextlib.suppress(OSError):
-                file.close()
-        if self._name is not None:
-            self._name.unlink(missing_ok=True)
+                self._file.close()
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._close()
 
 

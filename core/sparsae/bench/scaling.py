@@ -37,21 +37,11 @@ class ScalingLine:
 @final
 @dataclass(frozen=True)
 class ScalingSeries:
-    """What was measured along one axis, all else being the same.
+    """What was measured along one axis, all else being the same."""
 
-    Attributes
-    ----------
-    axis : str
-        One of `AXES`.
-    title : str
-        Case, dtype, hidden unit and what stayed the same.
-    lines : tuple of ScalingLine
-        By backend, as the standings have them, and threads.
-    """
-
-    axis: str
-    title: str
-    lines: tuple[ScalingLine, ...]
+    axis: str  # one of `AXES`
+    title: str  # case, dtype, hidden unit and what stayed the same
+    lines: tuple[ScalingLine, ...]  # by backend, as the standings have them, and threads
 
     @property
     def places(self) -> list[int]:

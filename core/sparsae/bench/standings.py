@@ -11,8 +11,8 @@ from typing import Any, Literal, final, get_args
 
 import numpy as np
 
-from sparsae.bench.plan import PEAK, Cell, RacePlan
-from sparsae.bench.statistics import Effect, Verdict, compare, noise_floor, pair_noise_floor, tiers, verdict
+from sparsae.bench.plan import PEAK, Cell, CellKind, RacePlan
+from sparsae.bench.statistics import Effect, Verdict, compare, noise_floor, tiers, verdict
 from sparsae.bench.workload import RaceWorkload
 from sparsae.machine.cpu_demand import TOLERANCE
 
@@ -80,52 +80,24 @@ class CellSummary:
 @final
 @dataclass(frozen=True, kw_only=True)
 class StandingsRow:
-    """One cell in the standings.
-
-    Attributes
-    ----------
-    workload, label, threads
-        Which cell.
-    kind : str
-        "backend", "twin" or "peak".
-    state, why : str
-        Whether it may be ranked, and the reason against it.
-    tier : int or None
-        1 the fastest; None: not ranked or not known.
-    verdict : str
-        Against the reference: "faster", "slower", "tie", "unknown"; "reference" for itself.
-    effect : Effect or None
-        Time over time of the reference, in the same rounds.
-    seconds : float or None
-        Median per call over the launches; of a breach that was never undisturbed, of all calls.
-    spread : tuple of float, or None
-        10th and 90th percentile of the seconds per call over all undisturbed batches.
-    gflops, share : float or None
-        Useful work per second, and as a share of the peak product in the same rounds.
-    demand : float or None
-        CPUs wanted; the largest over launches.
-    error : float or None
-        In units of what rounding explains; the largest over checks.
-    kept : float or None
-        Share of the batches that were undisturbed.
-    """
+    """One cell in the standings; None is not known."""
 
     workload: str
     label: str
     threads: int
-    kind: str
-    state: CellState
-    why: str
-    tier: int | None = None
-    verdict: Verdict | Literal["reference", ""] = ""
-    effect: Effect | None = None
-    seconds: float | None = None
-    spread: tuple[float, float] | None = None
-    gflops: float | None = None
-    share: float | None = None
-    demand: float | None = None
-    error: float | None = None
-    kept: float | None = None
+    kind: CellKind
+    state: CellState  # whether it may be ranked
+    why: str  # the reason against it
+    tier: int | None = None  # 1 the fastest; None also: not ranked
+    verdict: Verdict | Literal["reference", ""] = ""  # against the reference
+    effect: Effect | None = None  # time over time of the reference, in the same rounds
+    seconds: float | None = None  # median per call over launches; of a breach that was never undisturbed, of all calls
+    spread: tuple[float, float] | None = None  # 10th and 90th percentile of those over all undisturbed batches
+    gflops: float | None = None  # useful work per second
+    share: float | None = None  # the same as a share of the peak product in the same rounds
+    demand: float | None = None  # CPUs wanted; the largest over launches
+    error: float | None = None  # in units of what rounding explains; the largest over checks
+    kept: float | None = None  # share of the batches that were undisturbed
 
 
 @final
@@ -225,7 +197,10 @@ def _rank(
             found[label].disqualify("impossible", f"{share:.0%} of the peak")
     sound = [cell.label for cell in cells if cell.kind == "backend" and found[cell.label].state == "ok"]
     reference = plan.reference if plan.reference in sound else next(iter(sound), plan.reference)
-    floor = _twin_floor(found, reference, plan.least_floor)
+    twin = found.get(f"{reference}'", absent)
+    floor = None  # without a sound second copy of the reference
+    if twin.state == "ok":
+        floor = noise_floor(twin.seconds, found[reference].seconds, least=plan.least_floor)
     placed = _place(found, sound, reference, floor, plan.least_floor)
     rows = [_make_row(workload, cell, found, shares, placed, reference, floor) for cell in cells]
     rows.sort(key=lambda row: (row.kind == "peak", row.state != "ok", _estimate(row.effect)))
@@ -240,14 +215,6 @@ def _rank(
     )
 
 
-def _twin_floor(found: Mapping[str, CellSummary], reference: str, least: float) -> float | None:
-    """Noise floor that the second copy of the reference shows; None where it is missing or not sound."""
-    twin = found.get(f"{reference}'")
-    if twin is None or twin.state != "ok":
-        return None
-    return noise_floor(twin.seconds, found[reference].seconds, least=least)
-
-
 def _place(
     found: Mapping[str, CellSummary], sound: list[str], reference: str, floor: float | None, least: float
 ) -> dict[str, int | None]:
@@ -256,7 +223,9 @@ def _place(
     def compare_pair(a: str, b: str) -> Verdict:
         """Compare two cells: by the twin's noise where the reference is one of them, else by the pair's own."""
         own, other = found[a].seconds, found[b].seconds
-        own_floor = floor if floor is None or reference in (a, b) else pair_noise_floor(own, other, least=least)
+        own_floor = floor
+        if floor is not None and reference not in (a, b):
+            own_floor = noise_floor(own, other, least=least, twins=False)
         return verdict(compare(own, other), own_floor)
 
     effects = {label: compare(found[label].seconds, found[reference].seconds) for label in sound}

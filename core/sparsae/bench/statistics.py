@@ -30,24 +30,12 @@ WIDEST_TIE = math.log(1.25)  # an interval wider than this is too wide to call a
 @final
 @dataclass(frozen=True)
 class Effect:
-    """How much longer one cell takes than another, as a logarithm.
+    """How much longer one cell takes than another, as a logarithm."""
 
-    Attributes
-    ----------
-    estimate : float
-        Mean over launches of log(time / time of the other); negative: faster.
-    half_width : float
-        Of the 95 % interval by Student's t over launches; infinite with one launch.
-    launches : int
-        How many counted.
-    pairs : int
-        Rounds in which both batches were undisturbed, over all launches.
-    """
-
-    estimate: float
-    half_width: float
-    launches: int
-    pairs: int
+    estimate: float  # mean over launches of log(time / time of the other); negative: faster
+    half_width: float  # of the 95 % interval by Student's t over launches; infinite with one launch
+    launches: int  # that counted
+    pairs: int  # rounds in which both batches were undisturbed, over all launches
 
     @property
     def ratio(self) -> float:
@@ -65,20 +53,16 @@ class Effect:
         return abs(self.estimate) > self.half_width
 
 
-def launch_ratios(own: Mapping[int, Rounds], other: Mapping[int, Rounds]) -> dict[int, tuple[float, int]]:
+def launch_ratios(own: Mapping[int, Rounds], other: Mapping[int, Rounds]) -> list[tuple[float, int]]:
     """Launch by launch, the median over rounds of log(own / other), and the number of pairs.
 
-    Parameters
-    ----------
-    own, other : mapping of launch to rounds
-        A launch with fewer than `MIN_ROUNDS` pairs does not count.
+    A launch with fewer than `MIN_ROUNDS` pairs does not count.
     """
-    ratios = {}
+    ratios = []
     for launch in sorted(own.keys() & other.keys()):
         both = own[launch].keys() & other[launch].keys()
         if len(both) >= MIN_ROUNDS:
-            logs = [math.log(own[launch][r] / other[launch][r]) for r in both]
-            ratios[launch] = (median(logs), len(logs))
+            ratios.append((median(math.log(own[launch][r] / other[launch][r]) for r in both), len(both)))
     return ratios
 
 
@@ -87,8 +71,8 @@ def compare(own: Mapping[int, Rounds], other: Mapping[int, Rounds]) -> Effect | 
     ratios = launch_ratios(own, other)
     if not ratios:
         return None
-    values = [value for value, _ in ratios.values()]
-    return Effect(fmean(values), half_width(values), len(values), sum(pairs for _, pairs in ratios.values()))
+    values = [value for value, _ in ratios]
+    return Effect(fmean(values), half_width(values), len(values), sum(pairs for _, pairs in ratios))
 
 
 def half_width(values: Sequence[float]) -> float:
@@ -122,32 +106,21 @@ def difference(a: Effect | None, b: Effect | None) -> Effect | None:
 
 
 class PairedRatio(NamedTuple):
-    """How many times as long the reference took, over the rounds of one or more launches.
-
-    Attributes
-    ----------
-    median, low, high : float
-        Over rounds: the median, the 10th and the 90th percentile.
-    rounds, wins : int
-        How many rounds count, and in how many of them the reference took longer.
-    undisturbed : bool
-        Whether only undisturbed rounds count; else there were too few of them, and all count.
-    """
+    """How many times as long the reference took, over the rounds of one or more launches."""
 
     median: float
-    low: float
-    high: float
-    rounds: int
-    wins: int
-    undisturbed: bool = True
+    low: float  # 10th percentile
+    high: float  # 90th percentile
+    rounds: int  # that count
+    wins: int  # rounds in which the reference took longer
+    undisturbed: bool = True  # whether only undisturbed rounds count; else there were too few of them, and all do
 
 
-def paired_ratio(reference: Sequence[TimedBatch], other: Sequence[TimedBatch]) -> PairedRatio:
-    """Ratios of the same rounds: reference / other, so that more than 1 means that the other is faster.
+def paired_ratio(pairs: Sequence[tuple[TimedBatch, TimedBatch]]) -> PairedRatio:
+    """Ratios of the same rounds, first / second, so that more than 1 means that the second is faster.
 
     Rounds in which either had to wait for a CPU do not count, unless fewer than `MIN_ROUNDS` remain.
     """
-    pairs = list(zip(reference, other, strict=True))
     quiet = [(a, b) for a, b in pairs if a.undisturbed and b.undisturbed]
     enough = len(quiet) >= min(MIN_ROUNDS, len(pairs))
     logs = [math.log(a.seconds / b.seconds) for a, b in (quiet if enough else pairs)]
@@ -156,29 +129,18 @@ def paired_ratio(reference: Sequence[TimedBatch], other: Sequence[TimedBatch]) -
 
 
 def noise_floor(
-    twin: Mapping[int, Rounds], reference: Mapping[int, Rounds], *, least: float = LEAST_FLOOR
+    own: Mapping[int, Rounds], other: Mapping[int, Rounds], *, least: float = LEAST_FLOOR, twins: bool = True
 ) -> float | None:
-    """Noise floor: the largest difference that a second copy of the reference showed in any launch, at least `least`.
+    """Noise floor: the largest deviation of a launch from the true ratio, at least `least`.
 
+    The true ratio of twins, two copies of the same code, is 1; for others the mean over launches stands for it.
     None where fewer than two launches count.
     """
-    ratios = launch_ratios(twin, reference)
-    if len(ratios) < 2:
-        return None
-    return max(least, *(abs(value) for value, _ in ratios.values()))
-
-
-def pair_noise_floor(
-    own: Mapping[int, Rounds], other: Mapping[int, Rounds], *, least: float = LEAST_FLOOR
-) -> float | None:
-    """Noise floor of a pair without a twin: the largest deviation of a launch from the mean of all, at least `least`.
-
-    The same as `noise_floor` for a twin, whose true mean is zero.  None where fewer than two launches count.
-    """
-    values = [value for value, _ in launch_ratios(own, other).values()]
+    values = [value for value, _ in launch_ratios(own, other)]
     if len(values) < 2:
         return None
-    return max(least, *(abs(value - fmean(values)) for value in values))
+    true = 0.0 if twins else fmean(values)
+    return max(least, *(abs(value - true) for value in values))
 
 
 def verdict(effect: Effect | None, floor: float | None) -> Verdict:
@@ -198,15 +160,7 @@ def verdict(effect: Effect | None, floor: float | None) -> Verdict:
 def tiers(names: Sequence[str], compare_pair: Callable[[str, str], Verdict]) -> dict[str, int | None]:
     """Tier of each cell, 1 the fastest; None where it is unknown.
 
-    Parameters
-    ----------
-    names : sequence of str
-        By estimate, the fastest first.
-    compare_pair : callable
-        ``compare_pair(a, b)``: the verdict on a against b.
-
-    Notes
-    -----
+    Names are sorted, the fastest first, and ``compare_pair(a, b)`` gives the verdict on a against b.
     The fastest cell is the leader of the first tier; cells that tie with it share its tier.
     Slower cells are ranked in the next tiers, and a cell whose verdict against the leader is unknown has no tier.
     """

@@ -6,11 +6,11 @@ import json
 import math
 import sys
 from collections.abc import Iterable, Mapping
-from typing import Any, NoReturn, Self, final
+from typing import Any, NoReturn, final
 
 from sparsae._text import printable
 from sparsae.bench.process import TIMEOUT, LineProcess
-from sparsae.bench.timing import TimedBatch
+from sparsae.bench.timing import WARM_UP, TimedBatch
 from sparsae.errors import ProbeError
 from sparsae.machine.cpu_demand import wait_until_quiet
 
@@ -29,22 +29,9 @@ class DeclinedError(ProbeError):
 _KINDS: dict[str, type[ProbeError]] = {"BackendWrongError": WrongResultError, "BackendDeclinedError": DeclinedError}
 
 
-def check_error(name: str, error: float) -> float:
-    """Return the error, in units of what rounding explains.
-
-    Raises
-    ------
-    WrongResultError
-        When it is more than that, or NaN.
-    """
-    if not error <= 1:
-        raise WrongResultError(f"{name}: wrong result: {error:.3g} times the error that rounding explains")
-    return error
-
-
 @final
 class TaskProcess:
-    """A `sparsae.bench.tasks.Task` in a pinned process of its own; a context manager.
+    """A `sparsae.bench.tasks.Task` in a pinned process of its own.
 
     Parameters
     ----------
@@ -94,20 +81,14 @@ class TaskProcess:
         """Return the task's error; see `Task.error`."""
         return self._number(self._ask({"do": "error"}), "error")
 
-    def check(self) -> float:
-        """Return the task's error.
-
-        Raises
-        ------
-        WrongResultError
-            When it is more than rounding explains.
-        """
-        return check_error(self.name, self.error())
-
     def work(self, seconds: float) -> tuple[float, float, float]:
         """Let the task run for at least that long; return wall time, CPU time, and wall time of the shortest call."""
         answer = self._ask({"do": "work", "seconds": seconds})
         return self._number(answer, "wall"), self._number(answer, "cpu"), self._number(answer, "shortest")
+
+    def shortest_call(self) -> float:
+        """Let the task run until it is warm, and as long again; return the seconds of the shortest call."""
+        return self.work(2 * WARM_UP)[2]
 
     def time(self, loops: int) -> TimedBatch:
         """Warm up and time one batch of `loops` calls; then wait until the process is quiet."""
@@ -152,12 +133,6 @@ class TaskProcess:
 
     def _refuse(self, line: str) -> NoReturn:
         raise ProbeError(f"{self.name}: printed something else than an answer: {printable(line[:80])!r}")
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
 
 def _finite(word: str) -> float:

@@ -8,13 +8,13 @@ from __future__ import annotations
 import time
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import Any, final
 
 import numpy as np
 
-from sparsae._types import Activation, Array
+from sparsae._types import Array
 from sparsae.backpropagation import backprop
 from sparsae.bench.inputs import (
     BackpropInputs,
@@ -28,7 +28,7 @@ from sparsae.bench.inputs import (
     product_error,
 )
 from sparsae.bench.timing import warm_up
-from sparsae.bench.workload import TRAIN_EVALUATIONS
+from sparsae.bench.workload import TRAIN_EVALUATIONS, RaceWorkload
 from sparsae.errors import ConvergenceWarning
 from sparsae.machine.limits import limit
 from sparsae.model import Parameters
@@ -97,21 +97,13 @@ class ObjectiveTask(Task):
     """Cost and gradient of a prepared `Objective`, held until the process ends."""
 
     def __init__(
-        self,
-        size: Sequence[int],
-        *,
-        dtype: str = "float64",
-        seed: int = 0,
-        backend: str | None = None,
-        threads: int | None = None,
-        activation: str = "sigmoid",
-        k: int | None = None,
+        self, workload: RaceWorkload, *, backend: str | None = None, threads: int | None = None, seed: int = 0
     ) -> None:
         self._facts = _backend_facts(backend)
-        options = model_options(activation, k)
-        self.x, parameters = make_data(size, dtype, seed, options)
+        options = model_options(workload.activation, workload.k)
+        self.x, parameters = make_data(workload.size, workload.dtype, seed, options)
         self.theta = aligned(parameters.flatten())
-        self.objective = Objective(self.x, size[2], backend=backend, threads=threads, **options)
+        self.objective = Objective(self.x, parameters.n_hidden, backend=backend, threads=threads, **options)
         self.expected = _evaluate_reference(self.objective, parameters, self.x)
         self.objective.__enter__()
 
@@ -137,20 +129,10 @@ class TrainTask(Task):
     auxiliary loss, whose work depends on what is dead.
     """
 
-    def __init__(
-        self,
-        size: Sequence[int],
-        *,
-        dtype: str,
-        seed: int,
-        backend: str,
-        threads: int,
-        activation: str = "sigmoid",
-        k: int | None = None,
-    ) -> None:
+    def __init__(self, workload: RaceWorkload, *, backend: str, threads: int, seed: int) -> None:
         self._facts = _backend_facts(backend)
-        self.options = model_options(activation, k)
-        self.x, self.initial = make_data(size, dtype, seed, self.options)
+        self.options = model_options(workload.activation, workload.k)
+        self.x, self.initial = make_data(workload.size, workload.dtype, seed, self.options)
         self.backend, self.threads = backend, threads
         self.evaluations = 0
 
@@ -207,8 +189,8 @@ class TrainTask(Task):
 class PeakTask(Task):
     """The fastest matrix product of NumPy's BLAS here: the best over several shapes, the model's among them."""
 
-    def __init__(self, size: Sequence[int], *, dtype: str, seed: int, threads: int) -> None:
-        m, n, p = size
+    def __init__(self, workload: RaceWorkload, *, threads: int, seed: int) -> None:
+        (m, n, p), dtype = workload.size, workload.dtype
         rng = np.random.default_rng(seed)
         self.threads = threads
         self.products = []
@@ -270,25 +252,16 @@ class ProductsTask(Task):
         return max(product_error(a[rows], b, c[rows]) for (a, b), c in zip(self.pairs, found, strict=True))
 
 
-def race_task(
-    *,
-    case: str,
-    size: Sequence[int],
-    dtype: str,
-    activation: Activation,
-    k: int | None,
-    backend: str,
-    threads: int,
-    seed: int,
-) -> Task:
-    """Make the task of a case for a backend; no backend: the peak product."""
+def race_task(*, workload: Mapping[str, Any], backend: str, threads: int, seed: int) -> Task:
+    """Make the task of a workload, given by its fields, for a backend; no backend: the peak product."""
+    made = RaceWorkload(**workload)
     if not backend:
-        return PeakTask(size, dtype=dtype, seed=seed, threads=threads)
-    if case == "backprop":
-        inputs = make_backprop_inputs(size, dtype=dtype, seed=seed, activation=activation, k=k)
+        return PeakTask(made, threads=threads, seed=seed)
+    if made.case == "backprop":
+        inputs = make_backprop_inputs(made.size, dtype=made.dtype, seed=seed, activation=made.activation, k=made.k)
         return backprop_task(inputs, backend, threads)
-    make: Callable[..., Task] = {"objective": ObjectiveTask, "train": TrainTask}[case]
-    return make(size, dtype=dtype, seed=seed, backend=backend, threads=threads, activation=activation, k=k)
+    make: Callable[..., Task] = {"objective": ObjectiveTask, "train": TrainTask}[made.case]
+    return make(made, backend=backend, threads=threads, seed=seed)
 
 
 def _backend_facts(backend: str | None) -> dict[str, str]:

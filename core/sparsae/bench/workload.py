@@ -25,27 +25,13 @@ TRAIN_EVALUATIONS = 20  # in one timed training
 @final
 @dataclass(frozen=True)
 class RaceWorkload:
-    """What the cells that race against each other have in common: case, size, dtype and hidden unit.
+    """What the cells that race against each other have in common: case, size, dtype and hidden unit."""
 
-    Attributes
-    ----------
-    case : str
-        One of `CASES`.
-    size : tuple of int
-        Samples m, inputs n, hidden units p.
-    dtype : str
-        "float64" or "float32".
-    activation : str
-        One of `ACTIVATIONS`.
-    k : int or None
-        Activations kept in a row; None unless the hidden unit is "topk".
-    """
-
-    case: str
-    size: tuple[int, int, int]
-    dtype: str
-    activation: Activation = "sigmoid"
-    k: int | None = None
+    case: str  # one of `CASES`
+    size: tuple[int, int, int]  # samples m, inputs n, hidden units p
+    dtype: str  # "float64" or "float32"
+    activation: Activation = "sigmoid"  # one of `ACTIVATIONS`
+    k: int | None = None  # activations kept in a row; None unless the hidden unit is "topk"
 
     @property
     def key(self) -> str:

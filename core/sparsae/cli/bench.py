@@ -181,17 +181,14 @@ def _race(
 
 def _run(plan: RacePlan, recorder: RaceRecorder) -> bool:
     """Run every session; return whether Ctrl-C ended it."""
+    from sparsae.bench.contest import part_of
     from sparsae.bench.race import run
     from sparsae.cli.progress import progress_bar
 
     try:
         with progress_bar() as show_share:
             for number in range(plan.sessions):
-
-                def part(what: str, share: float, number: int = number) -> None:
-                    show_share(what, (number + share) / plan.sessions)
-
-                run(plan.with_seed(plan.seed + number), recorder, part)
+                run(plan.with_seed(plan.seed + number), recorder, part_of(show_share, number, plan.sessions))
     except KeyboardInterrupt:
         say("Interrupted; this is what was measured.", err=True)
         return True

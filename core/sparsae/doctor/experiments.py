@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any, Literal, NamedTuple, final
 
-from sparsae.bench.contest import Contest
+from sparsae.bench.contest import Contest, ContestResults
 from sparsae.bench.process import choose_cpus, thread_environment
 from sparsae.bench.statistics import PairedRatio, paired_ratio
 from sparsae.bench.task_process import TaskProcess
-from sparsae.bench.timing import BATCH_SECONDS, TimedBatch
+from sparsae.bench.timing import BATCH_SECONDS
 from sparsae.doctor.facts import BIASING, PRODUCT_VARIABLES, Facts
 
 ROUNDS = 15
@@ -132,14 +134,11 @@ def run_experiments(
     changes: dict[str, Mapping[str, str | None]] = {"": {}} | {e.key: e.change for e in experiments}
     settings = [_Setting(e.key, e.work, size) for e in experiments for size in _SIZES]
     settings += dict.fromkeys(_Setting("", one.work, one.size) for one in settings)
-    batches: dict[str, list[TimedBatch]] = {one.name: [] for one in settings}
-    contest = Contest({one.name: partial(_start, one, changes[one.key], cpus) for one in settings})
-    turns = contest.turns(rounds=rounds, seed=seed, batch_seconds=batch_seconds)
-    for done, turn in enumerate(turns, start=1):
-        for name, batch in turn.items():
-            batches[name].append(batch)
-        progress(done / rounds)
-    return {e.key: _gain(e, batches, contest) for e in experiments}
+    start = {one.name: partial(_start, one, changes[one.key], cpus) for one in settings}
+    results, rng = ContestResults(), random.Random(seed)  # noqa: S311  an order, not a secret
+    with closing(Contest(start, results, rng=rng, batch_seconds=batch_seconds)) as contest:
+        contest.run(rounds, lambda what, share: progress(share))
+    return {e.key: _gain(e, results) for e in experiments}
 
 
 def _kernel_experiments(facts: Facts) -> Iterator[Experiment]:
@@ -168,17 +167,17 @@ def _thread_experiments(facts: Facts) -> Iterator[Experiment]:
         yield Experiment(key="oversubscription", change=facts.pool_limits, work="pool")
 
 
-def _gain(experiment: Experiment, batches: Mapping[str, list[TimedBatch]], contest: Contest) -> Gain:
+def _gain(experiment: Experiment, results: ContestResults) -> Gain:
     """Compute the ratios of one experiment to the environment as it is."""
     ratios = {}
     architectures: tuple[str, ...] = ()
     for size in _SIZES:
         before, after = (_Setting(key, experiment.work, size).name for key in ("", experiment.key))
         for name in (before, after):
-            if name in contest.dropped:
-                return Gain(ratios={}, failed=contest.dropped[name])
-        ratios[size] = paired_ratio(batches[before], batches[after])
-        pools = contest.facts[after]["pools_after_call"]
+            if name in results.dropped:
+                return Gain(ratios={}, failed=f"{name}: {results.dropped[name]}")
+        ratios[size] = paired_ratio(results.pairs(before, after))
+        pools = results.facts[after]["pools_after_call"]
         architectures = tuple(pool["architecture"] for pool in pools if pool.get("architecture"))
     return Gain(ratios=ratios, architectures=architectures)
 

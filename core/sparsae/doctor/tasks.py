@@ -8,6 +8,7 @@ import numpy as np
 
 from sparsae._types import Array
 from sparsae.bench.tasks import ObjectiveTask, ProductsTask, Task
+from sparsae.bench.workload import RaceWorkload
 from sparsae.reference import compare
 
 CHECKED_ROWS = 32  # of each product: all of them in extended precision would take longer than the experiment
@@ -59,7 +60,7 @@ def powers_task(*, rows: int, n_visible: int, n_hidden: int) -> PowersTask:
 
 def evaluation_task(*, rows: int, n_visible: int, n_hidden: int) -> ObjectiveTask:
     """Make an evaluation of several blocks, with the backend and the threads that sparsae chooses by itself."""
-    return ObjectiveTask((rows * _blocks(n_visible), n_visible, n_hidden))
+    return ObjectiveTask(RaceWorkload("objective", (rows * _blocks(n_visible), n_visible, n_hidden), "float64"))
 
 
 def pool_task(*, rows: int, n_visible: int, n_hidden: int) -> ProductsTask:

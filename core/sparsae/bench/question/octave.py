@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Self, final
+from typing import Any, final
 
 import numpy as np
 
 from sparsae._text import printable
 from sparsae.bench.inputs import BackpropInputs
-from sparsae.bench.process import LineProcess
-from sparsae.bench.task_process import check_error
+from sparsae.bench.process import LineProcess, choose_cpus, thread_environment
 from sparsae.bench.timing import TimedBatch
 from sparsae.errors import ProbeError
 
@@ -31,27 +29,9 @@ def find_octave() -> str | None:
 
 @final
 class OctaveProcess:
-    """One way of ``question.m`` in an Octave process of its own; timed in turns as a `TaskProcess` is.
+    """One way of ``question.m`` in an Octave process of its own, on one thread; answers as a `TaskProcess` does."""
 
-    Parameters
-    ----------
-    command : str
-        The Octave to run.
-    way : {"loop", "vectorised"}
-    inputs : BackpropInputs
-    environment, cpus
-        As in `LineProcess`.
-    """
-
-    def __init__(
-        self,
-        command: str,
-        way: str,
-        inputs: BackpropInputs,
-        *,
-        environment: Mapping[str, str | None],
-        cpus: Iterable[int] = (),
-    ) -> None:
+    def __init__(self, way: str, inputs: BackpropInputs) -> None:
         from scipy.io import savemat
 
         self.name = WAYS.get(way, f"Octave ({way})")
@@ -60,8 +40,8 @@ class OctaveProcess:
         given = Path(self._folder.name) / "given.mat"
         numbers = {"data": inputs.a1, "a2": inputs.a2, "a3": inputs.a3, "W2": inputs.W2}
         savemat(given, {**numbers, "rho": inputs.rho, "beta": inputs.beta, "rhohat": inputs.rho_hat[None, :]})
-        quiet = [command, "--no-gui", "--quiet", "--norc", "--no-history"]
-        self._lines = LineProcess(quiet, environment=environment, cpus=cpus, name=self.name)
+        command = [find_octave() or "octave-cli", "--no-gui", "--quiet", "--norc", "--no-history"]
+        self._lines = LineProcess(command, environment=thread_environment(1), cpus=choose_cpus(1), name=self.name)
         self._lines.send(f"load('{given.as_posix()}'); addpath('{SCRIPT.parent.as_posix()}');")
 
     def prepare(self) -> dict[str, Any]:
@@ -80,9 +60,9 @@ class OctaveProcess:
         sums = loadmat(found)
         return self._inputs.error(np.asarray(sums[name]) for name in _SUMS)
 
-    def check(self) -> float:
-        """Return the error, or raise `WrongResultError` where it is more than rounding explains."""
-        return check_error(self.name, self.error())
+    def shortest_call(self) -> float:
+        """Seconds of the shortest of three calls."""
+        return min(self.time(1).seconds for _ in range(3))
 
     def time(self, loops: int) -> TimedBatch:
         """Call once untimed, then `loops` times between tic and toc."""
@@ -96,6 +76,11 @@ class OctaveProcess:
             raise ProbeError(f"{self.name}: expected seconds, got {printable(answer[:80])!r}.") from None
         return TimedBatch(loops, max(wall, 1e-9), delay=None if before is None or after is None else after - before)
 
+    def kill(self, *, wait: bool = True) -> None:
+        """End the process at once and remove its files."""
+        self._lines.kill(wait=wait)
+        self._folder.cleanup()
+
     def close(self) -> None:
         """End the process and remove its files."""
         self._lines.close()
@@ -108,9 +93,3 @@ class OctaveProcess:
             mark, _, rest = self._lines.read().partition(" ")
             if mark == _MARK:
                 return rest.strip()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()

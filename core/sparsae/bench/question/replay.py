@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import random
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
+from functools import partial
 from statistics import median
 from typing import Any, NamedTuple
 
-from sparsae.bench.contest import Contest, Process
+from sparsae.bench.contest import Contest, ContestResults, Process, Progress, part_of
 from sparsae.bench.inputs import make_backprop_inputs
 from sparsae.bench.process import choose_cpus, thread_environment
 from sparsae.bench.question.octave import WAYS, OctaveProcess, find_octave
@@ -14,12 +17,12 @@ from sparsae.bench.question.report import QuestionReport, QuestionRow
 from sparsae.bench.question.variants import VARIANTS
 from sparsae.bench.statistics import paired_ratio
 from sparsae.bench.task_process import TaskProcess
-from sparsae.bench.timing import TimedBatch
 from sparsae.errors import BackendError
 from sparsae.machine.threads import cpu_budget
 from sparsae.model import check_size
 from sparsae.plugins.selection import DEFAULT_BACKEND, select
 
+Size = tuple[int, int, int]
 SIZE = (10_000, 64, 25)  # samples, visible units, hidden units
 _OURS = ("fused", "numba", "dot")  # timed with the default backend
 _SCRATCH = {"order": "made once", "empty": "np.empty in each call", "zeros": "np.zeros in each call"}
@@ -37,12 +40,12 @@ class Competitor(NamedTuple):
 
 def run_question(
     *,
-    size: tuple[int, int, int] = SIZE,
+    size: Size = SIZE,
     rounds: int = 8,
     launches: int = 2,
     seed: int = 0,
     octave: bool = True,
-    progress: Callable[[str, float], None] = lambda what, share: None,
+    progress: Progress = lambda what, share: None,
 ) -> QuestionReport:
     """Replay the question on this machine.
 
@@ -71,26 +74,30 @@ def run_question(
     """
     size = (check_size("n_samples", size[0]), check_size("n_visible", size[1]), check_size("n_hidden", size[2]))
     rounds, launches = check_size("rounds", rounds), check_size("launches", launches)
-    results = QuestionResults()
-    competitors = [*_ways(size, seed), *_octave_ways(size, seed, results.left_out, wanted=octave), *_orders(size, seed)]
+    octave_ways = _octave_ways(size, seed) if octave and find_octave() else []
+    competitors = [*_ways(size, seed), *octave_ways, *_orders(size, seed)]
+    left_out = {} if octave_ways else {"Octave": "octave-cli is not installed" if octave else "not asked for"}
+    found: list[ContestResults] = []
     interrupted = False
     try:
         for launch in range(launches):
-
-            def show(turn: int, launch: int = launch) -> None:
-                progress(f"launch {launch + 1} of {launches}", (launch + turn / rounds) / launches)
-
-            _run_launch(competitors, rounds, seed + launch, results, show)
+            found.append(ContestResults())
+            part = part_of(progress, launch, launches, f"launch {launch + 1} of {launches}: ")
+            _run_launch(competitors, found, rounds, random.Random(seed + launch), part)  # noqa: S311  an order
     except KeyboardInterrupt:
         interrupted = True
+    facts: dict[str, str] = {}
+    for said in (said for results in found for said in results.facts.values()):
+        facts |= _libraries(said)
     scratch = [one._replace(label=_SCRATCH[one.key]) for one in competitors if one.key in _SCRATCH]
+    ways = [one for one in competitors if one.key not in ("empty", "zeros", *_ORDERS)]
     return QuestionReport(
         size=size,
-        ways=results.rows([one for one in competitors if one.key not in ("empty", "zeros", *_ORDERS)], "asked"),
-        scratch=results.rows(scratch, "order"),
-        orders=results.rows([one for one in competitors if one.key in _ORDERS], "CC"),
-        left_out=results.left_out,
-        facts=results.facts,
+        ways=_rows(ways, "asked", found),
+        scratch=_rows(scratch, "order", found),
+        orders=_rows([one for one in competitors if one.key in _ORDERS], "CC", found),
+        left_out=left_out | {one.label: why for one in competitors if (why := _why_dropped(one, found))},
+        facts=facts,
         rounds=rounds,
         launches=launches,
         seed=seed,
@@ -98,65 +105,45 @@ def run_question(
     )
 
 
-class QuestionResults:
-    """What was measured so far, by key: batches round by round, errors before and after, reasons for leaving out."""
-
-    def __init__(self) -> None:
-        self.turns: list[dict[str, TimedBatch]] = []
-        self.errors: dict[str, tuple[float, float]] = {}
-        self.left_out: dict[str, str] = {}
-        self.facts: dict[str, str] = {}
-
-    def add(self, competitors: Iterable[Competitor], contest: Contest) -> None:
-        """Add what the processes of a launch said: facts, the largest errors, reasons."""
-        for facts in contest.facts.values():
-            self.facts |= _libraries(facts)
-        for key, (before, after) in contest.errors.items():
-            old = self.errors.get(key, (0.0, 0.0))
-            self.errors[key] = max(old[0], before), max(old[1], after)
-        for one in competitors:
-            if one.key in contest.dropped:
-                self.left_out[one.label] = contest.dropped[one.key].removeprefix(f"{one.label}: ")
-
-    def rows(self, competitors: Iterable[Competitor], reference: str) -> tuple[QuestionRow, ...]:
-        """Rows of those that were timed; ratios over the rounds that both finished."""
-        made = []
-        for one in competitors:
-            both = [turn for turn in self.turns if one.key in turn and reference in turn]
-            if not both or one.label in self.left_out:
-                continue
-            own = [turn[one.key] for turn in both]
-            before, after = self.errors[one.key]
-            made.append(
-                QuestionRow(
-                    key=one.key,
-                    label=one.label,
-                    threads=one.threads,
-                    seconds=median(batch.seconds for batch in own),
-                    ratio=paired_ratio([turn[reference] for turn in both], own),
-                    error_before=before,
-                    error_after=after,
-                )
-            )
-        return tuple(made)
-
-
 def _run_launch(
-    competitors: Sequence[Competitor],
+    competitors: Iterable[Competitor],
+    found: Sequence[ContestResults],
     rounds: int,
-    seed: int,
-    results: QuestionResults,
-    progress: Callable[[int], None] = lambda turn: None,
+    rng: random.Random,
+    progress: Progress,
 ) -> None:
-    """Let everybody that is not left out take turns; call `progress` with the number of each finished round."""
-    taking_part = [one for one in competitors if one.label not in results.left_out]
-    contest = Contest({one.key: one.start for one in taking_part})
-    try:
-        for number, turn in enumerate(contest.turns(rounds=rounds, seed=seed), start=1):
-            results.turns.append(turn)
-            progress(number)
-    finally:
-        results.add(taking_part, contest)
+    """Let everybody that was not dropped take turns; the results go into the last one of those found."""
+    start = {one.key: one.start for one in competitors if not _why_dropped(one, found)}
+    with closing(Contest(start, found[-1], rng=rng)) as contest:
+        contest.run(rounds, progress)
+
+
+def _why_dropped(one: Competitor, found: Iterable[ContestResults]) -> str:
+    """Why a competitor takes no part any more; empty where it does."""
+    return next((results.dropped[one.key] for results in found if one.key in results.dropped), "")
+
+
+def _rows(
+    competitors: Iterable[Competitor], reference: str, found: Sequence[ContestResults]
+) -> tuple[QuestionRow, ...]:
+    """Rows of those that were timed; ratios over the rounds that both finished."""
+    made = []
+    for one in competitors:
+        pairs = [pair for results in found for pair in results.pairs(reference, one.key)]
+        if not pairs or _why_dropped(one, found):
+            continue
+        errors = [results.errors[one.key] for results in found if one.key in results.errors]
+        row = QuestionRow(
+            key=one.key,
+            label=one.label,
+            threads=one.threads,
+            seconds=median(own.seconds for _, own in pairs),
+            ratio=paired_ratio(pairs),
+            error_before=max(before for before, *_ in errors),
+            error_after=max(after for *_, after in errors),
+        )
+        made.append(row)
+    return tuple(made)
 
 
 def _libraries(prepared: Mapping[str, Any]) -> dict[str, str]:
@@ -168,17 +155,16 @@ def _libraries(prepared: Mapping[str, Any]) -> dict[str, str]:
     return {"BLAS of NumPy": "; ".join(dict.fromkeys(words)) or "not recognised"}
 
 
-def _ways(size: tuple[int, int, int], seed: int) -> list[Competitor]:
+def _ways(size: Size, seed: int) -> Iterator[Competitor]:
     """The ways in NumPy, on one thread as in 2013, then those of sparsae: on one thread, and on all CPUs."""
-    settings: dict[str, Any] = {"size": size, "seed": seed}
-    found = [_competitor(key, way.label, 1, "variant_task", {**settings, "name": key}) for key, way in VARIANTS.items()]
+    for key, way in VARIANTS.items():
+        yield _competitor(key, way.label, 1, "variant_task", {"size": size, "seed": seed, "name": key})
     ours = [name for name in dict.fromkeys((DEFAULT_BACKEND, *_OURS)) if _is_ready(name)]
     for threads in dict.fromkeys((1, cpu_budget().granted)):
         for name in ours:
             label = f"sparsae.backprop, {name}, {threads} thread{'s' * (threads > 1)}"
-            call = {**settings, "name": name, "threads": threads}
-            found.append(_competitor(f"{name}-{threads}", label, threads, "backend_task", call))
-    return found
+            call = {"size": size, "seed": seed, "name": name, "threads": threads}
+            yield _competitor(f"{name}-{threads}", label, threads, "backend_task", call)
 
 
 def _is_ready(name: str) -> bool:
@@ -189,34 +175,20 @@ def _is_ready(name: str) -> bool:
     return True
 
 
-def _orders(size: tuple[int, int, int], seed: int) -> list[Competitor]:
+def _orders(size: Size, seed: int) -> Iterator[Competitor]:
     """The four combinations of memory orders."""
-    settings: dict[str, Any] = {"size": size, "seed": seed}
-    return [
-        _competitor(
-            left + right, f"{left} times {right}", 1, "product_task", {**settings, "left": left, "right": right}
-        )
-        for left in "CF"
-        for right in "CF"
-    ]
+    for key in _ORDERS:
+        call = {"size": size, "seed": seed, "left": key[0], "right": key[1]}
+        yield _competitor(key, " times ".join(key), 1, "product_task", call)
 
 
-def _octave_ways(size: tuple[int, int, int], seed: int, left_out: dict[str, str], *, wanted: bool) -> list[Competitor]:
-    """The ways of ``question.m``, or the reason why not."""
-    command = find_octave()
-    if not wanted or command is None:
-        left_out["Octave"] = "octave-cli is not installed" if wanted else "not asked for"
-        return []
+def _octave_ways(size: Size, seed: int) -> list[Competitor]:
+    """The ways of ``question.m``."""
     inputs = make_backprop_inputs(size, seed=seed)
-    found: str = command
-
-    def starter(way: str) -> Callable[[], OctaveProcess]:
-        return lambda: OctaveProcess(found, way, inputs, environment=thread_environment(1), cpus=choose_cpus(1))
-
-    return [Competitor(f"octave-{way}", label, 1, starter(way)) for way, label in WAYS.items()]
+    return [Competitor(f"octave-{way}", label, 1, partial(OctaveProcess, way, inputs)) for way, label in WAYS.items()]
 
 
-def _competitor(key: str, label: str, threads: int, factory: str, settings: dict[str, Any]) -> Competitor:
+def _competitor(key: str, label: str, threads: int, factory: str, settings: Mapping[str, Any]) -> Competitor:
     """Describe the process of a task, pinned to as many CPUs as it may use threads.
 
     With more than one thread nothing limits the libraries: the threads are workers of sparsae.

@@ -22,27 +22,15 @@ PUBLISHED = {
 @final
 @dataclass(frozen=True, kw_only=True)
 class QuestionRow:
-    """One way of doing it.
-
-    Attributes
-    ----------
-    key, label : str
-    threads : int
-    seconds : float
-        Median over all rounds.
-    ratio : PairedRatio
-        How many times as long the row's reference took, in the same rounds.
-    error_before, error_after : float
-        Largest error against the reference before and after timing, in units of what rounding explains (at most 1).
-    """
+    """One way of doing it; errors are in units of what rounding explains, at most 1."""
 
     key: str
     label: str
     threads: int
-    seconds: float
-    ratio: PairedRatio
-    error_before: float
-    error_after: float
+    seconds: float  # median over all rounds
+    ratio: PairedRatio  # how many times as long the row's reference took, in the same rounds
+    error_before: float  # the largest one against the reference before timing
+    error_after: float  # the same after timing
 
 
 @final
