@@ -55,6 +55,8 @@ class Receipt:
         Python, sparsae, numpy, scipy and what the backend needs.
     cluster : tuple of dict
         Where evaluations ran on a cluster, each worker: address, host, versions, pools, CPU budget; empty otherwise.
+    choices : dict
+        Choices of the kernel's own on which the last bits depend; made again when the fit is resumed.
     notes : tuple of str
         What the user should know: reproducibility, clamped threads, backends rejected by ``auto`` and why.
     """
@@ -81,6 +83,7 @@ class Receipt:
     pools: tuple[Mapping[str, Any], ...] = ()
     versions: Mapping[str, str] = field(default_factory=dict)
     cluster: tuple[Mapping[str, Any], ...] = ()
+    choices: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
     def __repr__(self) -> str:

@@ -139,7 +139,7 @@ CHOICES = [(name, dtype) for name in WAYS for dtype in DTYPES if "table" not in 
 @pytest.mark.parametrize("scale", [0.1, 3.0, 300.0])
 def test_each_way_to_raise_to_a_power_stays_within_the_error_model(name, dtype, scale, monkeypatch):
     """Cost and gradient, also where the output is saturated, with the note that says which one ran."""
-    monkeypatch.setattr("sparsae_backends.fused.kernel.fastest_powers", WAYS[name])
+    monkeypatch.setattr("sparsae_backends.fused.kernel.fastest_powers", lambda dtype, choices: WAYS[name](dtype))
     rng = np.random.default_rng(7)
     X, drawn = rng.random((90, 12)).astype(dtype), Parameters.random(12, 6, seed=2)
     parameters = Parameters(drawn.W1, drawn.b1, drawn.W2 * scale, drawn.b2)
@@ -193,7 +193,28 @@ def test_a_fit_that_is_resumed_with_another_way_says_so(tmp_path, monkeypatch):
     assert not [note for note in fits["exp"].receipt.notes if note.startswith("The last bits may")]
     monkeypatch.setenv("SPARSAE_FUSED_POWERS", "exp")
     whole = train(X, 3, max_iter=5, **options)
+    assert whole.receipt.choices == {"powers": "exp"}
     assert whole.parameters.flatten().tobytes() == fits["exp"].parameters.flatten().tobytes()
+
+
+@pytest.mark.filterwarnings("ignore::sparsae.ConvergenceWarning")
+@pytest.mark.parametrize("settings", [{}, {"activation": "relu", "output": "sigmoid", "method": "adam"}])
+def test_a_resumed_fit_goes_on_with_the_way_that_it_began_with(settings, tmp_path, monkeypatch):
+    """Whatever is fastest here: the bits are those of a fit that never stopped, and no note says otherwise."""
+    X, options = np.random.default_rng(0).random((40, 6)), {"backend": "fused", "dtype": np.float64, **settings}
+    monkeypatch.setenv("SPARSAE_FUSED_POWERS", "exp")
+    whole = train(X, 3, max_iter=5, **options)
+    train(X, 3, max_iter=2, checkpoint=tmp_path / "fit", **options)
+    monkeypatch.delenv("SPARSAE_FUSED_POWERS")
+    resumed = train(X, 3, max_iter=5, checkpoint=tmp_path / "fit", resume=True, **options)
+    assert resumed.parameters.flatten().tobytes() == whole.parameters.flatten().tobytes()
+    said = (
+        "Last bits: fused computes sigmoids with numpy.exp, as the fit that is resumed did (SPARSAE_FUSED_POWERS=exp)."
+    )
+    assert said in resumed.receipt.notes
+    assert not [note for note in resumed.receipt.notes if note.startswith("The last bits may")]
+    fresh = train(X, 3, max_iter=1, **options)
+    assert "as the fit that is resumed did" not in str(fresh.receipt), "the choice is that fit's alone"
 
 
 @pytest.mark.parametrize(("name", "dtype"), CHOICES)

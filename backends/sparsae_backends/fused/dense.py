@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from sparsae import Array, Kernel, Parameters, Problem, Sums
 from sparsae_backends._memory import aligned
 from sparsae_backends.fused.output import OutputLayer
-from sparsae_backends.fused.powers import fastest_powers, powers_note
+from sparsae_backends.fused.powers import CHOICE, fastest_powers, powers_note
 from sparsae_backends.fused.scratch import RepeatedVector
 
 STRIP_BYTES = 256 * 1024  # of an array (rows, p)
@@ -47,10 +47,11 @@ class DenseKernel(Kernel[Rows, Parameters, Activations]):
         m, n, p, dtype = problem.block_rows, problem.n_visible, problem.n_hidden, problem.dtype
         self.strip = max(8, min(m, STRIP_BYTES // (p * dtype.itemsize)))
         self.output = OutputLayer(problem)
-        self.powers = fastest_powers(dtype)
-        self.notes = self.output.notes
+        self.powers = fastest_powers(dtype, problem.choices)
+        self.notes, self.choices = self.output.notes, self.output.choices
         if problem.activation == "sigmoid":
-            self.notes = (powers_note(self.powers, dtype),)
+            self.notes = (powers_note(self.powers, dtype, problem.choices),)
+            self.choices = {CHOICE: self.powers.key}
         self.zero, self.one = (np.full((), i, dtype) for i in (0, 1))
         self.d, self.a2, self.delta2 = (aligned((m, columns), dtype) for columns in (n, p, p))
         self.near = None if problem.bandwidth is None else np.empty((m, p), np.bool_)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from sparsae import Array, Kernel, Parameters, Problem, Sums
 from sparsae_backends._memory import aligned
 from sparsae_backends.fused.blocks import padded
-from sparsae_backends.fused.powers import fastest_powers, powers_note
+from sparsae_backends.fused.powers import CHOICE, fastest_powers, powers_note
 from sparsae_backends.fused.scratch import (
     BackpropScratch,
     BlockScratch,
@@ -45,8 +45,9 @@ class FusedKernel(Kernel[FusedBlock, FoldedWeights, FusedHidden]):
         self.width = padded(p + 1, dtype)
         self.sigmoid = problem.output == "sigmoid"
         self.scale = 8.0 if self.sigmoid else 2.0  # what `accumulate` computes is so many times delta3
-        self.powers = fastest_powers(dtype)
-        self.notes = (powers_note(self.powers, dtype),)
+        self.powers = fastest_powers(dtype, problem.choices)
+        self.notes = (powers_note(self.powers, dtype, problem.choices),)
+        self.choices = {CHOICE: self.powers.key}
         self.one, self.two = (np.full((), i, dtype) for i in (1, 2))  # arrays: NumPy takes longer to look at a number
         self.scratch = BlockScratch(m, n, p, self.width, dtype)
         self.part = BlockSums(n, p, dtype)

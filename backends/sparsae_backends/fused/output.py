@@ -8,7 +8,7 @@ import numpy as np
 
 from sparsae import Array, Problem
 from sparsae_backends._memory import aligned
-from sparsae_backends.fused.powers import Powers, fastest_powers, powers_note
+from sparsae_backends.fused.powers import CHOICE, Powers, fastest_powers, powers_note
 
 STRIP_BYTES = (
     512 * 1024
@@ -22,18 +22,21 @@ class OutputLayer:
     Attributes
     ----------
     notes : tuple of str
-        For the receipt.
+    choices : dict
+        Both for the receipt.
     """
 
     def __init__(self, problem: Problem) -> None:
         self.powers: Powers | None = None
         self.notes: tuple[str, ...] = ()
+        self.choices: dict[str, str] = {}
         self.one = np.full((), 1, problem.dtype)
         n = problem.n_visible
         self.strip = max(8, min(problem.block_rows, STRIP_BYTES // (n * problem.dtype.itemsize)))
         if problem.output == "sigmoid":
-            self.powers = fastest_powers(problem.dtype)
-            self.notes = (powers_note(self.powers, problem.dtype),)
+            self.powers = fastest_powers(problem.dtype, problem.choices)
+            self.notes = (powers_note(self.powers, problem.dtype, problem.choices),)
+            self.choices = {CHOICE: self.powers.key}
             self.slope = aligned((self.strip, n), problem.dtype)
 
     def delta(self, product: Array, b2: Array, target: Array) -> float:

@@ -12,8 +12,8 @@ Which way is fastest depends on the instructions that NumPy chose for this proce
 So exp2 is best where NumPy has vector code for it.  Else it is the table (`power_table.py`) in float64, and exp, which
 has vector code with AVX2, in float32.
 The rule depends on processor and NumPy alone: every worker and every process chooses the same, and the last bits of a
-result, which depend on the choice, are those of one machine and set of libraries.  The receipt names the choice, and so
-does that of a fit that is resumed where it is another.  ``SPARSAE_FUSED_POWERS`` overrides the rule.
+result, which depend on the choice, are those of one machine and set of libraries.  The receipt names the choice, and a
+fit that is resumed elsewhere makes it again.  ``SPARSAE_FUSED_POWERS`` overrides both.
 """
 
 from __future__ import annotations
@@ -29,6 +29,8 @@ from sparsae_backends._memory import LOG2E
 from sparsae_backends.fused.power_table import TablePowers
 
 VARIABLE = "SPARSAE_FUSED_POWERS"
+CHOICE = "powers"  # its name in the receipt
+Choices = tuple[tuple[str, str], ...]
 EXPONENT = {np.dtype(np.float32): 125.0, np.dtype(np.float64): 1021.0}  # 2^+-EXPONENT is a normal number
 
 
@@ -82,8 +84,10 @@ class UfuncPowers:
         self.function(z, z)
 
 
-def fastest_powers(dtype: np.dtype[Any]) -> Powers:
+def fastest_powers(dtype: np.dtype[Any], choices: Choices = ()) -> Powers:
     """Return the fastest way for a dtype on this processor, or the one that is asked for; one thread uses an instance.
+
+    `choices` are those of the problem.
 
     Raises
     ------
@@ -103,14 +107,20 @@ def fastest_powers(dtype: np.dtype[Any]) -> Powers:
                 f"Unset it for the fastest."
             )
         return ways[asked]()
+    if (recorded := dict(choices).get(CHOICE)) in ways:
+        return ways[recorded]()
     if has_vector_code("exp2", dtype):
         return ways["exp2"]()
     return ways["table" if dtype == np.float64 else "exp"]()
 
 
-def powers_note(powers: Powers, dtype: np.dtype[Any]) -> str:
+def powers_note(powers: Powers, dtype: np.dtype[Any], choices: Choices = ()) -> str:
     """Return a sentence for the receipt on the choice, with the variable that repeats it elsewhere."""
-    why = "as asked" if os.environ.get(VARIABLE) else f"the fastest for {dtype} here"
+    why = f"the fastest for {dtype} here"
+    if os.environ.get(VARIABLE):
+        why = "as asked"
+    elif dict(choices).get(CHOICE) == powers.key:
+        why = "as the fit that is resumed did"
     return f"Last bits: fused computes sigmoids with {powers.name}, {why} ({VARIABLE}={powers.key})."
 
 

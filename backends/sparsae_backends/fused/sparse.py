@@ -89,7 +89,7 @@ class SparseKernel(Kernel[Rows, Decoded, Kept]):
         self.ones = np.ones(m, dtype)
         self.selection = TopSelection(problem)
         self.output = OutputLayer(problem)
-        self.notes = self.output.notes
+        self.notes, self.choices = self.output.notes, self.output.choices
 
     def prepare(self, x: Array, target: Array, keep: bool) -> Rows:
         """The rows in C order; copied where they are not."""

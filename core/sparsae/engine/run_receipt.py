@@ -58,6 +58,7 @@ def make_receipt(
         data_digest=data_digest(summaries[0], None if target is x else summaries[1]),
         versions=versions(backend.requires),
         cluster=engine.cluster,
+        choices=dict(engine.kernels[0].choices),
         notes=tuple(notes),
     )
 

@@ -18,6 +18,7 @@ from sparsae.machine.resources import memory_limit
 from sparsae.machine.threads import ThreadGrant, grant
 from sparsae.model import check_size
 from sparsae.model.settings import ModelSettings, kernel_activation
+from sparsae.plugins.choices import recorded_choices
 from sparsae.plugins.contract import Backend, Problem
 from sparsae.plugins.selection import requested_threads
 
@@ -32,6 +33,7 @@ def draft_problem(settings: ModelSettings, n_visible: int, n_hidden: int, dtype:
         k=settings.k if settings.activation == "topk" else None,
         bandwidth=settings.bandwidth,
         output=settings.output,
+        choices=recorded_choices(),
     )
 
 

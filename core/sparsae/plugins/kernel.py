@@ -6,7 +6,9 @@ Abbreviations: m rows of the block at hand, n = n_visible, p = n_hidden; every f
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from functools import cache
+from types import MappingProxyType
 from typing import Any, Generic, Self, TypeVar
 
 import numpy as np
@@ -47,6 +49,8 @@ class Kernel(ABC, Generic[Block, Weights, Hidden]):
     notes : tuple of str
         Sentences for the receipt, such as the time that compiling took.  One that begins with "Last bits: " names a
         choice of the kernel's own on which they depend; a fit that is resumed where it is another says so.
+    choices : mapping of str to str
+        Such choices by name, for the receipt; a fit that is resumed hands them over in ``problem.choices``.
     splits_rows : bool
         Whether `backprop` cuts long arrays itself.  It is then given more rows than a block in one call.
     direct_sums : bool
@@ -60,6 +64,7 @@ class Kernel(ABC, Generic[Block, Weights, Hidden]):
     """
 
     notes: tuple[str, ...] = ()
+    choices: Mapping[str, str] = MappingProxyType({})
     splits_rows: bool = False
     direct_sums: bool = False
 

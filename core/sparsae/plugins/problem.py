@@ -35,6 +35,9 @@ class Problem:
         No block has more rows; the last one of a segment may have fewer.
     threads : int
         How many threads this instance may use: its share of the budget.
+    choices : tuple of (str, str)
+        Names and values that `Kernel.choices` had in a fit that is resumed: to be made again, unless the user asks
+        for others.  Those that the kernel does not know are ignored.
     """
 
     n_visible: int
@@ -46,6 +49,7 @@ class Problem:
     output: Output = "sigmoid"
     block_rows: int = 512
     threads: int = 1
+    choices: tuple[tuple[str, str], ...] = ()
 
     def activate(self, z2: Array, threshold: Array | None = None) -> Array:
         """Hidden activations a2 (m, p) of the pre-activations z2 (m, p); thresholds (p,) for "jumprelu"."""

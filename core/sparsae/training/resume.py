@@ -160,10 +160,11 @@ def resume_notes(header: Mapping[str, Any], now: Receipt, method: Method) -> lis
         for name in sorted({*before, *here})
         if before.get(name) != here.get(name)
     ]
+    again = then.get("choices") and then.get("choices") == dict(now.choices)
     notes += [
         f"The last bits may differ from here: before, the receipt said: {note}"
         for note in then["notes"]
-        if note.startswith(LAST_BITS) and note not in now.notes
+        if note.startswith(LAST_BITS) and note not in now.notes and not again
     ]
     if not method.resumes_exactly:
         notes.append(f"{method.name} keeps its state to itself: it started afresh from the parameters saved.")

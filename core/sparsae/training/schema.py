@@ -55,6 +55,7 @@ RECEIPT: Schema = {
         }
     ),
     "cluster": Optional(Each(dict)),
+    "choices": Optional(dict),
     "notes": Each(str),
 }
 """A `Receipt` as JSON has it."""

@@ -20,6 +20,7 @@ from sparsae.model import Parameters
 from sparsae.model.settings import default_method
 from sparsae.objective import ObjectiveOptions, check_option_names
 from sparsae.optimize import LBFGS, SGD, Adam, Method
+from sparsae.plugins.choices import making_again
 from sparsae.training.checkpoint import Checkpoint, CheckpointSearch, check_place, find
 from sparsae.training.checkpoint_lock import lock_checkpoint
 from sparsae.training.interrupt import interruptible
@@ -141,6 +142,7 @@ def train(
         path, search = _open_checkpoint(options, stack)
         if search.saved is not None:
             objective_options = resumed_options(search.saved.header, objective_options)
+            stack.enter_context(making_again(search.saved.header["receipt"].get("choices")))
         result = run_fit(
             X, n_hidden, options, objective_options, observers=observer_set, checkpoint_path=path, search=search
         ).result
