@@ -81,6 +81,20 @@ def test_ragged_chunks_and_chunks_that_are_not_stored(tmp_path, monkeypatch):
         small_memory(monkeypatch)
 
 
+def test_a_shape_with_more_chunks_than_can_be_watched_is_refused_before_any_is_looked_at(tmp_path):
+    """Damage to the description; looking for each chunk would take all memory."""
+    write_zarr(tmp_path / "x.zarr", X, chunks=(70, 4))
+    path = tmp_path / "x.zarr" / "zarr.json"
+    facts = json.loads(path.read_text(encoding="utf-8"))
+    facts["shape"] = [5_000_000_000, 6]
+    path.write_text(json.dumps(facts), encoding="utf-8")
+    with pytest.raises(
+        FileFormatError,
+        match=r"has shape \(5000000000, 6\) in 142,857,144 chunks of 70x4; at most 10,000,000 .* in larger chunks",
+    ):
+        load(tmp_path / "x.zarr")
+
+
 @pytest.mark.parametrize("name", ["", ":a"])
 def test_chunks_of_unequal_shapes_are_refused_with_what_to_do(tmp_path, name):
     """A grid that the library may read, in an array of its own or in a group; a file that is no JSON stays damaged."""

@@ -7,6 +7,7 @@ zeros.  What is there, and when it was written, is noted when the array is opene
 from __future__ import annotations
 
 import json
+import math
 import os
 from itertools import product
 from pathlib import Path
@@ -24,6 +25,7 @@ from sparsae.data.readers.source_file import damage_refused, shorten
 from sparsae.errors import DataError, FileFormatError
 
 ABSENT = -1  # a chunk that is not stored
+MOST_CHUNKS = 10_000_000  # looked at one by one, which takes ten seconds
 MARKS = ("zarr.json", ".zarray", ".zgroup", ".zmetadata")
 
 
@@ -107,6 +109,12 @@ class StoredChunks:
         self._shape: tuple[int, ...] = array.shape
         self._chunks: tuple[int, ...] = getattr(array, "shards", None) or array.chunks
         grid = [-(-n // k) for n, k in zip(self._shape, self._chunks, strict=True)]
+        if math.prod(grid) > MOST_CHUNKS:  # a shape that damage made would take all memory before a row is read
+            chunks = f"{math.prod(grid):,} chunks of {format_shape(self._chunks)}"
+            raise FileFormatError(
+                f"{label} has shape {self._shape} in {chunks}; at most {MOST_CHUNKS:,} are watched for changes. "
+                "If the shape is right, write it again in larger chunks."
+            )
         self._written = np.fromiter(map(self._when_written, product(*map(range, grid))), np.int64).reshape(grid)
         self.notes: tuple[str, ...] = ()
         absent = int(np.count_nonzero(self._written == ABSENT))
