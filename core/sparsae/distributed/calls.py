@@ -10,6 +10,7 @@ import asyncio
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
+from functools import partial
 from typing import Any, final
 
 import numpy as np
@@ -79,19 +80,13 @@ async def call_work(
     Returns
     -------
     list, SparsaeError or None
-        What `process.run_work` returns or raises; None when the worker does not hold the rows any more.
+        What `process.run_work` returns; None when the worker does not hold the rows any more.
     """
     try:
         found = None if rows is None else _with_arrays(rows, dask_worker.data)
     except KeyError:
         return None
-
-    def run() -> list[Any] | SparsaeError:
-        try:
-            return run_work(fit, description, work, parameters, found, worker=dask_worker)
-        except SparsaeError as error:
-            return error
-
+    run = partial(run_work, fit, description, work, parameters, found, worker=dask_worker)
     threads = dask_worker.executors["default"]  # those of tasks, so that both together are no more than its threads
     return await asyncio.get_running_loop().run_in_executor(threads, run)
 

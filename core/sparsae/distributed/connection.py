@@ -10,12 +10,13 @@ from typing import Any, Self, final
 
 from sparsae._text import plural
 from sparsae.distributed.calls import Calls
+from sparsae.distributed.knock import check_scheduler
 from sparsae.distributed.local_cluster import close_local, start_local
 from sparsae.distributed.security import check_security, warn_if_plain
 from sparsae.errors import ClusterError, MissingExtraError, ParameterError, SparsaeError
 from sparsae.model import Parameters, check_size
 
-CONNECT_SECONDS = 10.0
+CONNECT_SECONDS = 9.0
 PATIENCE = 30.0
 WORKER_SECONDS = 60.0
 DEADLINE = 600.0
@@ -108,13 +109,11 @@ class Connection:
             return cls(Client(processes, set_as_default=False), owned=processes, **settings)
         check_security(cluster, security)
         warn_if_plain(cluster)
+        check_scheduler(cluster, security, CONNECT_SECONDS)
         try:
             client = Client(cluster, timeout=CONNECT_SECONDS, set_as_default=False, security=security)
         except (OSError, TimeoutError, ValueError) as error:
-            raise ClusterError(
-                f"No scheduler answered at {cluster!r} within {CONNECT_SECONDS:g} s ({error}). "
-                f"Start one with: dask scheduler --host 127.0.0.1, and workers with: dask worker ADDRESS."
-            ) from error
+            raise ClusterError(f"The scheduler at {cluster!r} refuses this client ({error}).") from error
         return cls(client, owned=client, **settings)
 
     def close(self) -> None:

@@ -26,8 +26,10 @@ def run_work(
     rows: Rows | None = None,
     *,
     worker: Any = None,
-) -> list[Any]:
+) -> list[Any] | SparsaeError:
     """Do one task of a fit in this process.
+
+    An error of sparsae is returned and not raised: Dask would write its traceback into the log of the worker too.
 
     Parameters
     ----------
@@ -50,7 +52,10 @@ def run_work(
         for "accumulate" the vector of its `Sums`, or those of its blocks; for "figures" those of its mini-batches;
         for "largest" its `Largest`.
     """
-    return shard_of(fit, description, worker).run(work, parameters, rows)
+    try:
+        return shard_of(fit, description, worker).run(work, parameters, rows)
+    except SparsaeError as error:
+        return error
 
 
 def shard_of(fit: str, description: bytes, worker: Any = None) -> Shard | BatchShard:

@@ -151,8 +151,6 @@ class Round:
         for call in done:
             _, work = self._calls.pop(call)
             found = None if call.cancelled() or call.exception() else call.result()
-            if isinstance(found, SparsaeError):
-                raise found
             if found is not None:
                 self._take(work, found)
         return len(self._results) > before
@@ -187,6 +185,9 @@ class Round:
                 f"needs more memory than its limit is ended by its nanny."
             ) from error
 
-    def _take(self, work: Work, parts: list[Any]) -> None:
+    def _take(self, work: Work, parts: list[Any] | SparsaeError) -> None:
+        """Take in what a worker has answered: a result a subtree, or what it raised on purpose."""
+        if isinstance(parts, SparsaeError):
+            raise parts
         for subtree, part in zip(work.subtrees, parts, strict=True):
             self._results.setdefault(subtree, part)
