@@ -15,6 +15,7 @@ from sparsae import DataError, Objective, ParameterError, Parameters, errors
 from sparsae.cost import Cost
 from sparsae.errors import UsageError
 from sparsae.reference import evaluate_reference
+from sparsae.testing.inputs import layouts
 
 DTYPES = [np.float64, np.float32]
 
@@ -84,31 +85,12 @@ def test_row_order_changes_nothing_beyond_rounding(backend):
         assert_within(cost, gradient, made, X, np.float64)
 
 
-def layouts(X, folder):
-    """The same values in every memory layout that users have."""
-    strided = np.zeros((2 * X.shape[0], 3 * X.shape[1]), X.dtype)[::2, ::3]
-    strided[...] = X
-    np.save(folder / "c.npy", X)
-    np.save(folder / "f.npy", np.asfortranarray(X))
-    readonly = X.copy()
-    readonly.flags.writeable = False
-    return {
-        "F-order": np.asfortranarray(X),
-        "strided": strided,
-        "negative stride": X[::-1, ::-1].copy()[::-1, ::-1],
-        "read-only": readonly,
-        "memory-mapped": np.load(folder / "c.npy", mmap_mode="r"),
-        "memory-mapped F": np.load(folder / "f.npy", mmap_mode="r"),
-        "list": X.tolist() if X.dtype == np.float64 else X.copy(),
-    }
-
-
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_memory_layout_changes_nothing_and_inputs_stay_identical(backend, dtype, tmp_path):
     """F-order, strided, reversed, read-only and memory-mapped data; not a bit of it is written to."""
     made, X = problem(130, 8, 5)
     X = X.astype(dtype)
-    for name, data in layouts(X, tmp_path).items():
+    for name, data in {**layouts(X, tmp_path), "list": X.tolist() if dtype == np.float64 else X.copy()}.items():
         before = np.array(data)
         for passes in (1, 2):
             cost, gradient = sparsae.cost_and_gradient(made, data, backend=backend, block_rows=48, passes=passes)

@@ -6,13 +6,12 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.support.command import Ended
-
-from sparsae.cli import main
+from tests.support.command import Ended, run_here
 
 
 @pytest.fixture
@@ -26,14 +25,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def run(folder: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., Ended]:
     """Run the command in this process."""
-
-    def call(*words: object) -> Ended:
-        with pytest.raises(SystemExit) as ended:
-            main([str(word) for word in words])
-        out, err = capsys.readouterr()
-        return Ended(int(ended.value.code or 0), out, err)
-
-    return call
+    return partial(run_here, capsys)
 
 
 @pytest.fixture

@@ -6,19 +6,14 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
+from tests.support.kernels import WholeKernel
 
 import sparsae
 from sparsae import Backend, Kernel, Parameters, SimpleKernel
 
 
-class Twin(Kernel):
+class Twin(WholeKernel):
     """The correct kernel, written in steps that the mutants get wrong."""
-
-    prepare = SimpleKernel.prepare
-    begin = SimpleKernel.begin
-    encode = SimpleKernel.encode
-    accumulate = SimpleKernel.accumulate
-    finish = SimpleKernel.finish
 
     def backprop(self, a1, a2, a3, W2, sparsity, target):
         delta3 = self.delta3(a3, target)

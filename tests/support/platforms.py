@@ -24,22 +24,18 @@ from typing import Any
 
 VARIABLE = "SPARSAE_SIMULATED_SYSTEM"
 SYSTEMS = ("darwin", "win32")
+LINUX_ONLY = (
+    "sched_getaffinity",
+    "sched_setaffinity",
+    "posix_fadvise",
+    "O_TMPFILE",
+    "memfd_create",
+    "pidfd_open",
+)
 MISSING = {
-    "darwin": (
-        "sched_getaffinity",
-        "sched_setaffinity",
-        "posix_fadvise",
-        "O_TMPFILE",
-        "memfd_create",
-        "pidfd_open",
-    ),
+    "darwin": LINUX_ONLY,
     "win32": (
-        "sched_getaffinity",
-        "sched_setaffinity",
-        "posix_fadvise",
-        "O_TMPFILE",
-        "memfd_create",
-        "pidfd_open",
+        *LINUX_ONLY,
         "fork",
         "register_at_fork",
         "setsid",

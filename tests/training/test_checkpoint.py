@@ -8,7 +8,6 @@ import subprocess
 import sys
 import time
 import warnings
-from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -16,39 +15,18 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from tests.support.scripted import Scripted
 
 import sparsae
 from sparsae import Checkpoint, TrainResult, errors, train
 from sparsae.errors import CheckpointError, CheckpointWarning
-from sparsae.optimize import LBFGS, Adam, StepMethod
+from sparsae.optimize import LBFGS, Adam
 from sparsae.training.checkpoint import load, previous
 
 Array = NDArray[Any]
 QUIET = "ignore::sparsae.ConvergenceWarning"
 FRESH = "ignore:No checkpoint at:sparsae.errors.CheckpointWarning"
 pytestmark = pytest.mark.filterwarnings(QUIET)
-
-
-class Scripted(StepMethod):
-    """L-BFGS with the test's hand in it: `act(iteration)` runs before each step."""
-
-    name = "scripted"
-
-    def __init__(self, act: Callable[[int], object]) -> None:
-        self.inner, self.act = LBFGS(), act
-
-    def init(self, function: Any, theta: Any) -> Any:
-        return self.inner.init(function, theta)
-
-    def step(self, function: Any, state: Any) -> Any:
-        self.act(state.iteration)
-        return self.inner.step(function, state)
-
-    def pack(self, state: Any) -> Any:
-        return self.inner.pack(state)
-
-    def unpack(self, arrays: Any) -> Any:
-        return self.inner.unpack(arrays)
 
 
 @pytest.fixture

@@ -12,39 +12,17 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from tests.support.scripted import Scripted
 
 import sparsae
 from sparsae import ConvergenceWarning, Parameters, Stop, TrainResult, train
 from sparsae.engine.sources import DataSource
-from sparsae.optimize import LBFGS, Adam, StepMethod
+from sparsae.optimize import Adam
 from sparsae.training.fit_figures import fit_figures
 from sparsae.training.interrupt import interruptible
 
 Array = NDArray[Any]
 QUIET = "ignore::sparsae.ConvergenceWarning"
-
-
-class Scripted(StepMethod):
-    """L-BFGS that does something at a given iteration: the test's hand in the middle of a fit."""
-
-    name = "scripted"
-
-    def __init__(self, at: int, act: Callable[[], object]) -> None:
-        self.inner, self.at, self.act = LBFGS(), at, act
-
-    def init(self, function: Any, theta: Any) -> Any:
-        return self.inner.init(function, theta)
-
-    def step(self, function: Any, state: Any) -> Any:
-        if state.iteration == self.at:
-            self.act()
-        return self.inner.step(function, state)
-
-    def pack(self, state: Any) -> Any:
-        return self.inner.pack(state)
-
-    def unpack(self, arrays: Any) -> Any:
-        return self.inner.unpack(arrays)
 
 
 @pytest.fixture
@@ -151,7 +129,7 @@ def test_budgets_end_training_between_iterations(small: Array, stop: Stop, reaso
 def test_ctrl_c_returns_the_model_so_far(small: Array, number: signal.Signals) -> None:
     """The iteration at hand is finished; the result is that of a fit with that many iterations, bit for bit."""
     before = signal.getsignal(number)
-    method = Scripted(6, lambda: os.kill(os.getpid(), number))
+    method = Scripted(lambda iteration: os.kill(os.getpid(), number) if iteration == 6 else None)
     with pytest.warns(ConvergenceWarning, match="Interrupted after 7 iterations by SIGINT"):
         result = train(small, 5, method=method)
     assert result.status.reason == "interrupted"
@@ -169,7 +147,7 @@ def test_a_second_ctrl_c_means_at_once(small: Array) -> None:
         os.kill(os.getpid(), signal.SIGINT)
 
     with pytest.raises(KeyboardInterrupt):
-        train(small, 5, method=Scripted(2, twice))
+        train(small, 5, method=Scripted(lambda iteration: twice() if iteration == 2 else None))
     assert signal.getsignal(signal.SIGINT) is before
 
 

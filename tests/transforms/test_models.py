@@ -5,16 +5,16 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from tests.support.command import Ended
+from tests.support.command import Ended, run_here
 
 import sparsae
 from sparsae import transforms
-from sparsae.cli import main
 from sparsae.errors import DataError, FileFormatError, ParameterError
 
 pytestmark = pytest.mark.filterwarnings("ignore::sparsae.ConvergenceWarning")
@@ -26,14 +26,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
     """Run the command in this process, in a folder with raw.npy: 80 samples of 9 inputs around 50."""
     monkeypatch.chdir(tmp_path)
     np.save("raw.npy", raw())
-
-    def call(*words: object) -> Ended:
-        with pytest.raises(SystemExit) as ended:
-            main([str(word) for word in words])
-        out, err = capsys.readouterr()
-        return Ended(int(ended.value.code or 0), out, err)
-
-    return call
+    return partial(run_here, capsys)
 
 
 def raw() -> np.ndarray[Any, Any]:

@@ -113,10 +113,8 @@ class Engine:
         """
         self._x.check_file()
         self._target.check_file()
-        if not self.storage.kept:
-            self._x.prepare_passes()
-            self._target.prepare_passes()
-        elif self._kept is None:
+        self._prepare_passes()
+        if self.storage.kept and self._kept is None:
             self._kept = KeptBlocks(self._streamed, self._pool, self._name)
         blocks: Blocks = self._streamed if self._kept is None else self._kept
         m = self.partition.n_samples
@@ -174,9 +172,7 @@ class Engine:
 
     def summaries(self) -> tuple[DataSummary, DataSummary]:
         """Return the summaries of x and target; reads the data through, the first time."""
-        if not self.storage.kept:  # what is decoded for the copy is not decoded again
-            self._x.prepare_passes()
-            self._target.prepare_passes()
+        self._prepare_passes()  # what is decoded for the copy is not decoded again
         return self._x.summary(), self._target.summary()
 
     def batch_engine(self, *, backend: Backend, granted: ThreadGrant, batch_rows: int, direct: bool) -> RowsEngine:
@@ -189,6 +185,12 @@ class Engine:
             batch_rows=batch_rows,
             direct=direct,
         )
+
+    def _prepare_passes(self) -> None:
+        """Decode rows that are read in every pass into their temporary copy, the first time."""
+        if not self.storage.kept:
+            self._x.prepare_passes()
+            self._target.prepare_passes()
 
     def _evaluate(self, blocks: Blocks, parameters: Parameters, sparsity: Sparsity, passes: int) -> Sums:
         partition, name, pool, hidden = blocks.partition, self._name, self._pool, blocks.hidden
