@@ -114,7 +114,7 @@ def simulate(system: str) -> None:
     real = platform.uname()
     platform.uname = lambda: real  # type: ignore[assignment]  # it would ask `os.uname`
     tempfile._O_TMPFILE_WORKS = False  # type: ignore[attr-defined]
-    subprocess.os = _Frozen(os)  # type: ignore[attr-defined]  # what it starts processes with
+    subprocess.os = frozen(os)  # type: ignore[attr-defined]  # what it starts processes with
     for name in MISSING[system]:
         if hasattr(os, name):
             delattr(os, name)
@@ -127,7 +127,7 @@ def simulate(system: str) -> None:
     if system == "win32":
         _refuse_folders()
     for module_name in LOOK_AT_PLATFORM:
-        import_module(module_name).sys = _Frozen(sys, platform=system)  # type: ignore[attr-defined]
+        import_module(module_name).sys = frozen(sys, platform=system)  # type: ignore[attr-defined]
 
 
 def _import_others() -> None:
@@ -137,6 +137,11 @@ def _import_others() -> None:
         with suppress(ImportError):
             import_module(name)
     sysconfig.get_config_vars()
+
+
+def frozen(module: Any, **names: Any) -> Any:
+    """Return a module as it is now, with other values for some names."""
+    return _Frozen(module, **names)
 
 
 class _Frozen:
