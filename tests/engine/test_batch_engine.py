@@ -175,6 +175,31 @@ def test_sums_are_added_in_the_order_of_the_blocks(order: list[int]) -> None:
     assert len(made) == {0: 2, 4: 5, 2: 4}[order[0]]
 
 
+def test_a_worker_that_is_far_ahead_of_a_slow_one_waits_for_it() -> None:
+    """So that no more sums are kept than it may be ahead, and two; the wait ends when the run is cancelled."""
+    made: list[Sums] = []
+
+    def make() -> Sums:
+        made.append(Sums(3, 2))
+        return made[-1]
+
+    def cancelled() -> None:
+        raise ZeroDivisionError
+
+    ordered, ahead = OrderedSum(make, lambda sums: sums.vector.fill(0)), 2
+    ordered.restart(7)
+    for first in (0, 3):
+        slow = ordered.buffer()
+        for block in (first + 1, first + 2):
+            ordered.wait_until_near(block, ahead, cancelled)
+            ordered.add(block, ordered.buffer())
+        with pytest.raises(ZeroDivisionError):
+            ordered.wait_until_near(first + 3, ahead, cancelled)
+        ordered.add(first, slow)
+        ordered.wait_until_near(first + 3, ahead, cancelled)
+    assert len(made) == ahead + 2
+
+
 def test_what_a_kernel_raises_in_a_mini_batch_names_backend_and_rows() -> None:
     """In one block and in several."""
 

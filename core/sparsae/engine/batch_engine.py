@@ -144,6 +144,8 @@ class BatchEngine:
 
         def accumulate(kernel: AnyKernel, index: int, run: SegmentRun | None) -> None:
             s = shared.wait(run)
+            if run is not None:
+                self._sums.wait_until_near(index, len(self.kernels), run.check)
             sums = self._sums.buffer()
             kernel.accumulate(weights, blocks.block(kernel, index), hidden[index], s, sums)
             hidden[index] = None

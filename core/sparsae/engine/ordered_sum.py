@@ -13,7 +13,8 @@ from sparsae.plugins.sums import Sums
 class OrderedSum:
     """((s0 + s1) + s2) + ...: which sums are added, and in which order, depends on the number of blocks alone.
 
-    With T workers there are T + 1 buffers, seldom more; `TreeSum` needs one for each level of the tree too.
+    With T workers there are T + 1 buffers, or a few more where one is slower than the others (`wait_until_near` says
+    how many); `TreeSum` needs one for each level of the tree too.
     The last block's sums are not added: whoever reads all of the total adds them there, at no cost in memory traffic.
 
     Parameters
@@ -27,7 +28,7 @@ class OrderedSum:
     def __init__(self, make: Callable[[], Sums], clear: Callable[[Sums], None]) -> None:
         self._make, self._clear = make, clear
         self._free: list[Sums] = []
-        self._lock = threading.Lock()
+        self._lock = threading.Condition(threading.Lock())  # notified when sums were added
         self._waiting: dict[int, Sums] = {}
         self._total: list[Sums] = []
         self.restart(0)
@@ -38,8 +39,18 @@ class OrderedSum:
         self._waiting.clear()
         self._total.clear()
         self._last = n_blocks - 1
-        self._next = 0  # the block whose sums are added next
+        self._next = self._added = 0  # the block whose sums are added next; how many were added
         self._adding = False  # whether a worker adds right now
+
+    def wait_until_near(self, block: int, ahead: int, check: Callable[[], None]) -> None:
+        """Wait until the sums of all but `ahead` blocks before this one are added, so that few buffers are needed.
+
+        `check` is called now and then; it may raise, which ends the wait.
+        """
+        with self._lock:
+            while block > self._added + ahead:
+                check()
+                self._lock.wait(0.05)
 
     def buffer(self) -> Sums:
         """Return cleared sums, for one block."""
@@ -59,6 +70,8 @@ class OrderedSum:
             self._adding = True
         while True:
             with self._lock:
+                self._added = self._next
+                self._lock.notify_all()
                 following = self._waiting.get(self._next) if self._next < self._last else None
                 if following is None:
                     self._adding = False
