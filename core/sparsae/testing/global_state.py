@@ -10,6 +10,7 @@ from typing import Any, final
 
 import numpy as np
 
+from sparsae._text import plural
 from sparsae.errors import BackendError, ThreadsWarning
 from sparsae.model import Parameters
 from sparsae.objective import Objective
@@ -105,7 +106,7 @@ def _evaluations(kit: Harness, watch: _StateWatch) -> None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ThreadsWarning)
             kit.evaluate(made, X, threads=threads, block_rows=16)
-        watch.after(f"an evaluation with {threads} thread{'s' if threads > 1 else ''}")
+        watch.after(f"an evaluation with {plural(threads, 'thread')}")
 
 
 def _failed_evaluation(kit: Harness) -> None:

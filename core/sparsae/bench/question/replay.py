@@ -9,6 +9,7 @@ from functools import partial
 from statistics import median
 from typing import Any, NamedTuple
 
+from sparsae._text import plural
 from sparsae.bench.contest import Contest, ContestResults, Process, Progress, part_of
 from sparsae.bench.inputs import make_backprop_inputs
 from sparsae.bench.process import choose_cpus, thread_environment
@@ -162,7 +163,7 @@ def _ways(size: Size, seed: int) -> Iterator[Competitor]:
     ours = [name for name in dict.fromkeys((DEFAULT_BACKEND, *_OURS)) if _is_ready(name)]
     for threads in dict.fromkeys((1, cpu_budget().granted)):
         for name in ours:
-            label = f"sparsae.backprop, {name}, {threads} thread{'s' * (threads > 1)}"
+            label = f"sparsae.backprop, {name}, {plural(threads, 'thread')}"
             call = {"size": size, "seed": seed, "name": name, "threads": threads}
             yield _competitor(f"{name}-{threads}", label, threads, "backend_task", call)
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple, final
 
-from sparsae._text import printable
+from sparsae._text import plural, printable
 from sparsae.bench.statistics import MIN_ROUNDS, PairedRatio
 
 # What was published with the question and its answer in 2013, on two other people's machines: seconds,
@@ -100,9 +100,10 @@ class QuestionReport:
     def notes(self) -> tuple[str, ...]:
         """Return the notes on the tables, one sentence each."""
         m, n, p = self.size
-        turns = self.rounds * self.launches
+        turns = plural(self.rounds * self.launches, "round")
+        launches = "one launch" if self.launches == 1 else f"{self.launches} launches"
         notes = [
-            f"{m} samples, {n} visible and {p} hidden units, float64; {turns} rounds in {self.launches} launches.",
+            f"{m} samples, {n} visible and {p} hidden units, float64; {turns} in {launches}.",
             "Times are medians; a ratio is taken within a round: its median, and the 10th to 90th percentile.",
             "Published figures come from other machines of 2013: compare ratios, not times.",
             "Error: largest deviation from the reference, before and after timing; 1 is what rounding explains.",

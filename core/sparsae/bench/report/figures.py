@@ -14,7 +14,7 @@ import matplotlib as mpl
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator
 
-from sparsae._text import printable
+from sparsae._text import plural, printable
 from sparsae.bench.record import RaceSession
 from sparsae.bench.scaling import ScalingSeries, scaling_series
 from sparsae.bench.standings import Standings
@@ -149,8 +149,7 @@ def _draw_ratios(ax: Any, table: Standings) -> None:
         ax.plot([ratio], [place], "o", color=colour, markersize=5)
     names = [row.label if row.state == "ok" else f"{row.label} ({row.state})" for row in rows]
     ax.set(yticks=range(len(rows)), yticklabels=map(_label, names), xscale="log", ylim=(len(rows) - 0.5, -0.5))
-    title = f"{table.workload}, {table.threads} thread{'s' if table.threads > 1 else ''}"
-    ax.set_title(_label(title), fontsize=10, loc="left")
+    ax.set_title(_label(f"{table.workload}, {plural(table.threads, 'thread')}"), fontsize=10, loc="left")
     ax.set_xlabel(_label(f"time / time of {table.reference} (less is faster; 95 % intervals)"), fontsize=9)
     low, high = ax.get_xlim()
     decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)

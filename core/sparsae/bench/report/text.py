@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from sparsae._text import printable
+from sparsae._text import plural, printable
 from sparsae.bench.plan import RacePlan
 from sparsae.bench.standings import MEANING, Standings, StandingsRow
 from sparsae.bench.statistics import MIN_ROUNDS
@@ -21,10 +21,9 @@ QUICK_NOTE = "A quick race is for a first look, not for publication."
 
 def summary(table: Standings) -> str:
     """One line: what was raced, against which reference, and how much noise there was."""
-    threads = f"{table.threads} thread{'s' if table.threads > 1 else ''}"
     floor = "noise floor unknown" if table.floor is None else f"noise floor {math.expm1(table.floor):.1%}"
     peak = "" if table.peak is None else f", peak {table.peak / 1e9:.0f} GFLOP/s"
-    return printable(f"{table.workload}, {threads}; ratio to {table.reference}, {floor}{peak}")
+    return printable(f"{table.workload}, {plural(table.threads, 'thread')}; ratio to {table.reference}, {floor}{peak}")
 
 
 def row_class(row: StandingsRow) -> str:
