@@ -22,6 +22,7 @@ from sparsae.bench import plan, race, record, schema
 from sparsae.data import pictures, readers
 from sparsae.data.readers import ReadRequest, shards, source_file, table, torch_file
 from sparsae.distributed.connection import Connection
+from sparsae.distributed.task_errors import raise_task_error
 from sparsae.engine import binary_file
 from sparsae.engine.chunked_rows import ChunkedRows
 from sparsae.engine.fold import cast_sparsity
@@ -352,7 +353,7 @@ PROVOKED: dict[str, Callable[[Patch], Any]] = {
     "None of 1 worker answered within 0.01 s.": nobody_answers,
     "The scheduler does not answer (TimeoutError: late).": a_scheduler_that_is_silent,
     "A cluster needs Dask: pip install ": without_dask,
-    "A worker failed: KeyError: 'lost'.": lambda _: connection().raise_or_ignore(KeyError("lost")),
+    "A worker failed: KeyError: 'lost'.": lambda _: raise_task_error(KeyError("lost")),
     "The workers did not send 1 result within 0.01 s.": results_that_do_not_come,
     "Workers died again and again": lambda _: connection().wait_for([Future("error", killed_worker())]),
     "1 part of the data did not reach the workers": lambda _: connection().wait_for([Future("pending")]),

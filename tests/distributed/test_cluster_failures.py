@@ -165,9 +165,12 @@ def test_workers_that_die_again_and_again_end_in_an_error(client, settle):
     settle()
 
 
-def test_workers_that_die_in_every_evaluation_end_in_an_error(client, settle):
+def test_workers_that_die_in_every_evaluation_end_in_an_error(client, settle, monkeypatch):
     """A storm: each worker that evaluates is gone, and its nanny starts another; an error within the deadline."""
     from distributed import WorkerPlugin
+    from sparsae.distributed import rounds
+
+    monkeypatch.setattr(rounds, "MOST_DEATHS", 1)  # each is that of four workers
 
     class Deadly(WorkerPlugin):
         name = "deadly"
@@ -177,16 +180,14 @@ def test_workers_that_die_in_every_evaluation_end_in_an_error(client, settle):
 
             from sparsae.distributed.shard import Shard
 
-            Shard.run = lambda *arguments: os._exit(3)
+            self.run, Shard.run = Shard.run, lambda *arguments: os._exit(3)
 
         def teardown(self, worker):
-            import importlib
+            from sparsae.distributed.shard import Shard
 
-            from sparsae.distributed import shard
+            Shard.run = self.run
 
-            importlib.reload(shard)
-
-    with sparsae.Objective(X, 5, cluster=Connection(client, deadline=8.0), **OPTIONS) as objective:
+    with sparsae.Objective(X, 5, cluster=Connection(client, deadline=6.0), **OPTIONS) as objective:
         client.register_plugin(Deadly())
         try:
             started = time.monotonic()
@@ -195,6 +196,5 @@ def test_workers_that_die_in_every_evaluation_end_in_an_error(client, settle):
             assert time.monotonic() - started < 120
         finally:
             client.unregister_worker_plugin("deadly")
-            client.restart()
     settle()
     assert evaluate(X, cluster=client)[0] == evaluate(X, passes=1)[0]

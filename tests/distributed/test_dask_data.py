@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from concurrent.futures import ThreadPoolExecutor
 
 import dask
@@ -14,7 +15,7 @@ from sparsae import SparseAutoencoder
 from sparsae.distributed.connection import Connection
 from sparsae.distributed.dask_data import ClusterRows, connect
 from sparsae.engine.dask_rows import client_of
-from sparsae.errors import ClusterError, DataError
+from sparsae.errors import ClusterError, DataError, ParameterError
 
 X = np.random.default_rng(0).random((3000, 12)) * 0.8 + 0.1
 OPTIONS = {"backend": "numpy", "max_iter": 2}
@@ -105,3 +106,38 @@ def test_rows_of_a_frame_that_cannot_be_counted(client):
     frame = dd.from_pandas(pandas.DataFrame(X), npartitions=3)
     with pytest.raises(DataError, match=r"The number of rows of X cannot be computed on the cluster: .*disk is gone"):
         sparsae.Objective(frame.map_partitions(fails, meta=frame._meta), 4, cluster=client)
+
+
+@pytest.mark.parametrize("change", [lambda chunk: chunk[:-1], lambda chunk: np.vstack([chunk, chunk])], ids=["-", "+"])
+def test_chunks_of_another_shape_than_the_array_says_are_refused(client, change):
+    """Rows would be lost, or belong to others; a function of `map_blocks` that returns fewer or more."""
+
+    def other(chunk):
+        return change(chunk) if len(chunk) == 200 else chunk
+
+    data = lazy().map_blocks(other, chunks=lazy().chunks, meta=np.empty((0, 0)))
+    with pytest.raises(DataError, match=r"Rows 2800 to 2999 of X .* a chunk of shape \(\d+, 12\), and .* \(200, 12\)"):
+        sparsae.train(data, 4, cluster=client, **OPTIONS)
+
+
+def test_chunks_whose_computation_fails_are_an_error_of_the_data(client):
+    """Its reason is in the message."""
+
+    def fails(chunk):
+        raise RuntimeError("the disk is gone")
+
+    data = lazy().map_blocks(fails, meta=np.empty((0, 0)))
+    with pytest.raises(DataError, match=r"Rows cannot be computed on the cluster: RuntimeError: the disk is gone"):
+        sparsae.train(data, 4, cluster=client, **OPTIONS)
+
+
+def test_an_asynchronous_client_is_refused(client):
+    """It can only be used inside of coroutines."""
+    from distributed import Client
+
+    async def open_connection():
+        async with Client(client.scheduler.address, asynchronous=True, set_as_default=False) as other:
+            Connection.open(other)
+
+    with pytest.raises(ParameterError, match=r"asynchronous=True; give one without, or its address"):
+        asyncio.run(open_connection())

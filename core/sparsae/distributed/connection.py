@@ -13,7 +13,8 @@ from sparsae.distributed.calls import Calls
 from sparsae.distributed.knock import check_scheduler
 from sparsae.distributed.local_cluster import close_local, start_local
 from sparsae.distributed.security import check_security, warn_if_plain
-from sparsae.errors import ClusterError, MissingExtraError, ParameterError, SparsaeError
+from sparsae.distributed.task_errors import raise_rows_error, raise_task_error
+from sparsae.errors import ClusterError, MissingExtraError, ParameterError
 from sparsae.model import Parameters, check_size
 
 CONNECT_SECONDS = 9.0
@@ -95,6 +96,10 @@ class Connection:
         except ImportError as error:
             raise MissingExtraError("A cluster needs Dask: pip install 'sparsae[dask]'.") from error
         if isinstance(cluster, Client):
+            if cluster.asynchronous:
+                raise ParameterError(
+                    "cluster is a client that was made with asynchronous=True; give one without, or its address."
+                )
             connection = cls(cluster, **settings)
             connection.check()
             warn_if_plain(cluster.scheduler.address)
@@ -124,9 +129,8 @@ class Connection:
     def check(self) -> None:
         """Raise `ClusterError` when the scheduler is gone or the client closed."""
         if self.client.status != "running":
-            raise ClusterError(
-                f"The connection to the scheduler is {self.client.status}: it ended, or the client was closed."
-            )
+            state = "lost" if self.client.status == "connecting" else self.client.status
+            raise ClusterError(f"The connection to the scheduler is {state}: it ended, or the client was closed.")
 
     def workers(self) -> dict[str, dict[str, Any]]:
         """Return what the scheduler knows of each worker."""
@@ -248,7 +252,7 @@ class Connection:
             for future in futures:
                 if future.status == "error":
                     error = future.exception(timeout=self.patience)
-                    self.raise_or_ignore(error)
+                    raise_rows_error(error)
                     raise ClusterError(
                         f"Workers died again and again while they computed rows ({error}). Their logs may say why."
                     ) from error
@@ -305,7 +309,7 @@ class Connection:
             waiting = {future for future in waiting if not future.done() and names[future] not in gone}
         for future in names:
             if future.status == "error":
-                self.raise_or_ignore(future.exception(timeout=self.patience))
+                raise_task_error(future.exception(timeout=self.patience))
         answers = {}
         for future, worker in names.items():
             if future.status == "finished" and future not in waiting:
@@ -316,24 +320,6 @@ class Connection:
         if not answers:
             raise ClusterError(f"None of {plural(len(names), 'worker')} answered within {self.deadline:g} s.")
         return answers
-
-    def raise_or_ignore(self, error: BaseException) -> None:
-        """Raise what a worker raised on purpose; what a lost worker leaves behind is asked for again.
-
-        Raises
-        ------
-        SparsaeError
-            As on the worker.
-        ClusterError
-            When a task failed in another way.
-        """
-        from distributed import KilledWorker
-
-        if isinstance(error, SparsaeError):
-            raise error
-        if isinstance(error, KilledWorker):
-            return
-        raise ClusterError(f"A worker failed: {type(error).__name__}: {error}.") from error
 
 
 def _as_is(parameters: Parameters) -> Parameters:

@@ -58,6 +58,28 @@ class ClusterRows:
         rows: NDArray[Any] = compute(self._connection, self.array[which], f"Rows of {self._name}")
         return rows
 
+    def checked(self) -> Any:
+        """Return the array with the shape of each chunk compared with what the array says, when it is computed."""
+        return self.array.map_blocks(check_chunk, self._name, dtype=self.array.dtype, meta=self.array._meta)
+
+
+def check_chunk(chunk: Any, name: str, block_info: Any = None) -> Any:
+    """Return a chunk.
+
+    Raises
+    ------
+    DataError
+        When it has another shape than the Dask array says: a function given to `map_blocks` may do that.
+    """
+    if block_info:  # Dask calls it without, to see what it returns
+        (first, stop), (_, columns) = block_info[0]["array-location"]
+        if chunk.shape != (stop - first, columns):
+            raise DataError(
+                f"Rows {first} to {stop - 1} of {name} (counted from 0) are a chunk of shape {chunk.shape}, and the "
+                f"Dask array says {(stop - first, columns)}: give map_blocks the chunks that its function returns."
+            )
+    return chunk
+
 
 def compute(connection: Connection, collection: Any, what: str) -> Any:
     """Return the values of a collection of Dask, computed on the cluster.

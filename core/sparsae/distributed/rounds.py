@@ -19,6 +19,7 @@ from sparsae.distributed.connection import Connection
 from sparsae.distributed.placement import Subtree
 from sparsae.distributed.process import run_work
 from sparsae.distributed.rows import RemoteRows
+from sparsae.distributed.task_errors import raise_task_error
 from sparsae.distributed.tasks import Work
 from sparsae.errors import ClusterError, SparsaeError
 from sparsae.model import Parameters
@@ -169,7 +170,7 @@ class Round:
             if future in results:
                 self._take(work, results[future])
             elif future.status == "error":
-                self._connection.raise_or_ignore(error := future.exception(timeout=self._connection.patience))
+                raise_task_error(error := future.exception(timeout=self._connection.patience))
                 self._count_death(error)
             elif future in finished:  # the worker that holds it does not send it: it may be gone or stopped
                 continue

@@ -222,7 +222,10 @@ class RemoteRows:
         partition = self._partition
         bounds = [partition.segment_rows(segment) for segment in range(partition.n_segments)]
         sizes = tuple(stop - start for start, stop in bounds)
-        array = container.array if isinstance(container, ClusterRows) else da.from_array(container, chunks=(sizes, -1))
+        if isinstance(container, ClusterRows):
+            array = container.checked()
+        else:
+            array = da.from_array(container, chunks=(sizes, -1))
         array = self._connection.client.persist(array.rechunk((sizes, array.shape[1:])))
         return [array.dask[row[0]] for row in array.__dask_keys__()]
 
