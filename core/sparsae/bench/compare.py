@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import final
+from typing import Any, final
 
 from sparsae.bench.record import RaceSession, check_comparable, conditions
 from sparsae.bench.standings import Standings, StandingsRow
@@ -28,6 +28,19 @@ class CellChange:
     def same_tier(self) -> bool:
         """Whether the tier is the same, or neither has one."""
         return self.before.tier == self.after.tier
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values, for JSON."""
+        return {
+            "workload": self.workload,
+            "backend": self.label,
+            "threads": self.threads,
+            "tier_before": self.before.tier,
+            "tier_after": self.after.tier,
+            "change": None if self.change is None else self.change.ratio,
+            "interval": None if self.change is None else list(self.change.interval),
+            "verdict": self.verdict,
+        }
 
 
 def compare_sessions(a: RaceSession, b: RaceSession) -> tuple[CellChange, ...]:

@@ -106,7 +106,7 @@ def bench(ctx: click.Context, /, **options: Any) -> int | None:
     return _race(**options)
 
 
-@bench.command()
+@bench.command(examples=("sparsae bench show race.jsonl", "sparsae bench show race.jsonl --html race.html"))
 @click.argument("file", type=_FILE)
 @click.option("--plot", "plot_file", type=_FILE, help="Draw the ratios; needs [plot].")
 @click.option("--html", "html_file", type=_FILE, help="Write one self-contained page; needs [plot].")
@@ -125,14 +125,20 @@ def show(file: Path, plot_file: Path | None, html_file: Path | None, *, force: b
     _draw(sessions, plot_file, html_file)
 
 
-@bench.command()
+@bench.command(examples=("sparsae bench compare before.jsonl after.jsonl",))
 @click.argument("a", type=_FILE)
 @click.argument("b", type=_FILE)
-def compare(a: Path, b: Path) -> None:
+@click.option("--json", "as_json", is_flag=True, help="Print a report for programs.")
+def compare(a: Path, b: Path, *, as_json: bool) -> None:
     """Compare the last sessions of two records; refused when they were measured under different conditions."""
+    from sparsae.bench.compare import compare_sessions
     from sparsae.bench.record import read_record
 
-    _compare(read_record(a)[-1], read_record(b)[-1])
+    before, after = read_record(a)[-1], read_record(b)[-1]
+    if as_json:
+        print_json([change.to_dict() for change in compare_sessions(before, after)])
+    else:
+        _compare(before, after)
 
 
 def _race(

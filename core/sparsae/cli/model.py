@@ -106,12 +106,12 @@ def _apply(
     atomic_write(out, lambda file: write(file, made.pieces(), made.shape, made.dtype, column))
     report: dict[str, Any] = {"file": out, "shape": list(made.shape), "mean": made.mean}
     if column == "output":
-        report["mean squared error"] = made.mean_squared_error
+        report["mean_squared_error"] = made.mean_squared_error
     to_stderr = stream_number(out) == 1  # the matrix went to standard output
     if as_json:
         print_json(report, err=to_stderr)
     else:
-        print_facts(report, err=to_stderr)
+        print_facts({name.replace("_", " "): value for name, value in report.items()}, err=to_stderr)
 
 
 def _say_units(result: TrainResult) -> None:
@@ -131,7 +131,8 @@ def _say_units(result: TrainResult) -> None:
 @click.option("--what", type=click.Choice(["features", "history"]), default="features", show_default=True)
 @click.option("--image-shape", metavar="ROWSxCOLUMNS", help="Shape of a sample [default: the data's, or a square].")
 @click.option("--force", is_flag=True, help="Replace an existing file.")
-def plot(*, model: Path, out: Path | None, what: str, image_shape: str | None, force: bool) -> None:
+@click.option("--json", "as_json", is_flag=True, help="Print a report for programs.")
+def plot(*, model: Path, out: Path | None, what: str, image_shape: str | None, force: bool, as_json: bool) -> None:
     """Draw what the hidden units look for, or the cost curve.
 
     Units of image data are drawn as images, those of other data as bars.
@@ -148,7 +149,10 @@ def plot(*, model: Path, out: Path | None, what: str, image_shape: str | None, f
     else:
         shape = _parse_shape(image_shape) if image_shape else result.data.get("image_shape")
         plot_features(output, result.parameters.W1, image_shape=tuple(shape) if shape else None)
-    say(f"Drew {what} into {output}.")
+    if as_json:
+        print_json({"model": model, "file": output, "what": what})
+    else:
+        say(f"Drew {what} into {output}.")
 
 
 def _parse_shape(text: str) -> tuple[int, int]:

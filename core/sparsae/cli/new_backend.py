@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from sparsae.cli.command import Command
-from sparsae.cli.report import say
+from sparsae.cli.report import print_json, say
 
 
 @click.command(cls=Command, examples=("sparsae new-backend mine", "sparsae new-backend mine --dir ~/projects"))
@@ -16,7 +16,8 @@ from sparsae.cli.report import say
 @click.option(
     "--dir", "parent", type=click.Path(path_type=Path), default=Path(), help="Folder in which sparsae-NAME is made."
 )
-def new_backend(*, name: str, parent: Path) -> None:
+@click.option("--json", "as_json", is_flag=True, help="Print a report for programs.")
+def new_backend(*, name: str, parent: Path, as_json: bool) -> None:
     """Write a new backend called NAME: a distribution that installs and passes the kit as it is."""
     from sparsae.errors import ParameterError
     from sparsae.plugins.registry import registry
@@ -31,7 +32,11 @@ def new_backend(*, name: str, parent: Path) -> None:
             f"take another name."
         )
     folder = parent / f"sparsae-{name}"
-    for path in write(name, folder):
+    written = list(write(name, folder))
+    if as_json:
+        print_json({"name": name, "folder": folder, "files": written})
+        return
+    for path in written:
         say(path)
     quoted = shlex.quote(str(folder))
     say()
