@@ -28,7 +28,8 @@ from sparsae._text import printable
 from sparsae.data.readers.parquet_metadata import metadata_process
 
 KEPT = Path("prove").absolute() / "fuzz"
-LONGEST = 30.0  # seconds that one file may take, on a busy machine
+LARGEST = 6 << 30  # bytes of address space; what is read is limited by what is free of it
+LONGEST = 120.0  # seconds that one file may take, on a busy machine
 
 
 class Escapes:
@@ -86,6 +87,11 @@ def fuzz(name: str, target: Target, seconds: float, seed: int, escapes: Escapes)
     return outcomes.total()
 
 
+def limit_memory() -> None:
+    """Let what takes too much memory fail here, and not end the machine."""
+    resource.setrlimit(resource.RLIMIT_AS, (LARGEST, resource.getrlimit(resource.RLIMIT_AS)[1]))
+
+
 def main() -> int:
     """Try each target; 1 when anything escaped."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -93,6 +99,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("names", nargs="*")
     given = parser.parse_args()
+    limit_memory()
     escapes, n_files, started = Escapes(), 0, time.monotonic()
     with tempfile.TemporaryDirectory() as folder, metadata_process():
         os.chdir(folder)

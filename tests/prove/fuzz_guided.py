@@ -25,9 +25,10 @@ def guided(name: str, seconds: int) -> None:
     import atheris
 
     with atheris.instrument_imports(include=["sparsae"]):
-        from tests.prove.fuzz_files import Escapes, attempt
+        from tests.prove.fuzz_files import Escapes, attempt, limit_memory
         from tests.support.fuzz_targets import targets
 
+    limit_memory()
     folder = Path(tempfile.mkdtemp())
     target, escapes = targets(folder)[name](), Escapes()
     (folder / "corpus").mkdir()

@@ -20,7 +20,6 @@ from sparsae.machine.resources import gibibytes, memory_limit
 from sparsae.training.archive import MOST_TEXT
 
 CONFIG_BYTES = 1 << 20  # a configuration takes 2 kB
-TORCH_PICKLE = "\x80"
 FLOATS = {"F64": np.float64, "F32": np.float32, "F16": np.float16}
 INTEGERS = {"I64": np.int64, "I32": np.int32, "I16": np.int16, "I8": np.int8, "U8": np.uint8}
 CONVERT = (
