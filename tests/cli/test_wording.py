@@ -27,6 +27,8 @@ from sparsae.cli.wording import in_option_words
         ("column 'n_hidden' has text", "column 'n_hidden' has text"),
         ("max_iter == 3 or max_iter", "--max-iter == 3 or --max-iter"),
         ("the seed.", "the seed."),
+        ("or unit_norm=False.", "or --no-unit-norm."),
+        ("resume=False begins anew", "no --resume begins anew"),
         ("nothing=here", "nothing=here"),
         ("say --header or --no-header (header=True or False in Python).", "say --header or --no-header."),
     ],

@@ -15,7 +15,8 @@ _EXPRESSIONS = {"initial=result": "--initial MODEL", "sparsae.save(path, result)
 def in_option_words(message: str, params: Iterable[click.Parameter]) -> str:
     """Return a message in which arguments of the Python interface are the options of a command.
 
-    ``max_iter=5`` becomes ``--max-iter 5`` and ``resume=True`` becomes ``--resume``.
+    ``max_iter=5`` becomes ``--max-iter 5``, ``resume=True`` becomes ``--resume`` and ``unit_norm=False`` becomes
+    ``--no-unit-norm`` where the command has that.
     A name that stands alone is replaced where it cannot be a word of the language: where it has an underscore.
     File names and what stands in quotes are left as they are; "(... in Python)" is left out.
 
@@ -34,7 +35,7 @@ def in_option_words(message: str, params: Iterable[click.Parameter]) -> str:
     names = "|".join(sorted(map(re.escape, options), key=len, reverse=True))
     pattern = re.compile(
         rf"(?<![\w.'\"/-])(?P<name>{names})"  # not a part of a file name, not in quotes
-        rf"(?:(?P<set>=)(?:(?P<true>True\b)|(?=[^\s=]))|(?![\w'\"/=-]|\.\w))"
+        rf"(?:(?P<set>=)(?:(?P<truth>(?:True|False)\b)|(?=[^\s=]))|(?![\w'\"/=-]|\.\w))"
     )
 
     def option_word(found: re.Match[str]) -> str:
@@ -42,7 +43,9 @@ def in_option_words(message: str, params: Iterable[click.Parameter]) -> str:
         option = max(options[name].opts, key=len)
         if not found["set"]:
             return option if "_" in name else name
-        return option if found["true"] else f"{option} "
+        if found["truth"] == "False":
+            return next(iter(options[name].secondary_opts), f"no {option}")
+        return option if found["truth"] else f"{option} "
 
     worded = pattern.sub(option_word, message)
     return re.sub(r"(--[\w-]+) \(\1\)", r"\1", worded)  # where the message gives both names
