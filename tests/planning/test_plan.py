@@ -69,7 +69,7 @@ def assumed(monkeypatch):
         process_bytes=1 << 27,
     )
     module = importlib.import_module("sparsae.planning.plan")  # whose name is also that of the function
-    monkeypatch.setattr(module, "_constants", lambda connection, row: costs)
+    monkeypatch.setattr(module, "_constants", lambda connection, row, calls: costs)
     monkeypatch.setattr(module, "row_seconds", lambda make, most, at_once: 1e-6)
 
 

@@ -44,6 +44,10 @@ class Calls:
         self._tasks_at = now
         return False
 
+    def require_tasks(self) -> None:
+        """Have the next round be of tasks."""
+        self._tasks_at = float("-inf")
+
     def start(self, worker: str, fit: str, description: bytes, work: Work, parameters: Parameters, rows: Any) -> Any:
         """Have a worker do a task of a fit; return a `concurrent.futures.Future` of what `call_work` returns.
 

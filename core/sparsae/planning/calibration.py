@@ -1,7 +1,8 @@
 """The constants of the cost model, measured in a few seconds with the chosen backend and a real cluster.
 
 - Rows: an evaluation of some rows less one of fewer rows, on the workers or in this process.
-- Round and task: evaluations of a tiny model, with one task and with as many as there are workers.
+- Round and task: evaluations of a tiny model, by one worker and by all of them; by calls, or by tasks where parameters
+  are too large for calls.
 - Bytes: arrays sent to a worker and received from one, less the time of tiny ones.
 """
 
@@ -63,15 +64,21 @@ def _evaluation_seconds(make: Callable[[int], Objective], rows: int) -> float:
         return median_seconds(lambda: objective.evaluate(theta), 7)
 
 
-def scheduler_seconds(connection: Connection) -> tuple[float, float]:
-    """Return the fixed time of a round, and the time of each task."""
+def scheduler_seconds(connection: Connection, *, calls: bool) -> tuple[float, float]:
+    """Return the fixed time of a round, and the time for each worker: of calls, or of tasks."""
     workers = len(connection.shares())
     X = np.full((TINY * 12, 4), 0.5)
 
     def seconds(rows: int) -> float:
         with Objective(X[:rows], 2, backend="numpy", block_rows=TINY, cluster=connection) as objective:
             theta = np.zeros(objective.size)
-            return median_seconds(lambda: objective.evaluate(theta))
+
+            def evaluate() -> None:
+                if not calls:
+                    connection.calls.require_tasks()
+                objective.evaluate(theta)
+
+            return median_seconds(evaluate)
 
     one = seconds(TINY)  # one block, one task
     if workers == 1:

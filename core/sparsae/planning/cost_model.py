@@ -4,7 +4,7 @@
     broadcast  parameters: inside each task while they are small, else once through the scheduler, then from worker to
                worker, which doubles those that have them each time
     reduction  one `Sums` for each complete subtree that a worker holds, received and added by the client
-    scheduler  one fixed time a round, and one time a task
+    scheduler  one fixed time a round, and one time a task or call
 
 The constants are measured (`planning.calibration`); the placement of segments is the engine's own.
 """
@@ -80,7 +80,7 @@ class Constants:
     round_seconds : float
         Fixed time of a round.
     task_seconds : float
-        Time that a round takes longer for each task.
+        Time that a round takes longer for each worker: for its call, or its task where parameters are too large.
     send_seconds : float
         Per byte, from the client through the scheduler to a worker.
     receive_seconds : float

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 from sparsae._facts import facts_text
 from sparsae._text import plural
 from sparsae._types import Array
-from sparsae.distributed.connection import Connection
+from sparsae.distributed.connection import INLINE_BYTES, Connection
 from sparsae.engine.sources import DataSource
 from sparsae.machine.resources import gibibytes
 from sparsae.machine.threads import cpu_budget
@@ -154,19 +154,19 @@ def plan(
     budget, threads, cluster = cpu_budget().granted, options.get("threads"), options.get("cluster")
     at_once = budget if threads is None else min(budget, check_size("threads", threads))
     local_row = row_seconds(lambda n: sample.objective(n, None, at_once), n_rows, at_once)
+    made = sample.objective(sample.rows, None, 1)
+    work = _workload(made, n_rows, separate_target=sample.target is not None, passes=options.get("passes"))
     with ExitStack() as stack:
         connection = Connection.open(LOCAL if cluster is None else cluster)
         if connection is not cluster:
             stack.callback(connection.close)
-        constants = _constants(connection, local_row)
+        constants = _constants(connection, local_row, calls=work.parameter_bytes <= INLINE_BYTES)
         shares = connection.shares()
         if cluster is not None:
             together = int(sum(shares.values()))
             remote_row = row_seconds(lambda n: sample.objective(n, connection, None), n_rows, together)
             constants = replace(constants, row_seconds=remote_row)
             threads = int(max(shares.values())) if threads is None else threads
-    made = sample.objective(sample.rows, None, 1)
-    work = _workload(made, n_rows, separate_target=sample.target is not None, passes=options.get("passes"))
     threads = budget if threads is None else threads
     most = best_workers(work, constants, threads, workers)
     return Plan(
@@ -214,8 +214,8 @@ def _repeat_on_cluster(rows: Array, count: int) -> Any:
     return da.concatenate([part] * -(-count // len(rows)))[:count]
 
 
-def _constants(connection: Connection, row: float) -> Constants:
-    round_seconds, task_seconds = scheduler_seconds(connection)
+def _constants(connection: Connection, row: float, *, calls: bool) -> Constants:
+    round_seconds, task_seconds = scheduler_seconds(connection, calls=calls)
     sent, received = byte_seconds(connection)
     return Constants(
         row_seconds=row,
