@@ -19,7 +19,7 @@ from statistics import median
 import numpy as np
 
 import sparsae
-from sparsae.distributed.connection import Connection
+from sparsae.distributed.connection import INLINE_BYTES, Connection
 from sparsae.distributed.placement import complete_subtrees, split_segments
 from sparsae.engine.partition import Partition
 from sparsae.planning import Constants, Workload, plan, predict
@@ -29,13 +29,14 @@ SIZES = ((1_000_000, 64, 25), (100_000, 64, 25), (30_000, 784, 196))
 EVALUATIONS = 9
 DOCUMENTED = Constants(  # docs/scale.md, "What an evaluation costs"
     row_seconds=400e-9,
-    round_seconds=15e-3,
-    task_seconds=4e-3,
+    round_seconds=2e-3,
+    task_seconds=1.6e-3,
     send_seconds=1.4e-9,
     receive_seconds=1.2e-9,
     add_seconds=0.07e-9,
     process_bytes=80 << 20,
 )
+TASKS = {"round_seconds": 15e-3, "task_seconds": 4e-3}  # where parameters are too large for calls
 JITTER = 0.05  # of the time of a worker, one standard deviation
 NETWORK = 1 / 1.25e9  # seconds a byte between workers, 10 Gbit/s
 HOP = 1e-3  # seconds of a message between workers
@@ -137,6 +138,8 @@ def table(constants: Constants) -> None:
         scale = 12 * n * p / (12 * 64 * 25) if (n, p) != (64, 25) else 1.0
         costs = replace(constants, row_seconds=constants.row_seconds * scale)
         work = Workload(n_samples=m, n_visible=n, n_hidden=p, itemsize=4, block_rows=4096)
+        if work.parameter_bytes > INLINE_BYTES:
+            costs = replace(costs, **TASKS)
         print(f"\n{m:,} rows, {n}/{p}, {threads} threads a worker; sums of {work.sums_bytes / 2**20:.2f} MiB")
         print("workers   model s  simulated s  compute share   tree among workers s")
         for workers in (1, 4, 16, 64, 250, 1000):
