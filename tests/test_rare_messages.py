@@ -338,7 +338,7 @@ PROVOKED: dict[str, Callable[[Patch], Any]] = {
     "Cannot write race.jsonl: No space left on device.": a_record_on_a_full_disk,
     "race.jsonl cannot be read: Input/output error.": a_record_that_the_disk_does_not_give,
     "plans more than 0 tables.": a_plan_of_too_many_tables,
-    "its answer has no usable 'error'": a_worker_with_a_strange_answer,
+    "its answer cannot be recorded: after.error is str": a_worker_with_a_strange_answer,
     "The folder . cannot be read: Input/output error.": a_folder_of_pictures_that_is_closed,
     "There is no file or folder gone.png.": a_picture_that_went_away,
     "x.zarr is too large to be transposed in memory": a_matrix_too_large_to_be_turned,

@@ -1,1 +1,1 @@
-"""The bundled backends: one backend = one file = one class = one hook."""
+"""The bundled backends: one backend = one module or one package, with one hook."""

@@ -199,7 +199,7 @@ def test_a_damaged_unit_is_found(change):
     events = json.loads(json.dumps(simulated.session(TIMES, plan=plan(rounds=6))))
     check_events("x", events)
     events[0]["plan"] |= change
-    with pytest.raises(FileFormatError, match=r"line 1 \(header\) has no usable 'plan'"):
+    with pytest.raises(FileFormatError, match=r"line 1: header\.plan"):
         check_events("x", events)
 
 

@@ -135,7 +135,7 @@ def test_the_line_and_the_field_are_named(tmp_path: Path, kind: str, field: str,
     events[line - 1] = events[line - 1] | {field: value}
     file = tmp_path / "race.jsonl"
     file.write_text("".join(json.dumps(event) + "\n" for event in events))
-    with pytest.raises(FileFormatError, match=rf"damaged: line {line} \({kind}\).*{field}"):
+    with pytest.raises(FileFormatError, match=rf"damaged: line {line}: {kind}.*{field}"):
         read_record(file)
 
 

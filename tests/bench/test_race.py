@@ -77,7 +77,7 @@ def good_race():
         ("sleepy", "sleeps", "demand 0."),
         ("mortal", "failed", "ended with code 9"),
         ("hanging", "failed", "no answer within 4 s"),
-        ("liar", "failed", "its answer has no usable 'variables'"),
+        ("liar", "failed", "its answer cannot be recorded: worker has no 'variables'"),
         ("marked", "failed", "no [/x]  luck"),
         ("garbage", "failed", "something else than an answer: '%%% garbage %%%'"),
     ],

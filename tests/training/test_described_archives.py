@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from tests.support.fuzz_targets import Target, damaged_versions, targets
 
-from sparsae.training.schema import Count, Each, OneOf, Optional, check_schema
+from sparsae.training.schema import Count, Each, Null, Number, OneOf, Optional, check_schema
 
 KINDS = ("model file, topk", "checkpoint, sigmoid", "checkpoint, topk", "arrays, sigmoid")
 Edit = Callable[[dict[str, Any]], object]
@@ -120,12 +120,28 @@ def test_what_once_escaped_is_refused(made: Callable[[str], Target], case: str) 
         ({"n": 1, "word": "a", "each": [1, "x"]}, "header.each.1 is str"),
         ({"n": 1, "word": "a", "each": {"key": "x"}}, "header.each.key is str"),
         ({"n": 1, "word": "a", "each": 3}, "header.each is int"),
+        ({"n": 1, "word": "a", "few": {}}, "header.few is dict"),
+        ({"n": 1, "word": "a", "few": []}, "the length of header.few is 0, below 1"),
+        ({"n": 1, "word": "a", "few": [1, 2, 3]}, "the length of header.few is 3, above 2"),
+        ({"n": 1, "word": "a", "few": [1, 9]}, "header.few.1 is 9, above 8"),
+        ({"n": 1, "word": "a", "share": None}, "header.share is NoneType"),
+        ({"n": 1, "word": "a", "share": 1.5}, "header.share is 1.5, above 1"),
+        ({"n": 1, "word": "a", "share": float("nan")}, "header.share is nan, below 0"),
         ([], "header is list and not an object"),
     ],
 )
 def test_the_first_value_of_another_form_is_named(value: Any, message: str) -> None:
     """With its place."""
-    schema = {"n": Count(1), "word": OneOf(("a",)), "each": Optional(Each((int, float)))}
+    schema = {
+        "n": Count(1),
+        "word": OneOf(("a",)),
+        "each": Optional(Each((int, float))),
+        "few": Optional(Each(Count(0, 8), list, 1, 2)),
+        "share": Optional(Number(0, 1), null=False),
+    }
     check_schema({"n": 1, "word": "a", "each": None, "more": object()}, schema)
+    check_schema({"n": None, "m": 1}, {"n": Null(int), "m": Null(int)})
+    with pytest.raises(ValueError, match="header has no 'n'"):
+        check_schema({}, {"n": Null(int)})
     with pytest.raises(ValueError, match=message):
         check_schema(value, schema)

@@ -17,7 +17,7 @@ from typing import Any
 from sparsae.bench.contest import Contest, Progress, part_of
 from sparsae.bench.plan import Cell, RacePlan
 from sparsae.bench.process import choose_cpus, thread_environment
-from sparsae.bench.schema import FORMAT, VERSION, find_fault
+from sparsae.bench.schema import FORMAT, VERSION, check_event
 from sparsae.bench.task_process import TaskProcess
 from sparsae.bench.timing import WARM_UP
 from sparsae.bench.worker import library_versions
@@ -84,9 +84,10 @@ def run_launch(
         """Emit an event with its place and time, unless a process answered with values that a record cannot have."""
         place = {"kind": kind, "launch": launch, "workload": workload.key} | ({"cell": name} if name else {})
         event = {**place, **values, **place, "at": round(time.monotonic(), 4)}
-        fault = find_fault(event)
-        if fault is not None:
-            raise ProbeError(f"its answer has no usable {fault!r}")
+        try:
+            check_event(event)
+        except ValueError as error:
+            raise ProbeError(f"its answer cannot be recorded: {error}") from None
         if kind == "failure":
             failed.add((workload.key, name))
         emit(event)

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from sparsae.bench.plan import PRESETS, RacePlan
 from sparsae.bench.standings import STATES
 from sparsae.bench.workload import ACTIVATIONS, CASES, DTYPES
 from sparsae.errors import FileFormatError
+from sparsae.training.schema import Count, Each, Null, Number, OneOf, Optional, Schema, check_schema
 
 FORMAT, VERSION, OLDEST = "sparsae-race", 3, 2  # version 2 knew sigmoid units only
-Check = Callable[[Any], bool]
 MOST_TABLES = 2000  # workloads x thread counts of a plan
+LONGEST_NAME = 200  # of a backend
 
 
 def check_events(name: object, events: Sequence[Mapping[str, Any]]) -> None:
@@ -30,24 +31,33 @@ def check_events(name: object, events: Sequence[Mapping[str, Any]]) -> None:
         where = f"{name} is no record of a race, or damaged: line {line}"
         if line == 1 or kind == "header":
             _check_version(name, event)
-        fault = find_fault(event)
-        if fault is not None:
-            raise FileFormatError(f"{where} ({kind}) has no usable {fault!r}.")
+        try:
+            check_event(event)
+        except ValueError as error:
+            raise FileFormatError(f"{where}: {error}.") from None
         if kind == "header":
             plan = RacePlan.from_dict(event["plan"])
             if len(plan.cases) * len(plan.sizes) * len(plan.dtypes) * len(plan.threads) > MOST_TABLES:
-                raise FileFormatError(f"{where} ({kind}) plans more than {MOST_TABLES} tables.")
+                raise FileFormatError(f"{where}: {kind} plans more than {MOST_TABLES} tables.")
             workloads, cells = {w.key for w in plan.workloads()}, {cell.key for cell in plan.cells()}
         if kind in _PLACED and event["workload"] not in workloads:
-            raise FileFormatError(f"{where} ({kind}) has a workload that its header does not plan.")
+            raise FileFormatError(f"{where}: {kind} has a workload that its header does not plan.")
         if "cell" in event and (kind not in _OF_A_CELL or event["cell"] not in cells):
-            raise FileFormatError(f"{where} ({kind}) has a cell that its header does not plan.")
+            raise FileFormatError(f"{where}: {kind} has a cell that its header does not plan.")
 
 
-def find_fault(event: Mapping[str, Any]) -> str | None:
-    """Return the first field of an event that is missing or cannot be used, with its path; None where there is none."""
-    fields = _FIELDS.get(event["kind"], {})
-    return next((path for path, check in fields.items() if not _matches(event, path.split("."), check)), None)
+def check_event(event: Mapping[str, Any]) -> None:
+    """Check the fields of one event; fields that are not read may be there too.
+
+    Raises
+    ------
+    ValueError
+        With the path of the first field that is missing or cannot be used.
+    """
+    kind = event["kind"]
+    check_schema(event, _EVENTS.get(kind, {}), kind)
+    if kind == "header":
+        _check_plan(event["plan"])
 
 
 def _check_version(name: object, event: Mapping[str, Any]) -> None:
@@ -60,137 +70,81 @@ def _check_version(name: object, event: Mapping[str, Any]) -> None:
         )
 
 
-def _matches(value: Any, path: Sequence[str], check: Check) -> bool:
-    """Whether the value at a path passes; a "?" after a name means that it may be missing."""
-    if not path:
-        return check(value)
-    key, optional = path[0].removesuffix("?"), path[0].endswith("?")
-    if not isinstance(value, dict):
-        return False
-    return _matches(value[key], path[1:], check) if key in value else optional
+def _check_plan(plan: Mapping[str, Any]) -> None:
+    """Check what the fields of a plan say together."""
+    if unknown := sorted(plan.keys() - _PLAN.keys()):
+        raise ValueError(f"header.plan has the unknown {unknown[0]!r}")
+    if (plan.get("k") is not None) != (plan.get("activation") == "topk"):
+        raise ValueError("header.plan has a k without topk, or topk without k")
+    names = plan["backends"]
+    if plan["reference"] not in names or not all(0 < len(name) < LONGEST_NAME for name in names):
+        raise ValueError("header.plan has no usable names of backends")
 
 
-def _number(low: float, high: float) -> Check:
-    return lambda value: isinstance(value, (int, float)) and not isinstance(value, bool) and low <= value <= high
-
-
-def _integer(low: int, high: int) -> Check:
-    return lambda value: isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
-
-
-def _none_or(check: Check) -> Check:
-    return lambda value: value is None or check(value)
-
-
-def _one_of(values: Collection[str]) -> Check:
-    return lambda value: isinstance(value, str) and value in values
-
-
-def _list_of(check: Check, *, low: int = 0, high: int = 100) -> Check:
-    return lambda value: isinstance(value, list) and low <= len(value) <= high and all(map(check, value))
-
-
-def _dict_of(check: Check) -> Check:
-    return lambda value: isinstance(value, dict) and all(map(check, value.values()))
-
-
-def _text(value: Any) -> bool:
-    return isinstance(value, str)
-
-
-def _name(value: Any) -> bool:
-    return isinstance(value, str) and 0 < len(value) < 200
-
-
-def _boolean(value: Any) -> bool:
-    return isinstance(value, bool)
-
-
-def _pool(value: Any) -> bool:
-    return (
-        isinstance(value, dict)
-        and all(_text(value.get(key)) for key in ("user_api", "internal_api", "library"))
-        and all(_none_or(_text)(value.get(key, 0)) for key in ("version", "architecture"))
-    )
-
-
-def _plan(value: Any) -> bool:
-    """Whether the fields of a plan are all there, no others, and each can be used; a missing unit is sigmoid."""
-    if not (isinstance(value, dict) and value.keys() | _UNIT.keys() == _PLAN.keys()):
-        return False
-    plan = _UNIT | value
-    topk = plan["activation"] == "topk"
-    return (
-        all(check(plan[name]) for name, check in _PLAN.items())
-        and (plan["k"] is not None) == topk
-        and plan["reference"] in plan["backends"]
-    )
-
-
-_COUNT = _integer(0, 10**9)
-_SECONDS = _number(1e-12, 1e9)  # so that no ratio overflows
-_AMOUNT = _number(0, 1e12)
-_PLAN: dict[str, Check] = {
-    "backends": _list_of(_name, low=1),
-    "threads": _list_of(_integer(1, 10**6), low=1),
-    "cases": _list_of(_one_of(CASES), low=1),
-    "sizes": _list_of(_list_of(_integer(1, 10**12), low=3, high=3), low=1),
-    "dtypes": _list_of(_one_of(set(DTYPES.values())), low=1),
-    "reference": _name,
+_COUNT = Count(0, 10**9)
+_LOOPS = Count(1, 10**12)
+_AMOUNT = Number(0, 1e12)
+_ERROR = Number(0, 1e300)
+_WORDS = Each(str, dict)
+_PLAN: Schema = {
+    "backends": Each(str, list, 1, 100),
+    "threads": Each(Count(1, 10**6), list, 1, 100),
+    "cases": Each(OneOf(CASES), list, 1, 100),
+    "sizes": Each(Each(Count(1, 10**12), list, 3, 3), list, 1, 100),
+    "dtypes": Each(OneOf(tuple(DTYPES.values())), list, 1, 100),
+    "reference": str,
     "launches": _COUNT,
     "rounds": _COUNT,
-    "batch": _number(0, 1e9),
-    "preset": _one_of(PRESETS),
-    "seed": _integer(-(2**63), 2**64),
-    "timeout": _number(0, 1e12),
+    "batch": Number(0, 1e9),
+    "preset": OneOf(tuple(PRESETS)),
+    "seed": int,
+    "timeout": _AMOUNT,
     "sessions": _COUNT,
-    "activation": _one_of(ACTIVATIONS),
-    "k": _none_or(_integer(1, 10**12)),
+    "activation": Optional(OneOf(ACTIVATIONS), null=False),  # of version 3
+    "k": Optional(Count(1, 10**12)),
 }
-_UNIT: dict[str, Any] = {"activation": "sigmoid", "k": None}
-_HEADER: dict[str, Check] = {
-    "plan": _plan,
-    "mode": _text,
-    "started": _text,
-    "machine.cpu": _text,
-    "machine.machine": _text,
-    "machine.system": _text,
-    "machine.cores": _none_or(_COUNT),
-    "machine.affinity_cpus": _COUNT,
-    "machine.cgroup_quota": _none_or(_AMOUNT),
-    "machine.caches": _dict_of(_text),
-    "machine.variables": _dict_of(_text),
+_MACHINE: Schema = {
+    **dict.fromkeys(("cpu", "machine", "system"), str),
+    "cores": Null(_COUNT),
+    "affinity_cpus": _COUNT,
+    "cgroup_quota": Null(_AMOUNT),
+    "caches": _WORDS,
+    "variables": _WORDS,
 }
-_PLACE: dict[str, Check] = {"launch": _COUNT, "workload": _text}
-_CELL: dict[str, Check] = {**_PLACE, "cell": _text}
-_FIELDS: dict[str, dict[str, Check]] = {
-    "header": _HEADER,
-    "launch": {**_PLACE, "busy.load": _none_or(_AMOUNT), "busy.steal": _none_or(_AMOUNT)},
+_POOL: Schema = {
+    **dict.fromkeys(("user_api", "internal_api", "library"), str),
+    **dict.fromkeys(("version", "architecture"), Null(str)),
+}
+_PLACE: Schema = {"launch": _COUNT, "workload": str}
+_CELL: Schema = {**_PLACE, "cell": str}
+_EVENTS: Mapping[str, Schema] = {
+    "header": {"plan": _PLAN, "mode": str, "started": str, "machine": _MACHINE},
+    "launch": {**_PLACE, "busy": {"load": Null(_AMOUNT), "steal": Null(_AMOUNT)}},
     "worker": {
         **_CELL,
-        "error": _number(0, 1e300),
-        "threading?": _text,
-        "variables": _dict_of(_text),
-        "versions": _dict_of(_text),
-        "pools_after_call": _list_of(_pool, high=1000),
+        "error": _ERROR,
+        "threading": Optional(str, null=False),
+        "variables": _WORDS,
+        "versions": _WORDS,
+        "pools_after_call": Each(_POOL, list, 0, 1000),
     },
-    "after": {**_CELL, "error": _number(0, 1e300)},
-    "demand": {**_CELL, "cpus": _none_or(_AMOUNT), "used": _AMOUNT, "verdict": _one_of(("honoured", *STATES))},
-    "loops": {**_CELL, "loops": _integer(1, 10**12)},
-    "failure": {**_CELL, "state": _one_of(STATES), "why": _text},
+    "after": {**_CELL, "error": _ERROR},
+    "demand": {**_CELL, "cpus": Null(_AMOUNT), "used": _AMOUNT, "verdict": OneOf(("honoured", *STATES))},
+    "loops": {**_CELL, "loops": _LOOPS},
+    "failure": {**_CELL, "state": OneOf(STATES), "why": str},
     "sample": {
         **_CELL,
         "round": _COUNT,
         "position": _COUNT,
-        "loops": _integer(1, 10**12),
-        "wall": _SECONDS,
+        "loops": _LOOPS,
+        "wall": Number(1e-12, 1e9),  # so that no ratio overflows
         "cpu": _AMOUNT,
-        "delay": _none_or(_AMOUNT),
-        "undisturbed": _boolean,
-        "reason": _text,
-        "rate?": _number(1, 1e18),
+        "delay": Null(_AMOUNT),
+        "undisturbed": bool,
+        "reason": str,
+        "rate": Optional(Number(1, 1e18), null=False),
     },
-    "end": {"finished": _text},
+    "end": {"finished": str},
 }
-_PLACED = frozenset(kind for kind, fields in _FIELDS.items() if "workload" in fields)
-_OF_A_CELL = frozenset(kind for kind, fields in _FIELDS.items() if "cell" in fields)
+_PLACED = frozenset(kind for kind, fields in _EVENTS.items() if "workload" in fields)
+_OF_A_CELL = frozenset(kind for kind, fields in _EVENTS.items() if "cell" in fields)

@@ -1,4 +1,4 @@
-"""The child's side of `sparsae.bench.process.TaskProcess`: makes one task and works when it is asked to.
+"""The child's side of `sparsae.bench.task_process.TaskProcess`: makes one task and works when it is asked to.
 
 Requests and answers are lines of JSON.  Answers go through a copy of standard output;
 what a library prints goes to standard error.

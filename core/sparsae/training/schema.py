@@ -8,21 +8,33 @@ from typing import Any, NamedTuple, final
 from sparsae._text import printable
 
 Schema = Mapping[str, Any]
-"""Name -> type, tuple of types, `Each`, `Count`, `OneOf`, `Optional`, or a nested schema."""
+"""Name -> type, tuple of types, `Each`, `Count`, `Number`, `OneOf`, `Null`, `Optional`, or a nested schema."""
 
 
 @final
 class Each(NamedTuple):
-    """A list or an object, of whose items each has this form."""
+    """A list or an object, of whose items each has this form, and how many items it may have."""
 
     form: Any
+    kind: type | tuple[type, ...] = (list, dict)
+    least: int = 0
+    most: int | None = None
 
 
 @final
 class Count(NamedTuple):
-    """An integer of at least so much."""
+    """An integer of at least so much, and at most so much where that is said."""
 
     least: int
+    most: int | None = None
+
+
+@final
+class Number(NamedTuple):
+    """A number between these two."""
+
+    least: float
+    most: float
 
 
 @final
@@ -33,10 +45,18 @@ class OneOf(NamedTuple):
 
 
 @final
-class Optional(NamedTuple):
-    """What may be missing, or null."""
+class Null(NamedTuple):
+    """What may be null."""
 
     form: Any
+
+
+@final
+class Optional(NamedTuple):
+    """What may be missing, or null unless that is excluded."""
+
+    form: Any
+    null: bool = True
 
 
 RECEIPT: Schema = {
@@ -81,18 +101,22 @@ def check_schema(value: Any, schema: Schema, where: str = "header") -> None:
 def _check_value(value: Any, form: Any, where: str) -> None:
     """Check one value."""
     match form:
-        case Optional():
+        case Optional(null=False):
+            _check_value(value, form.form, where)
+        case Optional() | Null():
             if value is not None:
                 _check_value(value, form.form, where)
         case Each():
-            if not isinstance(value, (list, dict)):
-                raise ValueError(f"{where} is {type(value).__name__}")
+            _check_type(value, form.kind, where)
+            _check_range(len(value), form.least, form.most, f"the length of {where}")
             for key, item in value.items() if isinstance(value, dict) else enumerate(value):
                 _check_value(item, form.form, f"{where}.{printable(key)}")
         case Count():
             _check_type(value, int, where)
-            if value < form.least:
-                raise ValueError(f"{where} is {value}, below {form.least}")
+            _check_range(value, form.least, form.most, where)
+        case Number():
+            _check_type(value, (int, float), where)
+            _check_range(value, form.least, form.most, where)
         case OneOf():
             if isinstance(value, (dict, list)) or value not in form.values:
                 raise ValueError(f"{where} is {printable(repr(value))}, not one of {', '.join(map(repr, form.values))}")
@@ -100,6 +124,14 @@ def _check_value(value: Any, form: Any, where: str) -> None:
             check_schema(value, form, where)
         case _:
             _check_type(value, form, where)
+
+
+def _check_range(value: float, least: float, most: float | None, where: str) -> None:
+    """Check that a number lies between two others."""
+    if not value >= least:
+        raise ValueError(f"{where} is {value}, below {least:g}")
+    if most is not None and not value <= most:
+        raise ValueError(f"{where} is {value}, above {most:g}")
 
 
 def _check_type(value: Any, expected: Any, where: str) -> None:
