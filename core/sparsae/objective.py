@@ -149,13 +149,7 @@ class Objective:
             what=IS_JUMPRELU if self.settings.activation == "batchtopk" else "",
         )
         self.engine = make_engine(
-            connection,
-            self.backend,
-            self.problem,
-            (x, y),
-            storage=storage,
-            workers=self.grant.workers,
-            threads=threads,
+            connection, self.backend, self.problem, (x, y), storage=storage, workers=self.grant.workers, threads=threads
         )
         self._kernel_checked = not is_third_party(self.selected.record)
         self._session = Session(self.engine, self.backend, self.grant)

@@ -102,7 +102,7 @@ def test_a_batch_survives_json() -> None:
     """What a child sends is what the parent reads; the reason why it does not count goes along."""
     batch = TimedBatch(3, 1.5, 1.0, 0.5, 2, (3, 4), None, {"rate": 1e9})
     values = json.loads(json.dumps(batch.to_dict()))
-    assert TimedBatch.from_dict(values) == batch
+    assert TimedBatch.from_dict(values) == TimedBatch.from_dict(batch.to_dict()) == batch
     assert (values["undisturbed"], values["reason"]) == (False, "waited 33.3% of the time for a CPU")
     assert TimedBatch(3, 1.5).reason == "waiting time is unknown here"
     assert TimedBatch(3, 1.5, 1.0, 0.0, 2).reason == ""

@@ -7,7 +7,8 @@ from pathlib import Path
 NAMES = ("greedy", "wrong", "later", "sleepy", "mortal", "hanging", "garbage", "chatty", "marked", "liar")
 
 SOURCE = '''
-import os, threading, time
+import os, time
+from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import sparsae
 
@@ -18,15 +19,14 @@ class Good(sparsae.SimpleKernel):
         return sparsae.Parameters(delta2.T @ a1, delta2.sum(0), delta3.T @ a2, delta3.sum(0))
 
 class Greedy(Good):
-    """Two busy threads, whatever the limit."""
+    """Three busy threads, whatever the limit; they stay, so that a reader that comes late sees what they used."""
+    threads = ThreadPoolExecutor(3)
     def backprop(self, *arrays):
-        def burn():
+        def burn(_):
             end = time.perf_counter() + 0.02
             while time.perf_counter() < end:
                 np.ones((300, 300)) @ np.ones((300, 300))
-        threads = [threading.Thread(target=burn) for _ in range(3)]
-        for thread in threads: thread.start()
-        for thread in threads: thread.join()
+        list(self.threads.map(burn, range(3)))
         return super().backprop(*arrays)
 
 class Wrong(Good):

@@ -13,6 +13,7 @@ from sparsae.bench.process import TIMEOUT, LineProcess
 from sparsae.bench.timing import WARM_UP, TimedBatch
 from sparsae.errors import ProbeError
 from sparsae.machine.cpu_demand import wait_until_quiet
+from sparsae.training.schema import Each, Number, Schema, check_schema
 
 LONGEST_REASON = 2000  # characters of the text of an error
 _SERVE = "import sys; from sparsae.bench.worker import serve; serve(sys.argv[1])"
@@ -26,6 +27,13 @@ class DeclinedError(ProbeError):
     """A backend does not compute what it was asked for, and says why."""
 
 
+_AMOUNT = Number(0, 1e300)
+_ANSWERS: Mapping[str, Schema] = {
+    "prepare": {"pools_after_call": Each(dict, list)},
+    "error": {"error": _AMOUNT},
+    "work": dict.fromkeys(("wall", "cpu", "shortest"), _AMOUNT),
+    "time": {},  # checked by `TimedBatch`
+}
 _KINDS: dict[str, type[ProbeError]] = {"BackendWrongError": WrongResultError, "BackendDeclinedError": DeclinedError}
 
 
@@ -71,20 +79,16 @@ class TaskProcess:
 
     def prepare(self) -> dict[str, Any]:
         """Make the task and run it once; return what the process says of itself and of the task."""
-        answer = self._ask({"do": "prepare"}, timeout=max(self._timeout, TIMEOUT))
-        pools = answer.get("pools_after_call")
-        if not isinstance(pools, list) or not all(isinstance(pool, dict) for pool in pools):
-            self._refuse(json.dumps(answer))
-        return answer
+        return self._ask("prepare", timeout=max(self._timeout, TIMEOUT))
 
     def error(self) -> float:
         """Return the task's error; see `Task.error`."""
-        return self._number(self._ask({"do": "error"}), "error")
+        return float(self._ask("error")["error"])
 
     def work(self, seconds: float) -> tuple[float, float, float]:
         """Let the task run for at least that long; return wall time, CPU time, and wall time of the shortest call."""
-        answer = self._ask({"do": "work", "seconds": seconds})
-        return self._number(answer, "wall"), self._number(answer, "cpu"), self._number(answer, "shortest")
+        answer = self._ask("work", seconds=seconds)
+        return answer["wall"], answer["cpu"], answer["shortest"]
 
     def shortest_call(self) -> float:
         """Let the task run until it is warm, and as long again; return the seconds of the shortest call."""
@@ -92,11 +96,11 @@ class TaskProcess:
 
     def time(self, loops: int) -> TimedBatch:
         """Warm up and time one batch of `loops` calls; then wait until the process is quiet."""
-        answer = self._ask({"do": "time", "loops": loops})
+        answer = self._ask("time", loops=loops)
         try:
             batch = TimedBatch.from_dict(answer | {"delay": None} if self._ignore_waiting else answer)
-        except (KeyError, TypeError, ValueError) as error:
-            self._refuse(f"{type(error).__name__}: {error}")
+        except ValueError as error:
+            self._refuse(str(error))
         return batch._replace(quiet_after=wait_until_quiet(self.pid))
 
     @property
@@ -112,8 +116,9 @@ class TaskProcess:
         """End the process."""
         self._lines.close()
 
-    def _ask(self, request: Mapping[str, Any], *, timeout: float | None = None) -> dict[str, Any]:
-        line = self._lines.ask(json.dumps(request), timeout=timeout or self._timeout)
+    def _ask(self, do: str, *, timeout: float | None = None, **arguments: float) -> dict[str, Any]:
+        """Send a request and return the answer, whose values are those that such a request has."""
+        line = self._lines.ask(json.dumps({"do": do, **arguments}), timeout=timeout or self._timeout)
         try:
             answer = json.loads(line, parse_constant=self._refuse, parse_float=_finite)
         except (ValueError, RecursionError):
@@ -123,13 +128,11 @@ class TaskProcess:
         if "failed" in answer:
             kind = _KINDS.get(str(answer.get("kind")), ProbeError)
             raise kind(f"{self.name}: {printable(answer['failed'])[:LONGEST_REASON]}")
+        try:
+            check_schema(answer, _ANSWERS[do], do)
+        except ValueError:
+            self._refuse(line)
         return answer
-
-    def _number(self, answer: Mapping[str, Any], key: str) -> float:
-        value = answer.get(key)
-        if isinstance(value, bool) or not isinstance(value, (int, float)):
-            self._refuse(json.dumps(answer))
-        return float(value)
 
     def _refuse(self, line: str) -> NoReturn:
         raise ProbeError(f"{self.name}: printed something else than an answer: {printable(line[:80])!r}")

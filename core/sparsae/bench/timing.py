@@ -8,7 +8,6 @@ for `WARM_UP` seconds before its batch; one thread needs a single call.
 from __future__ import annotations
 
 import gc
-import math
 import time
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
@@ -16,11 +15,22 @@ from typing import Any, NamedTuple, Self
 
 from sparsae.machine.cpu_demand import CLEAN_DELAY, read_process
 from sparsae.machine.facts import affinity
+from sparsae.training.schema import Count, Each, Null, Number, Schema, check_schema
 
 WARM_UP = 0.06  # seconds
 BATCH_SECONDS = 0.02  # of a batch: far above the clock's resolution and a scheduler's time slice
 MOST_LOOPS = 1 << 20
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
+_SECONDS = Number(0, 1e9)
+_BATCH: Schema = {
+    "loops": Count(1),
+    "wall": Number(1e-9, 1e9),
+    "cpu": Null(_SECONDS),
+    "delay": Null(_SECONDS),
+    "cpus": Count(0),
+    "switches": Null(Each(int, (list, tuple), 2, 2)),
+}
+"""What a process says of a batch."""
 
 
 class TimedBatch(NamedTuple):
@@ -68,24 +78,14 @@ class TimedBatch(NamedTuple):
 
         Raises
         ------
-        KeyError, TypeError, ValueError
+        ValueError
             When a value is missing or not a number of the right range.
         """
-        derived = {"undisturbed", "reason"}
-        extra = {key: value for key, value in values.items() if key not in cls._fields and key not in derived}
-        cpu, delay, switches = values["cpu"], values["delay"], values["switches"]
-        batch = cls(
-            loops=int(values["loops"]),
-            wall=float(values["wall"]),
-            cpu=None if cpu is None else float(cpu),
-            delay=None if delay is None else float(delay),
-            cpus=int(values["cpus"]),
-            switches=None if switches is None else (int(switches[0]), int(switches[1])),
-            extra=extra,
-        )
-        if not (batch.loops >= 1 and batch.wall > 0 and math.isfinite(batch.wall)):
-            raise ValueError(f"{batch.loops} calls in {batch.wall} s")
-        return batch
+        check_schema(values, _BATCH, "batch")
+        known = {name: values[name] for name in _BATCH}
+        switches = None if known["switches"] is None else tuple(known["switches"])
+        others = values.keys() - {*cls._fields, "undisturbed", "reason"}
+        return cls(**known | {"switches": switches, "extra": {name: values[name] for name in others}})
 
 
 def warm_up(run: Callable[[], object], threads: int) -> None:
