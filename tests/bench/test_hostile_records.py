@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.support import simulated
+from tests.support import damaged_json, simulated
 
 from sparsae.bench.compare import compare_sessions
 from sparsae.bench.plan import RacePlan
@@ -23,10 +23,6 @@ from sparsae.errors import DataError, FileFormatError, SparsaeError
 
 TIMES = {"numpy": 1.5e-6, "dot": 0.8e-6}
 PLAN = RacePlan.checked(backends=list(TIMES), threads=[1], sizes=["10x4x2", "20x4x2"], launches=2, rounds=5)
-STRANGE = (
-    *(None, True, -1, 0, 2**70, 10**400, 1e-320, 1e308, float("nan"), float("inf"), "", "\x1b[31m", "[/x]", "$x_$"),
-    *([], {}, [[]], [None], {"": None}, {"cpu": 1}, "header", "sample", "numpy x1", "nobody x1"),
-)
 EVIL = "\x1b]0;title\x07\x1b[2J[/x] [bold]<script>$\\frac$\n\x9b31m\u202e"
 
 
@@ -152,15 +148,8 @@ def test_the_second_session_is_checked_too(tmp_path: Path) -> None:
 
 def change_a_value(events: list[dict[str, Any]], rng: random.Random) -> bytes:
     """Put something strange in the place of a value, at any depth."""
-    node: Any = rng.choice([events[0], rng.choice(events)])
-    while True:
-        keys = list(node) if isinstance(node, dict) else list(range(len(node)))
-        key = rng.choice(keys)
-        if isinstance(node[key], (dict, list)) and node[key] and rng.random() < 0.7:
-            node = node[key]
-            continue
-        node[key] = rng.choice(STRANGE)
-        return encode(events)
+    damaged_json.change_a_value(rng.choice([events[0], rng.choice(events)]), rng)
+    return encode(events)
 
 
 def remove_a_key(events: list[dict[str, Any]], rng: random.Random) -> bytes:

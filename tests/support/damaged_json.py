@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import random
+from collections.abc import Iterator
 from typing import Any
 
 STRANGE = (
@@ -16,26 +17,24 @@ STRANGE = (
 
 def change_a_value(node: Any, rng: random.Random) -> None:
     """Put something strange in the place of a value."""
-    while node:
-        keys = list(node) if isinstance(node, dict) else list(range(len(node)))
-        key = rng.choice(keys)
-        if isinstance(node[key], (dict, list)) and node[key] and rng.random() < 0.8:
-            node = node[key]
-            continue
-        node[key] = copy.deepcopy(rng.choice(STRANGE))
-        return
+    for container, key in _place(node, rng):
+        container[key] = copy.deepcopy(rng.choice(STRANGE))
 
 
 def remove_a_value(node: Any, rng: random.Random) -> None:
     """Take a field or an element away."""
+    for container, key in _place(node, rng):
+        del container[key]
+
+
+def _place(node: Any, rng: random.Random) -> Iterator[tuple[Any, Any]]:
+    """Yield a container and the key of one of its values, at any depth; nothing where there is no value."""
     while node:
-        keys = list(node) if isinstance(node, dict) else list(range(len(node)))
-        key = rng.choice(keys)
-        if isinstance(node[key], (dict, list)) and node[key] and rng.random() < 0.8:
-            node = node[key]
-            continue
-        del node[key]
-        return
+        key = rng.choice(list(node) if isinstance(node, dict) else range(len(node)))
+        if not (isinstance(node[key], (dict, list)) and node[key] and rng.random() < 0.8):
+            yield node, key
+            return
+        node = node[key]
 
 
 def damaged_json(content: bytes, rng: random.Random) -> bytes:

@@ -26,16 +26,8 @@ def make_receipt(
     requested, total = granted.requested, granted.granted
     if engine.cluster:
         requested, total = engine.cluster[0]["threads_requested"], sum(worker["threads"] for worker in engine.cluster)
-    notes = [
-        *notes,
-        *selected.notes,
-        *granted.notes,
-        *session.missed,
-        *dtype_note(x, problem.dtype),
-        *engine.kernels[0].notes,
-        *engine.notes,
-        *_thread_notes(backend, granted, engine, session),
-    ]
+    chosen = [*selected.notes, *granted.notes, *session.missed, *dtype_note(x, problem.dtype)]
+    running = [*engine.kernels[0].notes, *engine.notes, *_thread_notes(backend, granted, engine, session)]
     return Receipt(
         backend=backend.name,
         distribution=record.distribution,
@@ -59,7 +51,7 @@ def make_receipt(
         versions=versions(backend.requires),
         cluster=engine.cluster,
         choices=dict(engine.kernels[0].choices),
-        notes=tuple(notes),
+        notes=(*notes, *chosen, *running),
     )
 
 
