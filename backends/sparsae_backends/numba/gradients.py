@@ -78,9 +78,9 @@ def add_block(
     at_rows, at_squares, at_hidden, _, _, _, _, at_b1, at_b2, _, _, at_b1_sparsity, _ = layout
     panels, add = len(d) // (n * PANEL_BYTES // d.itemsize), out[at_rows] > 0
     out[at_rows] += m
-    out[at_squares] += squares
+    out[at_squares] += out.dtype.type(squares)
     for j in range(p):
-        out[at_hidden + j] += total[j]
+        out[at_hidden + j] += out.dtype.type(total[j])  # rounded first, as sums of two blocks are added
     products(sizes, block, a2, errors, q, one_pass, strip, sums, add)
     add_sums((at(delta2, 0), p), panels, at(out, at_b1))
     add_sums((at(d, 0), n), panels, at(out, at_b2))

@@ -79,6 +79,7 @@ class NumbaKernel(Kernel[PanelBlock, PackedWeights, PanelHidden]):
         self.strip = tiles.BROAD * emit.lanes(dtype) * (is_wide(problem) or problem.activation != "sigmoid")
         self.scratch: dict[str, Array] = {}
         self.packed = ArraysInTurns()
+        self.adds_blocks = problem.bandwidth is None
 
     def prepare(self, x: Array, target: Array, keep: bool) -> PanelBlock:
         """Put rows in panels: in arrays of their own when they are kept, else in scratch."""

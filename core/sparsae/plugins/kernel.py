@@ -56,6 +56,9 @@ class Kernel(ABC, Generic[Block, Weights, Hidden]):
     direct_sums : bool
         Whether `accumulate` and `finish` take `Sums` of the problem's dtype too, and `accumulate` writes W1 and W2
         where ``into.rows`` is 0: anything may stand there before.  Mini-batches of large models are faster so.
+    adds_blocks : bool
+        With `direct_sums`, whether `accumulate` adds a block's own sums, complete, to those in `into`, with the bits of
+        adding two vectors, and `finish` changes nothing.  A single row worker then needs one vector, not two.
 
     Raises
     ------
@@ -67,6 +70,7 @@ class Kernel(ABC, Generic[Block, Weights, Hidden]):
     choices: Mapping[str, str] = MappingProxyType({})
     splits_rows: bool = False
     direct_sums: bool = False
+    adds_blocks: bool = False
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
         """Refuse a class that lacks a method, with a sentence that says which."""

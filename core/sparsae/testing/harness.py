@@ -70,7 +70,8 @@ class CountingKernel(Kernel[Any, Any, Any]):
     def __init__(self, inner: AnyKernel, calls: Counter[str]) -> None:
         super().__init__(inner.problem)
         self.inner, self.calls = inner, calls
-        self.notes, self.splits_rows, self.direct_sums = inner.notes, inner.splits_rows, inner.direct_sums
+        self.notes, self.splits_rows = inner.notes, inner.splits_rows
+        self.direct_sums, self.adds_blocks = inner.direct_sums, inner.adds_blocks
 
     def prepare(self, x: Array, target: Array, keep: bool) -> Any:
         """Count and call."""

@@ -110,6 +110,19 @@ def direct_sums(kit: Harness) -> None:
             _add_blocks(kernel, weights, X, cuts, s, into)
             kernel.finish(weights, into)
             compare_sums(kit, into, block_sums(kit, given, X, X, s, output), eps=2 * eps)
+        if kernel.adds_blocks:
+            kit.label = f"direct sums of two blocks, one after the other and added, n={N} p={P} output={output}"
+            _same_bits_of_blocks(kit, kernel, weights, X, s)
+
+
+def _same_bits_of_blocks(kit: Harness, kernel: CountingKernel, weights: Any, X: Array, s: Array) -> None:
+    """With `adds_blocks`: the sums of two blocks have the bits of the sum of two vectors."""
+    size = Sums(N, P).vector.size
+    both, first, second = (Sums(N, P, np.zeros(size, kit.dtype)) for _ in range(3))
+    _add_blocks(kernel, weights, X, [40, 17], s, both)
+    _add_blocks(kernel, weights, X[:40], [40], s, first)
+    _add_blocks(kernel, weights, X[40:], [17], s, second)
+    kit.same_bits("sums of two blocks are not those of each, added", both.head, first.head + second.head)
 
 
 def _add_blocks(kernel: CountingKernel, weights: Any, X: Array, cuts: list[int], s: Array, into: Sums) -> None:
