@@ -159,6 +159,17 @@ class DirectSumsAlwaysWritten(UnitTwin):
         super().write(into, sums, True)
 
 
+class BlocksAddedInParts(UnitTwin):
+    """Says that it adds a block's sums when they are complete, and adds them in two parts."""
+
+    adds_blocks = True
+
+    def write(self, into, sums, first):
+        parts = [part / 3 for part in sums]
+        super().write(into, Parameters(*parts), first)
+        super().write(into, Parameters(*(whole - part for whole, part in zip(sums, parts, strict=True))), False)
+
+
 class NaNTakenForZero(UnitTwin):
     """The cost stays finite where the rows are not."""
 
@@ -337,6 +348,7 @@ MUTANTS = {
         RestOfTheBlockBefore: ("not_finite", "sums of a block after one that was not finite"),
         DirectSumsAdded: ("direct_sums", "the sum W1 is nan"),
         DirectSumsAlwaysWritten: ("direct_sums", "blocks of [40, 17] rows"),
+        BlocksAddedInParts: ("direct_sums", "sums of two blocks are not those of each, added"),
     },
     "topk": {
         TiesByHigherIndex: ("activity", "the unit with the higher index is kept"),
