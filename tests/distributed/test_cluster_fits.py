@@ -189,6 +189,21 @@ def test_a_local_cluster_leaves_the_environment_of_this_process_alone():
     assert done.stdout.strip() == "set()"
 
 
+def test_ctrl_c_in_a_terminal_leaves_the_workers_of_a_local_cluster_alone(client, settle):
+    """All processes of the terminal get it; this one ends the fit, for which it needs them."""
+    settle()
+
+    def handler():
+        return str(signal.getsignal(signal.SIGINT))
+
+    assert set(client.run(handler).values()) == {str(signal.SIG_IGN)}
+    processes = set(client.run(os.getpid).values())
+    for process in processes:
+        os.kill(process, signal.SIGINT)
+    assert same(gradient(X, cluster=client), gradient(X, passes=1))
+    assert set(client.run(os.getpid).values()) == processes
+
+
 def test_nothing_listens_beyond_this_machine(client):
     """Scheduler, workers, nannies and their pages of "local:N" listen on 127.0.0.1 only."""
     import psutil

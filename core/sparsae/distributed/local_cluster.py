@@ -32,6 +32,7 @@ def start_local(cluster: str, security: Any) -> Any:
             host="127.0.0.1",
             dashboard_address="127.0.0.1:0",  # None listens on all interfaces
             security=security,
+            preload=["sparsae.distributed.worker_signals"],
         )
 
 
