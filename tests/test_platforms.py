@@ -6,6 +6,8 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pytest
@@ -60,3 +62,21 @@ def test_the_commands_work_on_a_system_that_lacks_what_linux_has(system: str, tm
     assert "unverified (this system does not report what it demanded)" in done.stdout
     assert np.loadtxt(tmp_path / "codes.csv", delimiter=",", skiprows=1).shape == (300, 4)
     assert not list(tmp_path.glob("*.part*")) + list(tmp_path.glob(".*"))
+
+
+def test_a_failure_of_the_package_is_told_from_one_of_a_test() -> None:
+    """The plugin skips where a line of the tests calls what the system lacks, and nowhere else."""
+    from tests.support.simulated_platform import missing_in_the_test
+
+    found = []
+    for module in (ModuleType("os"), ModuleType("other")):
+        for name in ("fork", "frok"):
+            with pytest.raises(AttributeError) as caught:
+                getattr(module, name)
+            found.append(missing_in_the_test(caught.value))
+    assert found == ["fork", None, "fork", None]
+    elsewhere: dict[str, Any] = {"os": ModuleType("os")}
+    exec(compile("def call():\n    os.fork", "/package/module.py", "exec"), elsewhere)
+    with pytest.raises(AttributeError) as caught:
+        elsewhere["call"]()
+    assert missing_in_the_test(caught.value) is None
