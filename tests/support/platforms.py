@@ -12,6 +12,7 @@ import io
 import multiprocessing
 import os
 import platform
+import shutil
 import signal
 import subprocess
 import sys
@@ -115,6 +116,7 @@ def simulate(system: str) -> None:
     platform.uname = lambda: real  # type: ignore[assignment]  # it would ask `os.uname`
     tempfile._O_TMPFILE_WORKS = False  # type: ignore[attr-defined]
     subprocess.os = frozen(os)  # type: ignore[attr-defined]  # what it starts processes with
+    subprocess.signal = frozen(signal)  # type: ignore[attr-defined]  # what it ends them with
     for name in MISSING[system]:
         if hasattr(os, name):
             delattr(os, name)
@@ -173,6 +175,7 @@ def _hide_folders() -> None:
 
 def _refuse_folders() -> None:
     """A folder cannot be opened, and a file that is open cannot be replaced: as there."""
+    shutil._use_fd_functions = False  # type: ignore[attr-defined]  # as there: `rmtree` would open folders
     open_before = os.open
 
     def open_file(path: Any, *args: Any, **keywords: Any) -> int:
