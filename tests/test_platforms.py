@@ -70,7 +70,7 @@ def test_a_failure_of_the_package_is_told_from_one_of_a_test() -> None:
 
     found = []
     for module in (ModuleType("os"), ModuleType("other")):
-        for name in ("fork", "frok"):
+        for name in ("fork", "other"):
             with pytest.raises(AttributeError) as caught:
                 getattr(module, name)
             found.append(missing_in_the_test(caught.value))
