@@ -42,6 +42,14 @@ def test_workers_that_lack_something_are_listed():
     assert last.startswith("Install there what the client has: sparsae ")
 
 
+def test_threads_are_noted_where_they_are_fewer_than_asked_for():
+    """Those of BLAS are clamped to the CPU budget; row workers are as many as were asked for."""
+    clamped, honoured = facts_here("numpy", 1000), facts_here("fused", 1000)
+    assert clamped.threads < 1000
+    assert "clamped to" in clamped.thread_notes[0]
+    assert (honoured.threads, honoured.thread_notes) == (1000, ())
+
+
 def test_threads_that_a_worker_cannot_have_are_noted():
     """With its name and the reason, which it has found on its own machine."""
     answers = Answers(a={"threads": 1, "thread_notes": ("4 threads were asked for and the CPU budget is 1.",)}, b={})

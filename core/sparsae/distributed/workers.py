@@ -41,7 +41,7 @@ class WorkerFacts:
     threads : int
         That it computes with.
     thread_notes : tuple of str
-        Why they are others than were asked for.
+        Why they are fewer than were asked for.
     pools : tuple of mapping
         BLAS and OpenMP pools, with the architecture of their kernels.
     machine : str
@@ -74,11 +74,11 @@ class WorkerFacts:
 def facts_here(backend: str, threads: int | None = 1) -> WorkerFacts:
     """Describe this process; called on each worker, and on the client to compare with."""
     version = error = ""
-    granted = ThreadGrant(threads, 1, 1, 1)
+    wanted, granted = threads or worker_limits()[0], ThreadGrant(threads, 1, 1, 1)
     try:
         selected = select(backend)
         version = selected.record.version or __version__
-        granted = grant(threads or worker_limits()[0], selected.backend.threading, warn=False)
+        granted = grant(wanted, selected.backend.threading, warn=False)
     except BackendError as raised:
         error = str(raised)
     return WorkerFacts(
@@ -91,7 +91,7 @@ def facts_here(backend: str, threads: int | None = 1) -> WorkerFacts:
         cpu_budget=cpu_budget().granted,
         threads_requested=threads,
         threads=granted.granted,
-        thread_notes=granted.notes,
+        thread_notes=granted.notes if granted.granted < wanted else (),
         pools=pools(),
         machine=f"{platform.machine()} {os.name}",
     )
