@@ -89,7 +89,9 @@ def fuzz(name: str, target: Target, seconds: float, seed: int, escapes: Escapes)
 
 def limit_memory() -> None:
     """Let what takes too much memory fail here, and not end the machine."""
-    resource.setrlimit(resource.RLIMIT_AS, (LARGEST, resource.getrlimit(resource.RLIMIT_AS)[1]))
+    hardest = resource.getrlimit(resource.RLIMIT_AS)[1]
+    soft = LARGEST if hardest == resource.RLIM_INFINITY else min(LARGEST, hardest)
+    resource.setrlimit(resource.RLIMIT_AS, (soft, hardest))
 
 
 def main() -> int:

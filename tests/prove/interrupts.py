@@ -1,6 +1,8 @@
 """Evidence that Ctrl-C and kill -9 at random moments lose nothing: 200 and 50 a method.
 
-python tests/prove/interrupts.py [--signals 200] [--kills 50] [--commands 10] [--seed 0] [METHOD ...]
+TMPDIR=/dev/shm python tests/prove/interrupts.py [--signals 200] [--kills 50] [--commands 10] [--seed 0] [METHOD ...]
+
+(Checkpoints are written through to the disk: in memory it takes minutes, on a busy disk hours.)
 
 - Ctrl-C within this process: a result or KeyboardInterrupt; handlers, thread limits, threads and open files as before;
   the checkpoint that is left resumes to the bits of a fit that never stopped.
