@@ -8,12 +8,14 @@ import signal
 import subprocess
 import sys
 import threading
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
 import sparsae
+from sparsae.training import checkpoint_lock
 from sparsae.training.interrupt import Interrupt, SignalReceived, interruptible
 
 pytestmark = pytest.mark.filterwarnings("ignore::sparsae.ConvergenceWarning")
@@ -69,6 +71,40 @@ def test_a_signal_while_limits_are_set_waits_for_their_end(monkeypatch: pytest.M
     with pytest.raises(KeyboardInterrupt):
         sparsae.train(X, 3, max_iter=2)
     assert calls == ["entered", "left"]
+
+
+@pytest.mark.filterwarnings("ignore::sparsae.errors.CheckpointWarning")
+@pytest.mark.parametrize("moment", ["_open", "_release"])
+def test_a_signal_while_a_checkpoint_is_locked_leaves_no_file_open(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, moment: str
+) -> None:
+    """It waits until the lock is taken, or released; else its open file would be lost, and the lock with it."""
+    opened: list[int] = []
+    at_work, open_lock = getattr(checkpoint_lock, moment), checkpoint_lock._open
+
+    def interrupted(*arguments: Any) -> Any:
+        if moment == "_release":
+            interrupt_now()
+        value = at_work(*arguments)
+        if moment == "_open":
+            opened.append(value[0])
+            interrupt_now()
+        return value
+
+    def noted(*arguments: Any) -> Any:
+        opened.append(open_lock(*arguments)[0])
+        return opened[-1], True
+
+    if moment == "_release":
+        monkeypatch.setattr(checkpoint_lock, "_open", noted)
+    monkeypatch.setattr(checkpoint_lock, moment, interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        sparsae.train(X, 3, max_iter=2, checkpoint=tmp_path / "run")
+    monkeypatch.undo()
+    assert opened
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(opened[0])
+    assert sparsae.train(X, 3, max_iter=2, checkpoint=tmp_path / "run", resume=True).n_iter == 2
 
 
 def test_after_the_iterations_the_result_is_not_lost(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import dataclasses
 import os
 import signal
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Unpack
@@ -23,7 +23,7 @@ from sparsae.optimize import LBFGS, SGD, Adam, Method
 from sparsae.plugins.choices import making_again
 from sparsae.training.checkpoint import Checkpoint, CheckpointSearch, check_place, find
 from sparsae.training.checkpoint_lock import lock_checkpoint
-from sparsae.training.interrupt import interruptible
+from sparsae.training.interrupt import Interrupt, interruptible
 from sparsae.training.observers import ObserverSet
 from sparsae.training.options import FitOptions
 from sparsae.training.progress_display import ProgressDisplay
@@ -137,9 +137,9 @@ def train(
         X = fitted.view(X)
         if objective_options.get("target") is not None:
             objective_options["target"] = fitted.view(objective_options["target"], name="target")
-    with interruptible(signal.SIGINT), ExitStack() as stack:
+    with interruptible(signal.SIGINT) as interrupt, ExitStack() as stack:
         stack.enter_context(display)
-        path, search = _open_checkpoint(options, stack)
+        path, search = _open_checkpoint(options, stack, interrupt)
         if search.saved is not None:
             objective_options = resumed_options(search.saved.header, objective_options)
             stack.enter_context(making_again(search.saved.header["receipt"].get("choices")))
@@ -152,12 +152,14 @@ def train(
     return result
 
 
-def _open_checkpoint(options: FitOptions, stack: ExitStack) -> tuple[Path | None, CheckpointSearch]:
+def _open_checkpoint(
+    options: FitOptions, stack: ExitStack, interrupt: Interrupt
+) -> tuple[Path | None, CheckpointSearch]:
     """Check the place of the checkpoint, lock it until the stack is left, and read the one to resume from."""
     if options.checkpoint is None:
         return None, CheckpointSearch(None)
     path = check_place(Path(options.checkpoint.path), resume=options.resume)
-    stack.enter_context(lock_checkpoint(path))
+    stack.enter_context(_whole_lock(path, interrupt))
     search = find(path) if options.resume else CheckpointSearch(None)
     if search.notice:
         warn_caller(CheckpointWarning(search.notice))
@@ -173,3 +175,18 @@ def _options_elsewhere() -> dict[str, str]:
     }
     stops = {field.name: f"stop=sparsae.Stop({field.name}=...)" for field in dataclasses.fields(Stop)}
     return {**ways, **stops, "gradient_tolerance": stops["gradient"]}
+
+
+@contextmanager
+def _whole_lock(path: Path, interrupt: Interrupt) -> Iterator[None]:
+    """Hold the lock of a checkpoint; a signal while it is taken or released waits, or its open file would be lost."""
+    interrupt.critical += 1
+    try:
+        with lock_checkpoint(path):
+            try:
+                interrupt.leave_critical()
+                yield
+            finally:
+                interrupt.critical += 1
+    finally:
+        interrupt.leave_critical()
