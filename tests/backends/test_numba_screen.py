@@ -14,13 +14,13 @@ FLOAT = np.dtype(np.float32)
 pytestmark = pytest.mark.skipif(not TARGET.pairs, reason="this processor does not multiply bfloat16 numbers")
 
 
-def encode(x, W1, b1, k, *, screened=True):
+def encode(x, W1, b1, k, *, screened=True, b2=None):
     """Activations (m, p) in float32, and whether the block was screened to its end."""
     (m, n), p = x.shape, len(W1)
     kernel = TopKKernel(Problem(n_visible=n, n_hidden=p, dtype=FLOAT, activation="topk", k=k, block_rows=m))
     assert kernel.screens
     assert "bfloat16" in kernel.notes[-1]
-    decoder = np.zeros((n, p), FLOAT), np.zeros(n, FLOAT)
+    decoder = np.zeros((n, p), FLOAT), np.zeros(n, FLOAT) if b2 is None else b2.astype(FLOAT)
     with np.errstate(invalid="ignore"):
         parts = [np.asarray(part, FLOAT) for part in (W1, b1)]
     weights = kernel.begin(Parameters(*parts, *decoder))
@@ -138,6 +138,26 @@ def test_what_cannot_be_screened_is_computed_whole(case):
     expected, _ = encode(x, W1, b1, 6, screened=False)
     np.testing.assert_array_equal(found, expected)
     assert not screened
+
+
+@pytest.mark.parametrize("offset", [3, 30, 100])
+def test_rows_far_from_zero_are_screened_where_there_is_a_pre_bias(offset):
+    """The bias is W1 b2 less then, and b2 is near the mean of the rows; without it the offset hides the differences."""
+    m, n, p, k = 60, 90, 900, 10
+    x, W1, b1 = normal(m, n, p)
+    mean = offset * np.abs(np.random.default_rng(3).standard_normal(n)).astype(FLOAT)
+    x += mean
+    b1 = (b1 - W1.astype(np.float64) @ mean).astype(FLOAT)
+    found, screened = encode(x, W1, b1, k, b2=mean)
+    assert screened
+    z = x.astype(np.float64) @ W1.T.astype(np.float64) + b1
+    bound = 2 * n * 2.0**-24 * (np.abs(x.astype(np.float64)) @ np.abs(W1.T.astype(np.float64)) + np.abs(b1))
+    for row in range(m):
+        kept = found[row] != 0
+        assert kept.sum() == k
+        assert (z[row] - bound[row])[~kept].max() <= (z[row] + bound[row])[kept].min()
+    _, screened = encode(x, W1, b1, k)
+    assert screened == (offset == 3)
 
 
 def test_few_positive_units_are_all_kept():

@@ -26,7 +26,8 @@ if {replaced!r}:
 from sparsae_backends.numba import emit
 from sparsae.reference import evaluate_reference
 
-print(target.TARGET.register_bytes, target.TARGET.registers, target.TARGET.fma, emit.width(np.dtype(np.float64)))
+target = target.TARGET
+print(target.register_bytes, target.registers, target.fma, target.pairs, emit.width(np.dtype(np.float64)))
 rng = np.random.default_rng(0)
 X, parameters = rng.random((131, 23)), sparsae.Parameters.random(23, 11, seed=1)
 for dtype in {dtypes}:
@@ -59,7 +60,7 @@ def test_every_width_of_register_gives_the_reference(tmp_path, replaced, dtypes,
     """Panels and tiles for 128, 256 and 512 bits and for 16 and 32 registers, whatever this processor has."""
     done = run(COMPARE.format(replaced=replaced, dtypes=dtypes), tmp_path)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.split() == [str(value) for value in (*replaced, width)]
+    assert done.stdout.split() == [str(value) for value in (*replaced, False, width)]
 
 
 @pytest.mark.skipif(not binding.get_host_cpu_features().get("sse2", False), reason="an x86 processor is named")
@@ -67,7 +68,7 @@ def test_a_processor_without_fma_and_wide_registers_works(tmp_path):
     """Numba's target decides: for a generic x86 there are 16 registers of 128 bits and no fused multiply-add."""
     done = run(COMPARE.format(replaced=(), dtypes=["float64"]), tmp_path, NUMBA_CPU_NAME="generic")
     assert done.returncode == 0, done.stderr
-    assert done.stdout.split() == ["16", "16", "False", "6"]
+    assert done.stdout.split() == ["16", "16", "False", "False", "6"]
 
 
 FIRST_CALL = """

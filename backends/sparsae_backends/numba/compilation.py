@@ -121,10 +121,11 @@ def signature_of(name: str, dtype: np.dtype[Any], sums_dtype: np.dtype[Any]) -> 
             _tuple(*[integer] * 4), rows, _tuple(flat, flat), lists, _tuple(flat, bits, bits, flat, *[bits] * 5),
             _tuple(units, bits),
         ),
-        "round_weights": (rows, flat, flat, flat, _tuple(flat, flat, flat), _tuple(flat, flat)),
+        "round_weights": (rows, flat, flat, flat, flat, _tuple(flat, flat, flat), _tuple(flat, flat)),
         "encode_screened": (
-            _tuple(*[integer] * 4), types.float64, rows, _tuple(rows, flat), _tuple(*[flat] * 5), lists,
-            _tuple(flat, bits, bits, scratch_rows, flat, flat, flat, *[bits] * 4), _tuple(units, bits, flat, bits),
+            _tuple(*[integer] * 4), _tuple(types.float64, types.float64), rows, _tuple(rows, flat, flat),
+            _tuple(*[flat] * 5), lists, _tuple(flat, bits, bits, scratch_rows, *[flat] * 4, *[bits] * 4),
+            _tuple(units, bits, flat, bits),
         ),
         "accumulate_topk": (
             _tuple(integer, integer, truth), _tuple(rows, rows), _tuple(flat, flat), lists, flat,

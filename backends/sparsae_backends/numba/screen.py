@@ -9,6 +9,9 @@ rounded numbers less and plus e_j = |w_j| slack + `ROUNDING` n |b_j|.  At least 
 lower bound, so a unit whose upper bound is below it is not among the k largest.  The others, about 50 for k = 32 of
 4,096, are computed from the numbers themselves, and the k largest of these are kept.
 
+The errors of a row are in proportion to its length, so b2 is subtracted first and W1 b2 added to the biases: with a
+pre-bias rows are short then, however far from 0 the data are.
+
 The panel holds upper bounds: a tile's sums start at the unit's bias plus e_j.
 Numbers that are not finite, and rows in which too many units may be kept (activations that differ by less than what is
 uncertain), are left to `encode_topk`: the whole block, so that results depend on the block alone.
@@ -36,7 +39,7 @@ NEXT = 6  # units whose weights are asked for ahead
 
 
 @entry_point
-def round_weights(W1: Any, b1: Any, out: Any, word: Any, bounds: Any, tiles: Any) -> Any:
+def round_weights(W1: Any, b1: Any, b2: Any, out: Any, word: Any, bounds: Any, tiles: Any) -> Any:
     """Pack the words of the weights in the order of the product; returns rho, which is NaN where not all are finite.
 
     bounds are start and length (p,) of `multiply_pairs`, tiles the largest length and shift of each tile.
@@ -57,7 +60,8 @@ def round_weights(W1: Any, b1: Any, out: Any, word: Any, bounds: Any, tiles: Any
             length = max(math.sqrt(sums[0]) * CAREFUL, LEAST_LENGTH)
             rho = max(rho, (math.sqrt(sums[1]) * CAREFUL + LEAST_ERROR) / length)
             uncertain = abs(b1[unit]) * (ROUNDING * n)
-            starts[unit], lengths[unit] = b1[unit] + uncertain, length
+            starts[unit] = b1[unit] + dot_product(at_row(W1, unit, 0), at(b2, 0), n) + uncertain
+            lengths[unit] = length
             most, shift = max(most, length), max(shift, uncertain)
             check += (sums[0] + sums[1] + starts[unit]) * 0.0
         tile_lengths[tile], tile_shifts[tile] = 2 * CAREFUL * most, 2 * CAREFUL * shift
@@ -86,19 +90,23 @@ def keep_possible(units: Any, upper: Any, lower: Any, lower_bits: Any, unsure: A
 
 
 @entry_point
-def encode_screened(sizes: Any, rho: Any, x: Any, exact: Any, words: Any, hidden: Any, scratch: Any, lists: Any) -> Any:
+def encode_screened(
+    sizes: Any, margin: Any, x: Any, exact: Any, words: Any, hidden: Any, scratch: Any, lists: Any
+) -> Any:
     """As `encode_topk`; returns whether it could: otherwise what it wrote is to be written anew.
 
-    sizes is (p, k, tiles in a group, how many units of a row may be looked at, on average over a panel); exact are W1
-    and b1; words are packed words of W1, start, length, and length and shift of tiles; scratch are z, its bits, maxima,
-    rows of words of one panel, the panel, their slack, two sums and four vectors (width,); lists are candidates, units
-    and values as bits, and numbers of one row, also as bits.
+    sizes is (p, k, tiles in a group, how many units of a row may be looked at, on average over a panel); margin is
+    (rho, what rounding adds because of b2 for each length of weights); exact are W1, b1 and b2; words are packed words
+    of W1, start, length, and length and shift of tiles; scratch are z, its bits, maxima, rows of words of one panel,
+    the panel, their slack, one row, two sums and four vectors (width,); lists are candidates, units and values as bits,
+    and numbers of one row, also as bits.
     """
     p, k, grouped, most = sizes
-    W1, b1 = exact
+    rho, far = margin
+    W1, b1, b2 = exact
     packed, starts, lengths, tile_lengths, tile_shifts = words
     units, values, counts, total = hidden
-    z, z_bits, maxima, rows, x_panel, slack, sums, low, high, middle, count = scratch
+    z, z_bits, maxima, rows, x_panel, slack, shifted, sums, low, high, middle, count = scratch
     found, found_bits, lower, lower_bits = lists
     m, n = x.shape
     rounding = z.dtype.type(ROUNDING * n)
@@ -109,9 +117,12 @@ def encode_screened(sizes: Any, rho: Any, x: Any, exact: Any, words: Any, hidden
     for first in range(0, m, width):
         live, check = min(width, m - first), 0.0
         for lane in range(live):
-            round_to_pairs(at_row(x, first + lane, 0), n, at_row(rows, lane, 0), at(sums, 0))
+            given = x[first + lane]
+            for i in range(n):
+                shifted[i] = given[i] - b2[i]
+            round_to_pairs(at(shifted, 0), n, at_row(rows, lane, 0), at(sums, 0))
             length, error = math.sqrt(sums[0]) * CAREFUL, math.sqrt(sums[1]) * CAREFUL + LEAST_ERROR
-            slack[lane] = CAREFUL * CAREFUL * (error + rho * (length + error) + ROUNDING * n * length)
+            slack[lane] = CAREFUL * CAREFUL * (error + rho * (length + error) + ROUNDING * n * length + far)
             check += slack[lane] * 0.0
         if check != 0:  # NaN
             return False

@@ -32,18 +32,20 @@ class SparseWeights:
     Attributes
     ----------
     exact : tuple of array
-        W1 (p, n) and b1 (p,).
+        W1 (p, n), b1 (p,) and b2 (n,).
     decoder : tuple of array
         W2' flat, rows padded to whole registers, and b2, padded likewise.
     rho : float
         What `screen.round_weights` returned; NaN where the units are not screened.
+    far : float
+        What rounding adds to the uncertainty because of b2, for each length of weights.
     words : tuple of array
-        What it wrote.
+        What `round_weights` wrote.
     """
 
-    def __init__(self, exact: tuple[Array, Array], decoder: tuple[Array, Array]) -> None:
+    def __init__(self, exact: tuple[Array, Array, Array], decoder: tuple[Array, Array]) -> None:
         self.exact, self.decoder = exact, decoder
-        self.rho, self.words = math.nan, ()
+        self.rho, self.far, self.words = math.nan, 0.0, ()
         self._packed: Array | None = None
         self._lock = threading.Lock()
 
@@ -134,7 +136,8 @@ class TopKKernel(Kernel[tuple[Array, Array], SparseWeights, SparseHidden]):
         half, dtype = -(-self.n // 2), self.problem.dtype
         z, bits, maxima, x_panel, *vectors = self.encode_scratch
         rows = aligned((width * half,), dtype).reshape(width, half)
-        self.screen_scratch = z, bits, maxima, rows, x_panel, np.zeros(width, dtype), np.zeros(2, dtype), *vectors[:4]
+        room = (np.zeros(size, dtype) for size in (width, self.n, 2))
+        self.screen_scratch = z, bits, maxima, rows, x_panel, *room, *vectors[:4]
         lower = np.zeros(self.p, dtype)
         self.candidates = *self.lists, lower, lower.view(bits.dtype)
         most = CANDIDATES_OF_K * self.k + self.p // SHARE_OF_UNITS
@@ -169,7 +172,7 @@ class TopKKernel(Kernel[tuple[Array, Array], SparseWeights, SparseHidden]):
         self.passes.transpose(np.ascontiguousarray(W2), W2_back)
         padded = np.zeros(self.wide, dtype)
         padded[: self.n] = b2
-        weights = SparseWeights((np.ascontiguousarray(W1), np.array(b1)), (W2_back.ravel(), padded))
+        weights = SparseWeights((np.ascontiguousarray(W1), np.array(b1), np.array(b2)), (W2_back.ravel(), padded))
         if self.screens:
             half = -(-self.n // 2)
             out, word = aligned((self.p * half,), dtype), np.zeros(half, dtype)
@@ -177,6 +180,7 @@ class TopKKernel(Kernel[tuple[Array, Array], SparseWeights, SparseHidden]):
             weights.rho = self.screen.round_weights(
                 *weights.exact, out, word, (*bounds, np.zeros(2, dtype)), tuple(of_tiles)
             )
+            weights.far = self.screen.ROUNDING * self.n * float(np.linalg.norm(b2)) * self.screen.CAREFUL
             weights.words = out, *bounds, *of_tiles
         return weights
 
@@ -232,8 +236,8 @@ class TopKKernel(Kernel[tuple[Array, Array], SparseWeights, SparseHidden]):
     def _encode(self, weights: SparseWeights, x: Array, hidden: SparseHidden) -> SparseHidden:
         """Fill in the lists and sums."""
         if not math.isnan(weights.rho) and self.screen.encode_screened(
-            self.screen_sizes, weights.rho, x, weights.exact, weights.words, tuple(hidden), self.screen_scratch,
-            self.candidates,
+            self.screen_sizes, (weights.rho, weights.far), x, weights.exact, weights.words, tuple(hidden),
+            self.screen_scratch, self.candidates,
         ):  # fmt: skip
             return hidden
         self.compile_for((self.pack, self.passes.encode_topk), self.problem.dtype)
