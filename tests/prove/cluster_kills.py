@@ -73,7 +73,10 @@ class Harm:
             threading.Timer(self.delay, self._send).start()
 
     def _send(self) -> None:
-        os.kill(self.victim, self.number)
+        try:
+            os.kill(self.victim, self.number)
+        except ProcessLookupError:  # silent for too long on a busy machine: given up, and started anew by its nanny
+            say(f"process {self.victim} had gone before")
         self.sent = True
 
 
@@ -99,7 +102,8 @@ def harm_fit(
         while not harm.sent:
             time.sleep(0.01)
         if harm.number == signal.SIGSTOP:
-            os.kill(harm.victim, signal.SIGKILL)  # its nanny starts another
+            with suppress(ProcessLookupError):
+                os.kill(harm.victim, signal.SIGKILL)  # its nanny starts another
 
 
 @contextmanager
