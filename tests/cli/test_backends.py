@@ -48,7 +48,7 @@ def plugins(tmp_path):
         (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: dist_{name}\nVersion: 1.2\n")
         (info / "entry_points.txt").write_text(f"[sparsae.backends]\n{name} = plugin_{name}\n")
         (folder / f"plugin_{name}.py").write_text(source)
-    return {"PYTHONPATH": str(folder), "folder": tmp_path}
+    return {"PYTHONPATH": os.pathsep.join((str(folder), str(ROOT))), "folder": tmp_path}  # the kernel imports from here
 
 
 def test_the_list_shows_what_cannot_be_used_and_why(plugins):

@@ -97,7 +97,7 @@ def test_every_transform_goes_through_the_command(run: Run, steps: list[str]) ->
         "in the units of the data" if invertible else "outputs are transformed samples: the transform has no"
     ) in err
     wanted = raw() if invertible else result.transform.apply(raw())
-    assert json.loads(out)["mean squared error"] == pytest.approx(np.square(outputs - wanted).mean())
+    assert json.loads(out)["mean_squared_error"] == pytest.approx(np.square(outputs - wanted).mean())
     code, out, _ = run("info", "m.npz")
     assert result.transform.summary.partition(" ")[0] in out
     assert json.loads(run("info", "m.npz", "--json").out)["transform"][0]["name"] == steps[0]

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sparsae.cost import Evaluation, Terms
-from sparsae.errors import DataError
+from sparsae.errors import DataError, ParameterError
 from sparsae.optimize.activity import UnitActivity
 from sparsae.optimize.base import (
     BoundMethod,
@@ -307,7 +307,7 @@ class Epochs(BoundMethod):
 
         Raises
         ------
-        KeyError, ValueError
+        KeyError, ParameterError
             When arrays are missing, or are those of another problem.
         """
         self._check_packed(arrays)
@@ -343,6 +343,6 @@ class Epochs(BoundMethod):
         dtype = self.method.dtype_for(size[0], self._objective.dtype)
         wrong = [name for name in ("theta", "first", "second", "best_theta") if arrays[name].dtype != dtype]
         if wrong:
-            raise ValueError(f"{', '.join(wrong)} are not {dtype}")
+            raise ParameterError(f"{', '.join(wrong)} are not {dtype}")
         if arrays["silent"].dtype.kind != "i":
-            raise ValueError("silent has no integers")
+            raise ParameterError("silent has no integers")

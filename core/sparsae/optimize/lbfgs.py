@@ -165,7 +165,7 @@ class LBFGS(StepMethod):
         iteration, memory, count, first = unpack_counts(arrays["counts"], 4)
         theta = np.array(arrays["theta"])
         if not (LEAST_MEMORY <= memory <= MOST_MEMORY and count <= memory and first < memory):
-            raise ValueError(f"counts are {arrays['counts'].tolist()}")
+            raise ParameterError(f"counts are {arrays['counts'].tolist()}")
         square = (memory, memory)
         shapes = {"rows": (2 * count, len(theta)), "sy": square, "yy": square, "products": (2 * memory,)}
         check_packed(arrays, shapes)

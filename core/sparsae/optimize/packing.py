@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sparsae.cost import Evaluation, Terms
+from sparsae.errors import ParameterError
 
 MOST_COUNTED = 1 << 53
 Arrays = Mapping[str, NDArray[Any]]
@@ -24,7 +25,7 @@ def unpack_evaluation(arrays: Arrays) -> Evaluation:
 
     Raises
     ------
-    KeyError, ValueError
+    KeyError, ParameterError
         When one is missing or has another shape.
     """
     size, units = len(arrays["theta"]), arrays["evaluation.rho_hat"].shape[:1]
@@ -46,12 +47,12 @@ def check_packed(arrays: Arrays, shapes: Mapping[str, tuple[int, ...]]) -> None:
 
     Raises
     ------
-    KeyError, ValueError
+    KeyError, ParameterError
         When one is missing, or is another than this.
     """
     for name, shape in shapes.items():
         if arrays[name].shape != shape or arrays[name].dtype.kind not in "fib":
-            raise ValueError(f"{name} has shape {arrays[name].shape} and dtype {arrays[name].dtype}, not {shape}")
+            raise ParameterError(f"{name} has shape {arrays[name].shape} and dtype {arrays[name].dtype}, not {shape}")
 
 
 def unpack_counts(counts: NDArray[Any], number: int) -> list[int]:
@@ -59,9 +60,9 @@ def unpack_counts(counts: NDArray[Any], number: int) -> list[int]:
 
     Raises
     ------
-    ValueError
+    ParameterError
         When there are more or fewer, or one is negative or larger than anything that is counted.
     """
     if counts.shape != (number,) or counts.dtype.kind != "i" or min(counts) < 0 or max(counts) >= MOST_COUNTED:
-        raise ValueError(f"counts are {counts.tolist()}")
+        raise ParameterError(f"counts are {counts.tolist()}")
     return [int(count) for count in counts]

@@ -10,7 +10,7 @@ from typing import Any, final
 import numpy as np
 
 from sparsae._text import printable
-from sparsae.errors import CheckpointError, ClusterError, ParameterError
+from sparsae.errors import CheckpointError, ClusterError
 from sparsae.model import Parameters
 from sparsae.objective import Objective
 from sparsae.optimize import Method, OptimizerState, describe
@@ -297,7 +297,7 @@ def _unpack(bound: BoundMethod, saved: SavedFit, objective: Objective, path: Pat
         state: OptimizerState = bound.unpack(arrays)
         if state.theta.shape != (objective.size,) or bound.activity(state).mean.shape != (objective.n_hidden,):
             raise ValueError(f"it has {state.theta.size} parameters and the model {objective.size}")
-    except (KeyError, ValueError, TypeError, IndexError, OverflowError, ParameterError) as error:
+    except (KeyError, ValueError, TypeError, IndexError, OverflowError) as error:
         raise CheckpointError(
             f"The checkpoint {path or 'of the fit before'} does not hold the state of this optimiser: "
             f"{type(error).__name__}: {printable(error)}."
