@@ -59,7 +59,7 @@ def test_a_fit_decodes_once_and_gives_the_bits_of_the_array(tmp_path):
 def test_a_copy_can_be_declined(tmp_path):
     """Then each evaluation decodes; one evaluation alone never copies; mini-batches cannot do without."""
     decoded = []
-    objective = Objective(chunked(decoded), 3, output="linear", temporary_copy=False, block_rows=50)
+    objective = Objective(chunked(decoded), 3, output="linear", temporary_copy=False, block_rows=50, threads=1)
     first = objective(THETA)[0]
     assert objective(THETA)[0] == first
     assert len(decoded) == 8
@@ -89,7 +89,8 @@ def test_without_space_each_evaluation_decodes(lack, message, monkeypatch):
     if "full" in lack:
         monkeypatch.setattr(temporary_copy.tempfile, "TemporaryFile", lambda **options: Path("/dev/full").open("wb"))  # noqa: SIM115
     decoded = []
-    objective = Objective(chunked(decoded), 3, output="linear", block_rows=50)
+    one = {"threads": 1}  # of two workers one may keep, from an evaluation to the next, a piece that it decoded late
+    objective = Objective(chunked(decoded), 3, output="linear", block_rows=50, **one)
     with pytest.warns(DataWarning) as warned:
         first = objective(THETA)[0]
     said = [str(warning.message) for warning in warned if "decoded anew" in str(warning.message)]
