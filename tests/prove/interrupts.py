@@ -89,15 +89,21 @@ def held() -> tuple[Any, ...]:
     )
 
 
+def undisturbed(name: str, path: Path) -> tuple[list[bytes], float]:
+    """Return the bits of a fit that nothing stops, and the seconds that it takes with checkpoints."""
+    whole = bits(fit(name))
+    clean(path.parent)
+    started = time.perf_counter()
+    fit(name, path)
+    return whole, time.perf_counter() - started
+
+
 def interrupt_fits(name: str, n_fits: int, rng: random.Random, folder: Path) -> Counter[str]:
     """Ctrl-C at a random moment of each fit."""
     seen: Counter[str] = Counter()
     path = folder / "run.checkpoint"
-    whole = bits(fit(name))
-    clean(folder)
-    started = time.perf_counter()
-    fit(name, path)
-    usual, before = time.perf_counter() - started, held()
+    whole, usual = undisturbed(name, path)
+    before = held()
     for _ in range(n_fits):
         clean(folder)
         outcome = interrupted(name, path, rng.uniform(0, 1.1 * usual))
@@ -147,11 +153,7 @@ def kill_fits(name: str, n_kills: int, rng: random.Random, folder: Path) -> Coun
     """SIGKILL at a random moment of each fit; the next child starts meanwhile."""
     seen: Counter[str] = Counter()
     path = folder / "run.checkpoint"
-    whole = bits(fit(name))
-    clean(folder)
-    started = time.perf_counter()
-    fit(name, path)
-    usual = time.perf_counter() - started
+    whole, usual = undisturbed(name, path)
     following = start_child(name, path)
     for number in range(n_kills):
         process, following = following, start_child(name, path) if number + 1 < n_kills else following

@@ -56,7 +56,7 @@ class ObjectiveOptions(ModelOptions, total=False):
 
 
 def check_option_names(
-    function: Callable[..., object], options: Iterable[str], elsewhere: Mapping[str, str] | None = None
+    function: Callable[..., object], options: Iterable[str], elsewhere: Callable[[], Mapping[str, str]] = dict
 ) -> None:
     """Refuse keywords that are neither options of `Objective` nor the function's own.
 
@@ -66,8 +66,8 @@ def check_option_names(
         Its keywords are suggested too.
     options : iterable of str
         The keywords that it was given beside them.
-    elsewhere : mapping of str to str, optional
-        Options that are given in another way, and how.
+    elsewhere : callable, optional
+        Gives the options that are given in another way, and how; called when a keyword is refused.
 
     Raises
     ------
@@ -80,9 +80,10 @@ def check_option_names(
             keywords = [parameter.name for parameter in own if parameter.kind is inspect.Parameter.KEYWORD_ONLY]
             known = sorted({*ObjectiveOptions.__annotations__, *keywords})
             hint = suggest(name, known)
-            meant = nearest(name, [*known, *(elsewhere or {})])
-            if elsewhere and meant is not None and meant in elsewhere:
-                hint = f"; write {elsewhere[meant]}."
+            ways = elsewhere()
+            meant = nearest(name, [*known, *ways])
+            if meant is not None and meant in ways:
+                hint = f"; write {ways[meant]}."
             raise UnknownOptionError(
                 f"{function.__name__}() has no keyword {name!r}{hint} It takes {', '.join(known)}."
             )

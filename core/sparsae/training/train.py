@@ -120,7 +120,7 @@ def train(
     While iterations run, Ctrl-C ends training after the present one and returns the model so far with the status
     "interrupted"; a second Ctrl-C raises KeyboardInterrupt at once.  Before the iterations the first one does.
     """
-    check_option_names(train, objective_options, _options_elsewhere())
+    check_option_names(train, objective_options, _options_elsewhere)
     display = ProgressDisplay(show=bool(progress))
     observer_set = ObserverSet(observers, *([display] if progress else []))
     options = FitOptions.checked(
