@@ -28,7 +28,7 @@ from sparsae_backends.numba.compilation import entry_point, helper
 from sparsae_backends.numba.emit import PANEL_BYTES, at, at_row
 from sparsae_backends.numba.helpers import to_panel
 from sparsae_backends.numba.pairs import multiply_pairs, raise_lower_bounds, round_to_pairs
-from sparsae_backends.numba.select import bound_of, bounds_of, collect, keep_largest
+from sparsae_backends.numba.select import bound_of, bounds_of, collect, keep_row
 from sparsae_backends.numba.sparse import dot_product, fetch_bytes
 
 ROUNDING = 2.0**-22  # times n: both sums round each of their terms at most twice, by at most 2^-24
@@ -163,12 +163,7 @@ def encode_screened(
                 z[unit * width + lane] = b1[unit] + dot_product(at_row(W1, unit, 0), at_row(x, row, 0), n)
                 found[start + many], found_bits[start + many] = unit, z_bits[unit * width + lane]
                 many += z_bits[unit * width + lane] > 0
-            many = keep_largest(
-                found[start : start + many], found_bits[start : start + many], k, units[row * k : (row + 1) * k]
-            )
-            for i in range(many):
-                unit = units[row * k + i]
-                values[row * k + i] = z[unit * width + lane]
-                total[unit] += z[unit * width + lane]
+            stop, panel, kept = start + many, (z, width, lane), (units, values, total)
+            many = keep_row(row, k, found[start:stop], found_bits[start:stop], panel, kept)
             counts[row] = many
     return True

@@ -103,3 +103,20 @@ def keep_largest(units: Any, values: Any, k: int, kept: Any) -> int:
             place += 1
             room -= tied
     return place
+
+
+@helper
+def keep_row(row: int, k: int, found: Any, found_bits: Any, panel: Any, hidden: Any) -> Any:
+    """Write what a row keeps of its candidates, `found` with their values as bits; returns how many units these are.
+
+    panel is (z, rows of the panel, place of the row in it), hidden (units, values, total): k places of each row, and
+    the sum of the activations over the rows.
+    """
+    z, width, lane = panel
+    units, values, total = hidden
+    many = keep_largest(found, found_bits, k, units[row * k : (row + 1) * k])
+    for i in range(many):
+        unit = units[row * k + i]
+        values[row * k + i] = z[unit * width + lane]
+        total[unit] += z[unit * width + lane]
+    return many

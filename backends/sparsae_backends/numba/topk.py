@@ -22,7 +22,7 @@ from sparsae_backends.numba.compilation import entry_point, helper
 from sparsae_backends.numba.emit import PANEL_BYTES, VECTORS, at, at_row
 from sparsae_backends.numba.helpers import to_panel
 from sparsae_backends.numba.lanes import add_in_any_order, power_of_two, turn
-from sparsae_backends.numba.select import bounds_of, collect, keep_largest
+from sparsae_backends.numba.select import bounds_of, collect, keep_row
 from sparsae_backends.numba.sparse import (
     BROAD,
     dot_product,
@@ -72,13 +72,8 @@ def encode_topk(sizes: Any, x: Any, weights: Any, hidden: Any, scratch: Any, lis
         for lane in range(min(width, m - first)):
             row, start = first + lane, lane * room
             many = count[lane]
-            many = keep_largest(
-                found[start : start + many], found_bits[start : start + many], k, units[row * k : (row + 1) * k]
-            )
-            for i in range(many):
-                unit = units[row * k + i]
-                values[row * k + i] = z[unit * width + lane]
-                total[unit] += z[unit * width + lane]
+            stop, panel, kept = start + many, (z, width, lane), (units, values, total)
+            many = keep_row(row, k, found[start:stop], found_bits[start:stop], panel, kept)
             if bad[lane] != 0:
                 units[row * k], many = 0, max(many, 1)
                 values[row * k] = z.dtype.type(1) - z.dtype.type(1) / z.dtype.type(0)
