@@ -11,7 +11,7 @@ PEERS := .venv-peers-$(TAG)
 OLDEST := .venv-oldest-$(TAG)
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
-.PHONY: help install environments system-packages demo test test-peers test-oldest prove prove-tests check lint ruff types layers codespell validate-pyproject docs dist browser octave format clean
+.PHONY: help install environments system-packages demo test test-peers test-oldest coverage prove prove-tests check lint ruff types layers codespell validate-pyproject docs dist browser octave format clean
 
 help:
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -30,10 +30,10 @@ demo: $(STAMP) ## train on natural-image patches, print, draw (demo/)
 	$(BIN)/python docs/demo.py
 
 test: $(STAMP) ## the test suite, in several processes (TEST_PROCESSES=0: in one)
-	$(BIN)/python -m pytest -m "not prove and not peers" -n $(TEST_PROCESSES) --dist loadfile $(PYTEST_ARGS)
+	$(BIN)/python $(COVERED) -m pytest -m "not prove and not peers" -n $(TEST_PROCESSES) --dist loadfile $(PYTEST_ARGS)
 
 test-peers: $(PEERS)/.installed ## the tests that need jax and torch, in an environment that has them
-	MLFLOW_ALLOW_FILE_STORE=true MLFLOW_TRACKING_URI=file:mlruns $(PEERS)/bin/python -m pytest \
+	MLFLOW_ALLOW_FILE_STORE=true MLFLOW_TRACKING_URI=file:mlruns $(PEERS)/bin/python $(COVERED) -m pytest \
 		-m "(peers or optional) and not prove" -n $(TEST_PROCESSES) --dist loadfile $(PYTEST_ARGS)
 
 $(PEERS)/.installed: pyproject.toml
@@ -53,6 +53,13 @@ $(OLDEST)/.installed: pyproject.toml tests/support/oldest.py
 	$(OLDEST)/bin/python -m pip --quiet --disable-pip-version-check install $$($(PYTHON) tests/support/oldest.py)
 	$(OLDEST)/bin/python -m pip --quiet --disable-pip-version-check install --no-deps --editable .
 	@touch $@
+
+coverage: $(STAMP) ## branch coverage of both suites, child processes included; slow, see CONTRIBUTING.md
+	find core backends -name '*.nb[ic]' -delete # what emits machine code runs where nothing is cached
+	$(BIN)/python -m coverage erase
+	$(MAKE) test test-peers COVERED='-m coverage run'
+	$(BIN)/python -m coverage combine --quiet
+	$(BIN)/python -m coverage report
 
 # Each proof also runs alone: make prove-resume.  Run them on a quiet machine.
 PROOFS := $(patsubst tests/prove/%.py,prove-%,$(sort $(wildcard tests/prove/*.py)))

@@ -34,3 +34,10 @@ def test_a_blas_that_cannot_be_limited_is_said(monkeypatch):
     assert not any("not limited" in note for note in sparsae.Objective(X, 3).receipt.notes)
     monkeypatch.setattr("sparsae.engine.session.pools", list)
     assert any(note.startswith("Threads of BLAS: not limited.") for note in sparsae.Objective(X, 3).receipt.notes)
+
+
+def test_accelerate_is_said_beside_a_pool_of_scipy(monkeypatch):
+    """NumPy may use Accelerate where SciPy brings an OpenBLAS, which alone can be limited."""
+    built = {"Build Dependencies": {"blas": {"name": "accelerate"}}}
+    monkeypatch.setattr(np, "show_config", lambda mode: built)
+    assert any(note.startswith("Threads of BLAS: not limited.") for note in sparsae.Objective(X, 3).receipt.notes)

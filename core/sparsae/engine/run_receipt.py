@@ -9,6 +9,7 @@ from sparsae.engine.engine_types import SumsEngine
 from sparsae.engine.session import Session
 from sparsae.engine.sources import dtype_note
 from sparsae.engine.summary import data_digest
+from sparsae.machine.facts import numpy_blas
 from sparsae.machine.threads import ThreadGrant
 from sparsae.plugins.contract import Backend
 from sparsae.plugins.selection import Selected
@@ -68,10 +69,11 @@ def _thread_notes(backend: Backend, granted: ThreadGrant, engine: SumsEngine, se
             f"{plural(granted.granted, 'thread')} were granted and {plural(workers, 'worker')} ran: "
             f"the rows make no more than {plural(engine.partition.n_segments, 'segment')}."
         )
-    if not engine.cluster and not any(pool["user_api"] == "blas" for pool in session.pools):
+    known = any(pool["user_api"] == "blas" for pool in session.pools)
+    if not engine.cluster and (not known or numpy_blas() == "accelerate"):  # the pool may be SciPy's alone
         yield (
-            "Threads of BLAS: not limited. threadpoolctl knows no BLAS in this process; Apple's Accelerate, for one, "
-            "obeys VECLIB_MAXIMUM_THREADS alone, set before Python starts."
+            "Threads of BLAS: not limited. threadpoolctl does not know the BLAS of NumPy here; Apple's Accelerate, for "
+            "one, obeys VECLIB_MAXIMUM_THREADS alone, set before Python starts."
         )
     if backend.threading in ("blas", "own") and granted.pool > 1:
         yield "The last bits may depend on the number of threads with this backend."

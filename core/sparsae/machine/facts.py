@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from sparsae.machine.resources import affinity_cpus, cgroup_cpus
 from sparsae.machine.system_files import read_system_file
 
@@ -78,6 +80,12 @@ def cpu_name() -> str:
     """Name of the CPU."""
     names = [_field("model name"), platform.processor(), platform.machine()]
     return next((name for name in names if name), "")
+
+
+def numpy_blas() -> str:
+    """BLAS that NumPy was built with: "scipy-openblas" or "accelerate"; empty where NumPy does not say."""
+    built: Mapping[str, Any] = np.show_config(mode="dicts")
+    return str(built.get("Build Dependencies", {}).get("blas", {}).get("name", ""))
 
 
 def cpu_flags() -> frozenset[str]:
