@@ -326,8 +326,8 @@ def test_every_variable_is_set_before_a_library_loads():
         ({"sizes": ["0x2x2"]}, ParameterError, "cannot be read"),
         ({"preset": "slow"}, ParameterError, "No preset 'slow'; choose from quick, default, publish"),
         ({"backends": ["dot"], "reference": "numpy"}, ParameterError, "'numpy' does not race; choose from dot"),
-        ({"rounds": 0}, ParameterError, "rounds must be at least 1; given 0"),
-        ({"launches": -1}, ParameterError, "launches must be at least 1; given -1"),
+        ({"rounds": 0}, ParameterError, "rounds must be an integer of at least 1, not 0"),
+        ({"launches": -1}, ParameterError, "launches must be an integer of at least 1, not -1"),
     ],
 )
 def test_what_cannot_be_raced_is_refused_with_the_choices(choice, error, message):

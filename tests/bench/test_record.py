@@ -159,16 +159,20 @@ def test_nothing_in_common_is_refused():
 def test_two_sessions_of_the_same_backends_agree():
     """Without a change every cell is a tie with itself and the tiers are the same."""
     changes = compare_sessions(made(seed=1), made(seed=2))
-    assert {change.label: change.verdict for change in changes} == dict.fromkeys(TIMES, "tie")
+    assert {change.after.label: change.verdict for change in changes} == dict.fromkeys(TIMES, "tie")
     assert same_tiers(changes)
 
 
 def test_a_change_against_the_baseline_is_found():
     """A backend that became 20 % faster is called faster, the others ties, and the tiers tell."""
     changes = compare_sessions(made(seed=1), made(TIMES | {"einsum": 1.2e-6}, seed=2))
-    assert {change.label: change.verdict for change in changes} == {"numpy": "tie", "dot": "tie", "einsum": "faster"}
+    assert {change.after.label: change.verdict for change in changes} == {
+        "numpy": "tie",
+        "dot": "tie",
+        "einsum": "faster",
+    }
     assert not same_tiers(changes)
-    einsum = next(change for change in changes if change.label == "einsum")
+    einsum = next(change for change in changes if change.after.label == "einsum")
     low, high = einsum.change.interval
     assert low < 0.8 < high
 
@@ -176,7 +180,7 @@ def test_a_change_against_the_baseline_is_found():
 def test_a_cell_that_is_not_sound_is_not_compared():
     """Where a backend breached its limit in one session its change is unknown."""
     changes = compare_sessions(made(seed=1), made(seed=2, demand={"dot": 1.9}))
-    dot = next(change for change in changes if change.label == "dot")
+    dot = next(change for change in changes if change.after.label == "dot")
     assert dot.verdict == "unknown"
     assert (dot.before.state, dot.after.state) == ("ok", "breach")
     assert not same_tiers(changes)

@@ -7,6 +7,7 @@ import math
 import numpy as np
 
 from sparsae.bench.plan import RacePlan
+from sparsae.bench.timing import TimedBatch
 
 MACHINE = {
     "cpu": "Imaginary 9000 <script>",
@@ -79,8 +80,8 @@ def session(times, *, plan=None, seed=0, cpu=None, kernels="Haswell", policy=Non
                         seconds = times[cell.backend] * rows * math.exp(noise)
                     events.append(
                         sample
-                        | {"loops": 1, "wall": seconds, "cpu": seconds * cell.threads, "delay": 0.0, "switches": [0, 0]}
-                        | {"undisturbed": True, "reason": "", "attempt": 0, "quiet_after": 0.0}
+                        | TimedBatch(1, seconds, seconds * cell.threads, 0.0, cell.threads, (0, 0), 0.0).to_dict()
+                        | {"attempt": 0}
                     )
             events += [{"kind": "after", **place, "cell": cell.key, "error": 0.1} for cell in plan.cells()]
     events.append({"kind": "end", "finished": "complete", "ended": "2026-01-01T00:10:00+00:00"})

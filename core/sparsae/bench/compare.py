@@ -16,9 +16,6 @@ from sparsae.errors import ParameterError
 class CellChange:
     """One cell in two sessions."""
 
-    workload: str
-    label: str
-    threads: int
     before: StandingsRow
     after: StandingsRow
     change: Effect | None  # ratio to the reference after, over the same before; less than 1: faster
@@ -32,9 +29,9 @@ class CellChange:
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, for JSON."""
         return {
-            "workload": self.workload,
-            "backend": self.label,
-            "threads": self.threads,
+            "workload": self.after.workload,
+            "backend": self.after.label,
+            "threads": self.after.threads,
             "tier_before": self.before.tier,
             "tier_after": self.after.tier,
             "change": None if self.change is None else self.change.ratio,
@@ -84,9 +81,6 @@ def _changes(before: Standings, after: Standings) -> list[CellChange]:
         sound = row.state == "ok" == old[row.label].state
         found.append(
             CellChange(
-                workload=row.workload,
-                label=row.label,
-                threads=row.threads,
                 before=old[row.label],
                 after=row,
                 change=change,

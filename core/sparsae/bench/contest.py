@@ -172,25 +172,13 @@ class Contest(Generic[ProcessT]):
 
 @final
 class ContestResults:
-    """What a contest reported, by name; an instance is the `report` of a `Contest`.
-
-    Attributes
-    ----------
-    facts : dict
-        What each process says of itself.
-    errors : dict of str to list of float
-        Before and after timing, in units of what rounding explains.
-    rounds : dict of int to dict of str to TimedBatch
-        The last batch of each in each round.
-    dropped : dict of str to str
-        Those that failed or were wrong, and why.
-    """
+    """What a contest reported, by name; an instance is the `report` of a `Contest`."""
 
     def __init__(self) -> None:
-        self.facts: dict[str, Mapping[str, Any]] = {}
-        self.errors: dict[str, list[float]] = defaultdict(list)
-        self.rounds: dict[int, dict[str, TimedBatch]] = defaultdict(dict)
-        self.dropped: dict[str, str] = {}
+        self.facts: dict[str, Mapping[str, Any]] = {}  # what each process says of itself
+        self.errors: dict[str, list[float]] = defaultdict(list)  # before and after timing; 1 is what rounding explains
+        self.rounds: dict[int, dict[str, TimedBatch]] = defaultdict(dict)  # the last batch of each in each round
+        self.dropped: dict[str, str] = {}  # those that failed or were wrong, and why
 
     def __call__(self, kind: str, name: str, values: Mapping[str, Any]) -> None:
         """Keep what an event says."""

@@ -17,6 +17,7 @@ from sparsae.bench.workload import ACTIVATIONS, CASES, DTYPES, RaceWorkload, par
 from sparsae.errors import BackendNotFoundError, ParameterError
 from sparsae.machine.resources import affinity_cpus
 from sparsae.machine.threads import cpu_budget
+from sparsae.model import check_size
 from sparsae.model.settings import Sizes, check_word, resolve_settings
 from sparsae.plugins.selection import list_backends, select
 
@@ -121,8 +122,8 @@ class RacePlan:
             sizes=chosen_sizes,
             dtypes=tuple(dict.fromkeys(_choose("dtype", dtype, DTYPES) for dtype in dtypes)),
             reference=chosen,
-            launches=_check_count("launches", launches, defaults["launches"]),
-            rounds=_check_count("rounds", rounds, defaults["rounds"]),
+            launches=check_size("launches", defaults["launches"] if launches is None else launches),
+            rounds=check_size("rounds", defaults["rounds"] if rounds is None else rounds),
             batch=batch,
             preset=preset,
             seed=seed,
@@ -218,11 +219,3 @@ def _choose(what: str, given: str, possible: Mapping[str, str | None]) -> str:
     if given not in possible:
         raise ParameterError(f"No {what} {given!r}; choose from {', '.join(possible)}.")
     return possible[given] or given
-
-
-def _check_count(what: str, given: int | None, default: int) -> int:
-    if given is None:
-        return default
-    if given < 1:
-        raise ParameterError(f"{what} must be at least 1; given {given}.")
-    return given

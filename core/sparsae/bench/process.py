@@ -16,7 +16,7 @@ import tempfile
 import threading
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import IO, final
+from typing import IO
 
 from sparsae._text import printable
 from sparsae.errors import ProbeError
@@ -58,9 +58,8 @@ def thread_environment(threads: int) -> dict[str, str | None]:
     return changes
 
 
-@final
 class LineProcess:
-    """A child process that is asked in lines and answers in lines; a context manager.
+    """A child process that is asked in lines and answers in lines; `close` ends it.
 
     Parameters
     ----------

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import final
 
+from sparsae._text import plural
 from sparsae.bench.standings import Standings
 
 AXES = ("rows", "inputs", "hidden units", "threads")
@@ -76,7 +77,7 @@ def scaling_series(groups: Iterable[Standings]) -> tuple[ScalingSeries, ...]:
             if row.kind != "backend" or row.seconds is None or row.state not in ("ok", "unverified"):
                 continue
             for axis in AXES:
-                fixed = ", ".join(_counted(name, places[name]) for name in AXES[:3] if name != axis)
+                fixed = ", ".join(plural(places[name], name[:-1]) for name in AXES[:3] if name != axis)
                 line = row.label, None if axis == "threads" else group.threads
                 point = ScalingPoint(places[axis], row.seconds / places["rows"], row.share)
                 found[axis, f"{' '.join([case, dtype, *unit])}: {fixed}"][line].append(point)
@@ -93,10 +94,6 @@ def _series(axis: str, title: str, lines: LinePoints) -> ScalingSeries:
     order = sorted(lines, key=lambda line: (labels.index(line[0]), line[1] or 0))
     counts = {threads for _, threads in lines}
     if len(counts) == 1 and None not in counts:
-        title += f", {_counted('threads', counts.copy().pop() or 0)}"
+        title += f", {plural(counts.copy().pop() or 0, 'thread')}"
     made = [ScalingLine(*key, tuple(sorted(lines[key], key=lambda point: point.place))) for key in order]
     return ScalingSeries(axis, title, tuple(made))
-
-
-def _counted(name: str, count: int) -> str:
-    return f"{count} {name.removesuffix('s') if count == 1 else name}"

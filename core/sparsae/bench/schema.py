@@ -7,6 +7,7 @@ from typing import Any
 
 from sparsae.bench.plan import PRESETS, RacePlan
 from sparsae.bench.standings import STATES
+from sparsae.bench.timing import BATCH
 from sparsae.bench.workload import ACTIVATIONS, CASES, DTYPES
 from sparsae.errors import FileFormatError
 from sparsae.training.schema import Count, Each, Null, Number, OneOf, Optional, Schema, check_schema
@@ -82,7 +83,6 @@ def _check_plan(plan: Mapping[str, Any]) -> None:
 
 
 _COUNT = Count(0, 10**9)
-_LOOPS = Count(1, 10**12)
 _AMOUNT = Number(0, 1e12)
 _ERROR = Number(0, 1e300)
 _WORDS = Each(str, dict)
@@ -130,16 +130,14 @@ _EVENTS: Mapping[str, Schema] = {
     },
     "after": {**_CELL, "error": _ERROR},
     "demand": {**_CELL, "cpus": Null(_AMOUNT), "used": _AMOUNT, "verdict": OneOf(("honoured", *STATES))},
-    "loops": {**_CELL, "loops": _LOOPS},
+    "loops": {**_CELL, "loops": BATCH["loops"]},
     "failure": {**_CELL, "state": OneOf(STATES), "why": str},
     "sample": {
         **_CELL,
         "round": _COUNT,
         "position": _COUNT,
-        "loops": _LOOPS,
-        "wall": Number(1e-12, 1e9),  # so that no ratio overflows
+        **BATCH,
         "cpu": _AMOUNT,
-        "delay": Null(_AMOUNT),
         "undisturbed": bool,
         "reason": str,
         "rate": Optional(Number(1, 1e18), null=False),

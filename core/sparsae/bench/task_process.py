@@ -38,7 +38,7 @@ _KINDS: dict[str, type[ProbeError]] = {"BackendWrongError": WrongResultError, "B
 
 
 @final
-class TaskProcess:
+class TaskProcess(LineProcess):
     """A `sparsae.bench.tasks.Task` in a pinned process of its own.
 
     Parameters
@@ -72,22 +72,21 @@ class TaskProcess:
     ) -> None:
         configuration = {"factory": factory, "settings": dict(settings), "threads": threads}
         command = [sys.executable, "-c", _SERVE, json.dumps(configuration)]
-        self._lines = LineProcess(command, environment=environment, cpus=cpus, name=name)
+        super().__init__(command, environment=environment, cpus=cpus, name=name)
         self._timeout = timeout
         self._ignore_waiting = ignore_waiting
-        self.name = name
 
     def prepare(self) -> dict[str, Any]:
         """Make the task and run it once; return what the process says of itself and of the task."""
-        return self._ask("prepare", timeout=max(self._timeout, TIMEOUT))
+        return self._request("prepare", timeout=max(self._timeout, TIMEOUT))
 
     def error(self) -> float:
         """Return the task's error; see `Task.error`."""
-        return float(self._ask("error")["error"])
+        return float(self._request("error")["error"])
 
     def work(self, seconds: float) -> tuple[float, float, float]:
         """Let the task run for at least that long; return wall time, CPU time, and wall time of the shortest call."""
-        answer = self._ask("work", seconds=seconds)
+        answer = self._request("work", seconds=seconds)
         return answer["wall"], answer["cpu"], answer["shortest"]
 
     def shortest_call(self) -> float:
@@ -96,29 +95,16 @@ class TaskProcess:
 
     def time(self, loops: int) -> TimedBatch:
         """Warm up and time one batch of `loops` calls; then wait until the process is quiet."""
-        answer = self._ask("time", loops=loops)
+        answer = self._request("time", loops=loops)
         try:
             batch = TimedBatch.from_dict(answer | {"delay": None} if self._ignore_waiting else answer)
         except ValueError as error:
             self._refuse(str(error))
         return batch._replace(quiet_after=wait_until_quiet(self.pid))
 
-    @property
-    def pid(self) -> int:
-        """Its process id."""
-        return self._lines.pid
-
-    def kill(self, *, wait: bool = True) -> None:
-        """End the process, and those that it started, at once."""
-        self._lines.kill(wait=wait)
-
-    def close(self) -> None:
-        """End the process."""
-        self._lines.close()
-
-    def _ask(self, do: str, *, timeout: float | None = None, **arguments: float) -> dict[str, Any]:
+    def _request(self, do: str, *, timeout: float | None = None, **arguments: float) -> dict[str, Any]:
         """Send a request and return the answer, whose values are those that such a request has."""
-        line = self._lines.ask(json.dumps({"do": do, **arguments}), timeout=timeout or self._timeout)
+        line = self.ask(json.dumps({"do": do, **arguments}), timeout=timeout or self._timeout)
         try:
             answer = json.loads(line, parse_constant=self._refuse, parse_float=_finite)
         except (ValueError, RecursionError):

@@ -22,8 +22,8 @@ BATCH_SECONDS = 0.02  # of a batch: far above the clock's resolution and a sched
 MOST_LOOPS = 1 << 20
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
 _SECONDS = Number(0, 1e9)
-_BATCH: Schema = {
-    "loops": Count(1),
+BATCH: Schema = {
+    "loops": Count(1, 10**12),
     "wall": Number(1e-9, 1e9),
     "cpu": Null(_SECONDS),
     "delay": Null(_SECONDS),
@@ -81,8 +81,8 @@ class TimedBatch(NamedTuple):
         ValueError
             When a value is missing or not a number of the right range.
         """
-        check_schema(values, _BATCH, "batch")
-        known = {name: values[name] for name in _BATCH}
+        check_schema(values, BATCH, "batch")
+        known = {name: values[name] for name in BATCH}
         switches = None if known["switches"] is None else tuple(known["switches"])
         others = values.keys() - {*cls._fields, "undisturbed", "reason"}
         return cls(**known | {"switches": switches, "extra": {name: values[name] for name in others}})

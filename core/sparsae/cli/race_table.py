@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from sparsae.bench.report.text import (
     HEADINGS,
+    format_interval,
     format_number,
     format_percent,
+    format_ratio,
     remarks,
     row_cells,
     row_class,
@@ -49,16 +50,11 @@ def print_changes(changes: Iterable[CellChange]) -> None:
     """Print each cell's ratio before and after."""
     rows = []
     for one in changes:
-        ratios = [f"{row.effect.ratio:.3f}" if row.effect else "-" for row in (one.before, one.after)]
-        change = interval = "-"
-        if one.change is not None:
-            low, high = one.change.interval
-            change = f"{one.change.ratio:.3f}"
-            interval = f"{low:.3f} to {high:.3f}" if math.isfinite(high) else "one launch"
-        tiers = f"{_tier(one.before)} -> {_tier(one.after)}"
-        rows.append(
-            StyledRow((one.workload, one.label, str(one.threads), *ratios, change, interval, one.verdict, tiers))
-        )
+        row = one.after
+        ratios = map(format_ratio, (one.before.effect, row.effect, one.change))
+        tiers = f"{_tier(one.before)} -> {_tier(row)}"
+        interval = format_interval(one.change)
+        rows.append(StyledRow((row.workload, row.label, str(row.threads), *ratios, interval, one.verdict, tiers)))
     print_table(
         table_console(), "", _CHANGE_HEADINGS, rows, words=_WORDS, optional=("tiers", "before", "after", "threads")
     )

@@ -28,26 +28,26 @@ def find_octave() -> str | None:
 
 
 @final
-class OctaveProcess:
+class OctaveProcess(LineProcess):
     """One way of ``question.m`` in an Octave process of its own, on one thread; answers as a `TaskProcess` does."""
 
     def __init__(self, way: str, inputs: BackpropInputs) -> None:
         from scipy.io import savemat
 
-        self.name = WAYS.get(way, f"Octave ({way})")
         self._inputs, self._call = inputs, _CALL.format(way=way)
         self._folder = tempfile.TemporaryDirectory(prefix="sparsae-question-")
         given = Path(self._folder.name) / "given.mat"
         numbers = {"data": inputs.a1, "a2": inputs.a2, "a3": inputs.a3, "W2": inputs.W2}
         savemat(given, {**numbers, "rho": inputs.rho, "beta": inputs.beta, "rhohat": inputs.rho_hat[None, :]})
         command = [find_octave() or "octave-cli", "--no-gui", "--quiet", "--norc", "--no-history"]
-        self._lines = LineProcess(command, environment=thread_environment(1), cpus=choose_cpus(1), name=self.name)
-        self._lines.send(f"load('{given.as_posix()}'); addpath('{SCRIPT.parent.as_posix()}');")
+        name = WAYS.get(way, f"Octave ({way})")
+        super().__init__(command, environment=thread_environment(1), cpus=choose_cpus(1), name=name)
+        self.send(f"load('{given.as_posix()}'); addpath('{SCRIPT.parent.as_posix()}');")
 
     def prepare(self) -> dict[str, Any]:
         """Wait until Octave has run it once; return its version and its BLAS."""
-        version = self._ask(f"{self._call} printf('{_MARK} %s\\n', OCTAVE_VERSION);")
-        blas = self._ask(f"printf('{_MARK} %s\\n', version('-blas'));")
+        version = self._answer(f"{self._call} printf('{_MARK} %s\\n', OCTAVE_VERSION);")
+        blas = self._answer(f"printf('{_MARK} %s\\n', version('-blas'));")
         return {"octave_version": version, "octave_blas": blas}
 
     def error(self) -> float:
@@ -56,7 +56,7 @@ class OctaveProcess:
 
         found = Path(self._folder.name) / "found.mat"
         names = ", ".join(f"'{name}'" for name in _SUMS)
-        self._ask(f"{self._call} save('-v6', '{found.as_posix()}', {names}); printf('{_MARK} saved\\n');")
+        self._answer(f"{self._call} save('-v6', '{found.as_posix()}', {names}); printf('{_MARK} saved\\n');")
         sums = loadmat(found)
         return self._inputs.error(np.asarray(sums[name]) for name in _SUMS)
 
@@ -67,9 +67,9 @@ class OctaveProcess:
     def time(self, loops: int) -> TimedBatch:
         """Call once untimed, then `loops` times between tic and toc."""
         timed = f"tic; for turn = 1:{loops}, {self._call} end, took = toc;"
-        before = self._lines.waited()
-        answer = self._ask(f"{self._call} {timed} printf('{_MARK} %.9e\\n', took);")
-        after = self._lines.waited()
+        before = self.waited()
+        answer = self._answer(f"{self._call} {timed} printf('{_MARK} %.9e\\n', took);")
+        after = self.waited()
         try:
             wall = float(answer)
         except ValueError:
@@ -78,18 +78,18 @@ class OctaveProcess:
 
     def kill(self, *, wait: bool = True) -> None:
         """End the process at once and remove its files."""
-        self._lines.kill(wait=wait)
+        super().kill(wait=wait)
         self._folder.cleanup()
 
     def close(self) -> None:
         """End the process and remove its files."""
-        self._lines.close()
+        super().close()
         self._folder.cleanup()
 
-    def _ask(self, line: str) -> str:
+    def _answer(self, line: str) -> str:
         """Send a line and return what follows the mark in the answer; other lines that Octave prints are skipped."""
-        self._lines.send(f"{line} fflush(stdout);")
+        self.send(f"{line} fflush(stdout);")
         while True:
-            mark, _, rest = self._lines.read().partition(" ")
+            mark, _, rest = self.read().partition(" ")
             if mark == _MARK:
                 return rest.strip()

@@ -159,13 +159,13 @@ def _libraries(prepared: Mapping[str, Any]) -> dict[str, str]:
 def _ways(size: Size, seed: int) -> Iterator[Competitor]:
     """The ways in NumPy, on one thread as in 2013, then those of sparsae: on one thread, and on all CPUs."""
     for key, way in VARIANTS.items():
-        yield _competitor(key, way.label, 1, "variant_task", {"size": size, "seed": seed, "name": key})
+        yield _competitor(key, way.label, 1, "variant_task", size=size, seed=seed, name=key)
     ours = [name for name in dict.fromkeys((DEFAULT_BACKEND, *_OURS)) if _is_ready(name)]
     for threads in dict.fromkeys((1, cpu_budget().granted)):
         for name in ours:
             label = f"sparsae.backprop, {name}, {plural(threads, 'thread')}"
-            call = {"size": size, "seed": seed, "name": name, "threads": threads}
-            yield _competitor(f"{name}-{threads}", label, threads, "backend_task", call)
+            settings = {"size": size, "seed": seed, "name": name, "threads": threads}
+            yield _competitor(f"{name}-{threads}", label, threads, "backend_task", **settings)
 
 
 def _is_ready(name: str) -> bool:
@@ -179,8 +179,8 @@ def _is_ready(name: str) -> bool:
 def _orders(size: Size, seed: int) -> Iterator[Competitor]:
     """The four combinations of memory orders."""
     for key in _ORDERS:
-        call = {"size": size, "seed": seed, "left": key[0], "right": key[1]}
-        yield _competitor(key, " times ".join(key), 1, "product_task", call)
+        settings = {"size": size, "seed": seed, "left": key[0], "right": key[1]}
+        yield _competitor(key, " times ".join(key), 1, "product_task", **settings)
 
 
 def _octave_ways(size: Size, seed: int) -> list[Competitor]:
@@ -189,7 +189,7 @@ def _octave_ways(size: Size, seed: int) -> list[Competitor]:
     return [Competitor(f"octave-{way}", label, 1, partial(OctaveProcess, way, inputs)) for way, label in WAYS.items()]
 
 
-def _competitor(key: str, label: str, threads: int, factory: str, settings: Mapping[str, Any]) -> Competitor:
+def _competitor(key: str, label: str, threads: int, factory: str, **settings: object) -> Competitor:
     """Describe the process of a task, pinned to as many CPUs as it may use threads.
 
     With more than one thread nothing limits the libraries: the threads are workers of sparsae.
@@ -199,15 +199,13 @@ def _competitor(key: str, label: str, threads: int, factory: str, settings: Mapp
         environment = dict.fromkeys(environment)
         environment.pop("XLA_FLAGS", None)
     environment |= {"SPARSAE_THREADS": None, "SPARSAE_BACKEND": None}
-
-    def start() -> TaskProcess:
-        return TaskProcess(
-            f"sparsae.bench.question.tasks:{factory}",
-            settings,
-            threads=threads,
-            environment=environment,
-            cpus=choose_cpus(threads),
-            name=label,
-        )
-
+    start = partial(
+        TaskProcess,
+        f"sparsae.bench.question.tasks:{factory}",
+        settings,
+        threads=threads,
+        environment=environment,
+        cpus=choose_cpus(threads),
+        name=label,
+    )
     return Competitor(key, label, threads, start)

@@ -36,38 +36,18 @@ class QuestionRow:
 @final
 @dataclass(frozen=True, kw_only=True)
 class QuestionReport:
-    """The question, replayed.
+    """The question, replayed."""
 
-    Attributes
-    ----------
-    size : tuple of int
-        Samples, visible units, hidden units.
-    ways : tuple of QuestionRow
-        The ways of writing it; ratios to the loop as asked.
-    scratch : tuple of QuestionRow
-        The same arithmetic with scratch made once, by ``np.empty`` and by ``np.zeros`` in each call;
-        ratios to the first.
-    orders : tuple of QuestionRow
-        ``np.dot`` in the four combinations of memory orders; ratios to C times C.
-    left_out : mapping
-        What was not timed, and why.
-    facts : mapping of str to str
-        The libraries underneath, as the timed processes saw them.
-    rounds, launches, seed : int
-    interrupted : bool
-        Whether Ctrl-C ended it early.
-    """
-
-    size: tuple[int, int, int]
-    ways: tuple[QuestionRow, ...]
-    scratch: tuple[QuestionRow, ...]
-    orders: tuple[QuestionRow, ...]
-    left_out: Mapping[str, str] = field(default_factory=dict)
-    facts: Mapping[str, str] = field(default_factory=dict)
+    size: tuple[int, int, int]  # samples, visible units, hidden units
+    ways: tuple[QuestionRow, ...]  # the ways of writing it; ratios to the loop as asked
+    scratch: tuple[QuestionRow, ...]  # scratch made once, by np.empty, by np.zeros in each call; ratios to the first
+    orders: tuple[QuestionRow, ...]  # np.dot in the four combinations of memory orders; ratios to C times C
+    left_out: Mapping[str, str] = field(default_factory=dict)  # what was not timed, and why
+    facts: Mapping[str, str] = field(default_factory=dict)  # the libraries underneath, as the timed processes saw them
     rounds: int
     launches: int
     seed: int
-    interrupted: bool = False
+    interrupted: bool = False  # by Ctrl-C
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything as values that JSON can take, the published figures too."""
@@ -155,4 +135,4 @@ def _ms(seconds: float) -> str:
 def _ratio(ratio: PairedRatio) -> str:
     if ratio.low == ratio.high == 1:  # the reference itself
         return "1"
-    return f"{ratio.median:.3g} [{ratio.low:.3g}, {ratio.high:.3g}]"
+    return str(ratio)

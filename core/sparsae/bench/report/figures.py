@@ -119,13 +119,11 @@ def scaling_figure(series: Sequence[ScalingSeries]) -> Figure:
             below.plot([p.place for p in shown], [100 * (p.share or 0) for p in shown], **style)
         above.set_title(_label(one.title).replace(": ", "\n"), fontsize=9)
         above.set(xscale="log", yscale="log")
-        above.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        above.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+        _label_logarithmic(above.yaxis)
         below.set_xlabel(one.axis)
         below.set_xticks(one.places, [f"{place:g}" for place in one.places])
         for ax in (above, below):
             ax.xaxis.set_minor_locator(NullLocator())
-            ax.yaxis.set_minor_locator(NullLocator())
             ax.grid(axis="y", color="0.9")
     axes[1, 0].set_ylim(bottom=0)
     axes[0, 0].set_ylabel("microseconds per row")
@@ -151,12 +149,15 @@ def _draw_ratios(ax: Any, table: Standings) -> None:
     ax.set(yticks=range(len(rows)), yticklabels=map(_label, names), xscale="log", ylim=(len(rows) - 0.5, -0.5))
     ax.set_title(_label(f"{table.workload}, {plural(table.threads, 'thread')}"), fontsize=10, loc="left")
     ax.set_xlabel(_label(f"time / time of {table.reference} (less is faster; 95 % intervals)"), fontsize=9)
-    low, high = ax.get_xlim()
-    decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-    ticks = [digit * 10.0**power for power in decades for digit in (1, 2, 5) if low <= digit * 10.0**power <= high]
-    ticks = ticks[:: 1 + len(ticks) // 10]
-    ax.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
-    ax.minorticks_off()
+    _label_logarithmic(ax.xaxis)
+    ax.yaxis.set_minor_locator(NullLocator())
+
+
+def _label_logarithmic(axis: Any) -> None:
+    """Place ticks at 1, 2 and 5 in each decade, as plain numbers."""
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.set_major_formatter(lambda value, _: f"{value:g}")
+    axis.set_minor_locator(NullLocator())
 
 
 def _render(figure: Figure, kind: str) -> bytes:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from html import escape
 from importlib.resources import files
 from string import Template
 from typing import Any
 
-from sparsae._text import printable
+from sparsae._facts import details_html, escaped
 from sparsae.bench.record import RaceSession, conditions
 from sparsae.bench.report.figures import data_uri, ratio_figure, scaling_figure, share_figure
 from sparsae.bench.report.text import HEADINGS, remarks, row_cells, row_class, session_notes, summary
@@ -59,33 +58,33 @@ def _session(session: RaceSession, number: int, count: int) -> str:
     plan, tables = session.plan, session.standings()
     title = f"<h2>Session {number} of {count}</h2>" if count > 1 else ""
     what = f"{plan.launches} launches of {plan.rounds} rounds, seed {plan.seed}, {session.header['started']}"
-    notes = "".join(f"<p class='soft'>{_text(note)}</p>" for note in session_notes(plan, session.notes))
+    notes = "".join(f"<p class='soft'>{escaped(note)}</p>" for note in session_notes(plan, session.notes))
     series = scaling_series(tables)
     scaling = ""
     if series:
         image = _image(scaling_figure(series), "Time per row and share of peak, by size and threads")
         scaling = f"<h2>Scaling</h2><div class='wide'>{image}</div>"
     return (
-        f"{title}<p class='soft'>{_text(what)}</p>{notes}{''.join(map(_table, tables))}{scaling}"
+        f"{title}<p class='soft'>{escaped(what)}</p>{notes}{''.join(map(_table, tables))}{scaling}"
         f"<h2>The machine</h2>{_definitions(machine_facts(session))}{_samples(session)}"
     )
 
 
 def _table(table: Standings) -> str:
-    heads = "".join(f"<th{_alignment(name)}>{_text(name)}</th>" for name in HEADINGS)
+    heads = "".join(f"<th{_alignment(name)}>{escaped(name)}</th>" for name in HEADINGS)
     lines = []
     for row in table.rows:
         cells = zip(HEADINGS, row_cells(row), strict=True)
-        values = "".join(f"<td{_alignment(name)}>{_text(value)}</td>" for name, value in cells)
+        values = "".join(f"<td{_alignment(name)}>{escaped(value)}</td>" for name, value in cells)
         lines.append(f"<tr class='{row_class(row)}'>{values}</tr>")
-    lower = "".join(f"<p class='bad'>{_text(line)}</p>" for line in remarks(table))
+    lower = "".join(f"<p class='bad'>{escaped(line)}</p>" for line in remarks(table))
     images = ""
     if any(row.effect for row in table.rows):
         images += _image(ratio_figure([table]), f"Ratios to {table.reference} with their intervals")
     if (shares := share_figure(table)) is not None:
         images += _image(shares, "Share of the peak product")
     return (
-        f"<h2>{_text(summary(table))}</h2><div class='wide'><table><thead><tr>{heads}</tr></thead>"
+        f"<h2>{escaped(summary(table))}</h2><div class='wide'><table><thead><tr>{heads}</tr></thead>"
         f"<tbody>{''.join(lines)}</tbody></table></div>{lower}{images}"
     )
 
@@ -98,20 +97,20 @@ def _samples(session: RaceSession) -> str:
             delay = "unknown" if event["delay"] is None else f"{event['delay']:.6f}"
             kept = "yes" if event["undisturbed"] else f"no: {event['reason']}"
             lines.append(
-                printable(
+                escaped(
                     f"{event['workload']}, {event['launch']}, {event['round']}, {event['position']}, {event['cell']}, "
                     f"{event['loops']}, {event['wall']:.6f}, {event['cpu']:.6f}, {delay}, {kept}"
                 )
             )
-    return f"<details><summary>All {len(lines) - 1} samples</summary><pre>{escape(chr(10).join(lines))}</pre></details>"
+    return details_html(f"All {len(lines) - 1} samples", "<pre>{}</pre>".format("\n".join(lines)))
 
 
 def _image(figure: Any, description: str) -> str:
-    return f"<img src='{data_uri(figure)}' alt='{_text(description)}'>"
+    return f"<img src='{data_uri(figure)}' alt='{escaped(description)}'>"
 
 
 def _definitions(facts: Mapping[str, str]) -> str:
-    return f"<dl>{''.join(f'<dt>{_text(name)}</dt><dd>{_text(value)}</dd>' for name, value in facts.items())}</dl>"
+    return f"<dl>{''.join(f'<dt>{escaped(name)}</dt><dd>{escaped(value)}</dd>' for name, value in facts.items())}</dl>"
 
 
 def _pairs(values: Mapping[str, Any], between: str) -> str:
@@ -120,11 +119,6 @@ def _pairs(values: Mapping[str, Any], between: str) -> str:
 
 def _two_digits(value: float | None) -> str:
     return "unknown" if value is None else f"{value:.2f}"
-
-
-def _text(text: object) -> str:
-    """Return text that neither a browser nor a terminal interprets."""
-    return escape(printable(text))
 
 
 def _alignment(name: str) -> str:

@@ -7,7 +7,7 @@ import math
 from sparsae._text import plural, printable
 from sparsae.bench.plan import RacePlan
 from sparsae.bench.standings import MEANING, Standings, StandingsRow
-from sparsae.bench.statistics import MIN_ROUNDS
+from sparsae.bench.statistics import MIN_ROUNDS, Effect
 
 FEW_KEPT = 0.7  # share of the batches kept: below this a busy machine is the likeliest reason for "unknown"
 CONTRADICTION = 1.05  # a ratio and the quotient of two times that differ by more than this are explained
@@ -35,14 +35,13 @@ def row_class(row: StandingsRow) -> str:
 
 def row_cells(row: StandingsRow) -> tuple[str, ...]:
     """One line of the table, in the order of `HEADINGS`."""
-    ratio = "-" if row.effect is None else f"{row.effect.ratio:.3f}"
     named = row.verdict or {"twin": "noise floor"}.get(row.kind, "")
     return (
         str(row.tier) if row.tier else "-",
         printable(row.label),
         format_number(row.seconds, 1e3),
-        ratio,
-        "" if row.verdict == "reference" else format_interval(row),
+        format_ratio(row.effect),
+        "" if row.verdict == "reference" else format_interval(row.effect),
         named if row.state == "ok" else row.state,
         format_number(row.gflops, 1),
         format_percent(row.share),
@@ -51,11 +50,16 @@ def row_cells(row: StandingsRow) -> tuple[str, ...]:
     )
 
 
-def format_interval(row: StandingsRow) -> str:
-    """The interval of the ratio, or why there is none."""
-    if row.effect is None:
+def format_ratio(effect: Effect | None) -> str:
+    """Three decimals, or a dash."""
+    return "-" if effect is None else f"{effect.ratio:.3f}"
+
+
+def format_interval(effect: Effect | None) -> str:
+    """The interval of a ratio, or why there is none."""
+    if effect is None:
         return "-"
-    low, high = row.effect.interval
+    low, high = effect.interval
     return f"{low:.3f} to {high:.3f}" if math.isfinite(high) else "one launch"
 
 
