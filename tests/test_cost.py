@@ -69,7 +69,7 @@ def test_pieces_of_the_gradient_make_the_same_bits_as_the_whole(settings, monkey
         for index in reversed(range(count)):
             task(index)
 
-    found = cost.evaluate(sums, theta, spread=backwards)
+    found = cost.evaluate(sums, theta, run_tasks=backwards)
     np.testing.assert_array_equal(found.gradient, whole.gradient)
     assert found.terms == whole.terms
     assert counts == [6]  # two of the five rows of W1 at a time, one of the three rows of W2

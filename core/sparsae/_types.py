@@ -23,8 +23,14 @@ FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 Threading = Literal["workers", "blas", "own", "none"]
 THREADINGS: tuple[Threading, ...] = ("workers", "blas", "own", "none")
 
-Spread = Callable[[Callable[[int], None], int], None]
+RunTasks = Callable[[Callable[[int], None], int], None]
 """Calls ``task(i)`` for i below a count, in any order, on as many threads as there are; returns when all are done."""
+
+
+def run_in_turn(task: Callable[[int], None], count: int) -> None:
+    """Call ``task(i)`` for i below `count`, in this thread: the `RunTasks` of one thread."""
+    for number in range(count):
+        task(number)
 
 
 def as_float_dtype(dtype: Any, error: type[SparsaeError]) -> np.dtype[Any]:

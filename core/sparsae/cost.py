@@ -13,26 +13,20 @@ turned into those of the parameters here.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from typing import Any, NamedTuple, Protocol, Self, final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sparsae._types import ACTIVATIONS, Activation, Array, Spread
+from sparsae._types import ACTIVATIONS, Activation, Array, RunTasks, run_in_turn
 from sparsae.errors import ParameterError
 from sparsae.model import Parameters
 from sparsae.model.settings import ModelSettings, check_number, check_word
 
 PIECE = 1 << 16  # numbers of a matrix that are worked on at a time: they stay in cache
 KL_EDGE = 1e-6  # outside [KL_EDGE, 1 - KL_EDGE] the divergence continues along its tangent
-
-
-def one_after_the_other(task: Callable[[int], None], count: int) -> None:
-    """Call ``task(i)`` for i below `count`, in this thread."""
-    for i in range(count):
-        task(i)
 
 
 @final
@@ -239,12 +233,12 @@ class Cost:
         sums: GradientSums,
         theta: NDArray[np.float64],
         rho_hat: NDArray[np.float64] | None = None,
-        spread: Spread = one_after_the_other,
+        run_tasks: RunTasks = run_in_turn,
     ) -> Evaluation:
         """Return cost and gradient; the other parameters as in `terms`.  The sums stay as they are.
 
-        The gradient is made piece by piece, on the threads of `spread`: that of a large model takes as long as memory
-        takes to be read and written.
+        The gradient is made piece by piece, on the threads of `run_tasks`: that of a large model takes as long as
+        memory takes to be read and written.
         """
         if rho_hat is None:
             rho_hat = sums.hidden / sums.rows  # (p,)
@@ -252,18 +246,18 @@ class Cost:
         rest = slice(2 * sums.W1.size, theta.size)  # all but W1 and W2
         np.divide(sums.gradient[rest], sums.rows, out=gradient[rest])
         parameters = _parameters(sums, theta)
-        self._complete(_parameters(sums, gradient), parameters, sums, spread, whole=True)
+        self._complete(_parameters(sums, gradient), parameters, sums, run_tasks, whole=True)
         terms = self._terms(sums, theta, parameters, rho_hat)
         return Evaluation(sum(terms), gradient, terms, rho_hat, sums.squared_error, sums.fired / sums.rows)
 
     def complete(
-        self, gradient: Parameters, parameters: Parameters, sums: GradientSums, spread: Spread = one_after_the_other
+        self, gradient: Parameters, parameters: Parameters, sums: GradientSums, run_tasks: RunTasks = run_in_turn
     ) -> None:
         """Turn the mean gradient of the kernel's parameters into that of the cost without weight decay, in place."""
-        self._complete(gradient, parameters, sums, spread, whole=False)
+        self._complete(gradient, parameters, sums, run_tasks, whole=False)
 
     def _complete(
-        self, gradient: Parameters, parameters: Parameters, sums: GradientSums, spread: Spread, *, whole: bool
+        self, gradient: Parameters, parameters: Parameters, sums: GradientSums, run_tasks: RunTasks, *, whole: bool
     ) -> None:
         """As `complete`; the `whole` of it where W1 and W2 have no values yet: means, completed, with weight decay."""
         scale = None
@@ -291,7 +285,7 @@ class Cost:
 
         pieces = [(True, rows) for rows in _pieces(gradient.W1)] if whole or self.pre_bias else []
         pieces += [(False, rows) for rows in _pieces(gradient.W2)] if whole or scale is not None else []
-        spread(work, len(pieces))
+        run_tasks(work, len(pieces))
 
     def _l1_weights(self, W2: Array) -> NDArray[np.float64]:
         """Return the weights (p,) of the activations in the L1 term."""

@@ -212,7 +212,7 @@ class Objective:
             return self._evaluate(flat, parameters)
 
     def _evaluate(self, flat: NDArray[np.float64], parameters: Parameters) -> Evaluation:
-        given = model = parameters if self.dtype == flat.dtype else self._cast(flat, self.engine.spread)
+        given = model = parameters if self.dtype == flat.dtype else self._cast(flat, self.engine.run_tasks)
         if self.cost.pre_bias:
             given = model._replace(b1=self.cost.kernel_parameters(parameters).b1.astype(self.dtype, copy=False))
         if self.settings.activation == "batchtopk":
@@ -223,7 +223,7 @@ class Objective:
         known = self.cost.known_sparsity(parameters)
         sums = self.engine.evaluate(given, self.cost.sparsity if known is None else known)
         self.evaluations += 1
-        return self.cost.evaluate(sums, flat, spread=self.engine.spread)
+        return self.cost.evaluate(sums, flat, run_tasks=self.engine.run_tasks)
 
     def check_size(self, theta: NDArray[np.float64]) -> None:
         """Refuse flat parameters of these sizes that have thresholds where the hidden units have none, or none.

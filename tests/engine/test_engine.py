@@ -74,7 +74,7 @@ def test_what_is_done_once_an_evaluation_is_shared_by_the_workers(monkeypatch):
                 seen.append((index, np.geterr()["over"]))
 
             with np.errstate(over="call"):
-                objective.engine.spread(look, 100)
+                objective.engine.run_tasks(look, 100)
             assert sorted(seen) == [(index, "call") for index in range(100)]
             assert len(names) <= workers
     for cost, gradient in found[1:]:

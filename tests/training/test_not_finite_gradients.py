@@ -10,8 +10,9 @@ import pytest
 
 import sparsae
 from sparsae import Backend, Parameters, SimpleKernel, train
+from sparsae._types import run_in_turn
 from sparsae.optimize import SGD, Adam
-from sparsae.optimize.update import BatchGradient, one_after_the_other, square_sum
+from sparsae.optimize.update import BatchGradient, square_sum
 from sparsae.training.curve import FitCounts, MeteredObjective
 
 pytestmark = pytest.mark.filterwarnings("ignore::sparsae.ConvergenceWarning")
@@ -86,10 +87,10 @@ def test_a_gradient_whose_squares_overflow_is_finite(dtype: Any) -> None:
     state, report = method.update(method.start(theta), BatchGradient((g,)))
     assert report.finite
     np.testing.assert_allclose(state.theta, -1e-3 * g)
-    short = SGD(clip=2.0).clipped(BatchGradient((g,)), theta, one_after_the_other)
+    short = SGD(clip=2.0).clipped(BatchGradient((g,)), theta, run_in_turn)
     if dtype == np.float32:
         assert np.linalg.norm(short.vector(theta)) == pytest.approx(2, rel=1e-5)
-        assert square_sum(BatchGradient((g,)), theta, one_after_the_other) == pytest.approx(50e60, rel=1e-5)
+        assert square_sum(BatchGradient((g,)), theta, run_in_turn) == pytest.approx(50e60, rel=1e-5)
     else:
         assert short.scale == 1
 

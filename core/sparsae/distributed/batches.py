@@ -82,7 +82,7 @@ class ClusterBatchEngine:
         self._description = pickle.dumps(replace(description, problem=self._problem, batches=True, direct=direct))
         self._fit = uuid.uuid4().hex
         self._evaluations = 0
-        self._threads = WorkerPool([self._kernel] * max(granted.workers, granted.pool))  # for `spread`; none is called
+        self._threads = WorkerPool([self._kernel] * max(granted.workers, granted.pool))  # of `run_tasks`; not called
         self._sums = batch_sum(self._problem, direct=self._direct)
         self.place = f"{plural(n_workers, 'worker')} of the cluster"
 
@@ -100,7 +100,7 @@ class ClusterBatchEngine:
         parts = self._rows.take(rows, self._problem.dtype)
         return parts[0], parts[-1]
 
-    def spread(self, task: Callable[[int], None], count: int) -> None:
+    def run_tasks(self, task: Callable[[int], None], count: int) -> None:
         """Call ``task(i)`` for i below `count`, in any order, on all threads of this process."""
         if count == 1:
             task(0)

@@ -16,8 +16,7 @@ from typing import Any, final
 import numpy as np
 from numpy.typing import NDArray
 
-from sparsae._types import Array
-from sparsae.cost import one_after_the_other
+from sparsae._types import Array, run_in_turn
 from sparsae.distributed.batches import ClusterBatchEngine, cut_batch, place_batch
 from sparsae.distributed.connection import Connection
 from sparsae.distributed.placement import Subtree, complete_subtrees, place_near, split_segments
@@ -112,9 +111,9 @@ class ClusterEngine:
         """What the receipt should say: known from the start, or seen since then."""
         return [*self._notes, *self._rows.spilling.notes]
 
-    def spread(self, task: Callable[[int], None], count: int) -> None:
+    def run_tasks(self, task: Callable[[int], None], count: int) -> None:
         """Call ``task(i)`` for i below `count`, in this thread."""
-        one_after_the_other(task, count)
+        run_in_turn(task, count)
 
     def close(self) -> None:
         """Have the workers drop what they hold of this fit; it is read again if the engine is used again."""

@@ -90,7 +90,7 @@ class BatchEngine:
         workers = min(granted.workers, self.partition.n_blocks)
         self.kernels: list[AnyKernel] = [make_kernel(backend, self._problem) for _ in range(workers)]
         self._pool = WorkerPool(self.kernels)
-        # A backend that gives its threads to BLAS has one kernel; `spread` has no kernel to call and uses all threads.
+        # A backend that gives its threads to BLAS has one kernel; `run_tasks` calls no kernel and uses all threads.
         self._spreading = self._pool if granted.pool == 1 else WorkerPool(self.kernels[:1] * granted.pool)
         self._reader = RowReader(x, target, problem)
         self._direct = direct and self.kernels[0].direct_sums
@@ -194,7 +194,7 @@ class BatchEngine:
             total += self.evaluate(parameters, zeros, piece).total.vector[:stop]
         return total
 
-    def spread(self, task: Callable[[int], None], count: int) -> None:
+    def run_tasks(self, task: Callable[[int], None], count: int) -> None:
         """Call ``task(i)`` for i below `count`, in any order, on all threads."""
         if count == 1:
             task(0)

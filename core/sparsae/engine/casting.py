@@ -7,7 +7,7 @@ from typing import Any, final
 import numpy as np
 from numpy.typing import NDArray
 
-from sparsae._types import Array, Spread
+from sparsae._types import Array, RunTasks
 from sparsae.cost import PIECE
 from sparsae.model import Parameters
 
@@ -30,7 +30,7 @@ class ParameterCast:
         self._sizes, self._dtype, self._again = (n_visible, n_hidden), dtype, again
         self._room: Array = np.empty(0, dtype)
 
-    def __call__(self, flat: NDArray[np.float64], spread: Spread) -> Parameters:
+    def __call__(self, flat: NDArray[np.float64], run_tasks: RunTasks) -> Parameters:
         """Return the parameters: views of `flat` where it has the dtype, else valid until the next call."""
         cast: Array = flat
         if flat.dtype != self._dtype:
@@ -42,5 +42,5 @@ class ParameterCast:
                 piece = slice(index * PIECE, (index + 1) * PIECE)
                 cast[piece] = flat[piece]
 
-            spread(work, -(-flat.size // PIECE))
+            run_tasks(work, -(-flat.size // PIECE))
         return Parameters.from_flat(cast, *self._sizes)

@@ -14,8 +14,7 @@ from typing import Any, final
 import numpy as np
 from numpy.typing import NDArray
 
-from sparsae._types import Array
-from sparsae.cost import one_after_the_other
+from sparsae._types import Array, run_in_turn
 from sparsae.engine.batch_engine import BatchEngine
 from sparsae.engine.batch_threshold import BatchThreshold, Largest
 from sparsae.engine.blocks import KeptBlocks, StreamedBlocks
@@ -157,10 +156,10 @@ class Engine:
             found[0].merge(other)
         return found[0].threshold()
 
-    def spread(self, task: Callable[[int], None], count: int) -> None:
+    def run_tasks(self, task: Callable[[int], None], count: int) -> None:
         """Call ``task(i)`` for i below `count`, in any order, on the row workers; few of them in this thread."""
         if count < LEAST_SPREAD:
-            one_after_the_other(task, count)
+            run_in_turn(task, count)
             return
         floating_point = np.geterr()  # of this thread
 
@@ -210,7 +209,7 @@ class Engine:
                 kernel.accumulate(weights, blocks.block(kernel, index), hidden[index], s, into)
 
             tree = self._tree(partition.n_segments, s is None)
-            return sum_blocks(pool, partition, name, tree, accumulate, self.spread)
+            return sum_blocks(pool, partition, name, tree, accumulate, self.run_tasks)
 
         both = totals if passes == 2 else None
         return evaluate_sums(name, self.kernels[0], parameters, sparsity, totals=both, sums=sums)

@@ -57,7 +57,7 @@ class RowsEngine(Protocol):
         """Begin to read rows that the next evaluation needs."""
         ...
 
-    def spread(self, task: Callable[[int], None], count: int) -> None:
+    def run_tasks(self, task: Callable[[int], None], count: int) -> None:
         """Call ``task(i)`` for i below `count`, in any order, on all threads of this process."""
         ...
 
@@ -103,7 +103,7 @@ class SumsEngine(Protocol):
         """Return what batch top-k keeps of some rows, or of all."""
         ...
 
-    def spread(self, task: Callable[[int], None], count: int) -> None:
+    def run_tasks(self, task: Callable[[int], None], count: int) -> None:
         """Call ``task(i)`` for i below `count`, in any order, on the row workers of this process."""
 
     def summaries(self) -> tuple[DataSummary, DataSummary]:

@@ -9,8 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sparsae._text import plural
-from sparsae._types import Array, Spread
-from sparsae.cost import one_after_the_other
+from sparsae._types import Array, RunTasks, run_in_turn
 from sparsae.engine.kernel_calls import call_kernel
 from sparsae.engine.partition import Partition, TreeSum, tree_sum
 from sparsae.engine.workers import SegmentRun, WorkerPool
@@ -94,7 +93,7 @@ def sum_blocks(
     backend: str,
     tree: TreeSum,
     add: Callable[[AnyKernel, int, Sums], None],
-    spread: Spread = one_after_the_other,
+    run_tasks: RunTasks = run_in_turn,
 ) -> Sums:
     """Call ``add(kernel, block, sums)`` for every block and return the sums of all, valid until the tree is used again.
 
@@ -110,7 +109,7 @@ def sum_blocks(
         tree.add(segment, sums)
 
     pool.run(work, partition.n_segments, describe_rows(backend, partition))
-    return tree.total(spread)
+    return tree.total(run_tasks)
 
 
 def evaluate_sums(

@@ -14,8 +14,8 @@ from typing import final
 import numpy as np
 from numpy.typing import NDArray
 
-from sparsae._types import Spread
-from sparsae.cost import PIECE, one_after_the_other
+from sparsae._types import RunTasks, run_in_turn
+from sparsae.cost import PIECE
 from sparsae.machine.resources import l2_bytes
 from sparsae.plugins.contract import Problem
 from sparsae.plugins.sums import Sums
@@ -141,10 +141,10 @@ class TreeSum:
         with self._lock:
             self._waiting[level, index] = sums
 
-    def total(self, spread: Spread = one_after_the_other) -> Sums:
+    def total(self, run_tasks: RunTasks = run_in_turn) -> Sums:
         """Return the sums of all segments; they are valid until the next `restart`.
 
-        The last addition, when no worker has anything else to do, is made on the threads of `spread`.
+        The last addition, when no worker has anything else to do, is made by `run_tasks`.
         """
         top = len(self._widths) - 1
         if (top, 0) not in self._waiting:
@@ -155,7 +155,7 @@ class TreeSum:
                 piece = slice(index * PIECE, (index + 1) * PIECE)
                 into[piece] += added[piece]
 
-            spread(add, -(-into.size // PIECE))
+            run_tasks(add, -(-into.size // PIECE))
             self._free.append(right)
             self._waiting[top, 0] = left
         return self._waiting[top, 0]

@@ -210,8 +210,8 @@ class Epochs(BoundMethod):
             return replace(state, outcome="not finite")
         moments, report = self.method.update(
             state.moments,
-            self.method.clipped(batch.gradient, state.theta, self._batches.spread),
-            self._batches.spread,
+            self.method.clipped(batch.gradient, state.theta, self._batches.run_tasks),
+            self._batches.run_tasks,
             measure=ends,
             factor=self.method.rate_factor(state.moments.updates, self._n_updates),
             adam=self._batches.adam(state.theta.dtype),

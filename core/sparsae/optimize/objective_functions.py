@@ -74,7 +74,7 @@ class RowFunctions(Protocol):
     def read_ahead(self, rows: NDArray[np.intp]) -> None:
         """Begin to read rows that `gradient` is asked for next."""
 
-    def spread(self, task: Callable[[int], None], count: int) -> None:
+    def run_tasks(self, task: Callable[[int], None], count: int) -> None:
         """Call ``task(i)`` for i below `count`, in any order, on all threads."""
 
     def adam(self, dtype: np.dtype[Any]) -> AdamPass | None:

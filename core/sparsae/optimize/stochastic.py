@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, final
 
 import numpy as np
 
-from sparsae._types import Array
+from sparsae._types import Array, RunTasks, run_in_turn
 from sparsae.errors import ParameterError
 from sparsae.model import check_size
 from sparsae.optimize.adam_update import FLUSH_FIRST, FLUSH_SECOND, flush, flush_interval, update_chunk
@@ -19,9 +19,9 @@ from sparsae.optimize.base import Method, dataclass_settings
 from sparsae.optimize.objective_functions import AdamPass, ObjectiveFunctions, Vector
 from sparsae.optimize.update import (
     BatchGradient,
-    Spread,
+    CompiledStep,
+    Step,
     UpdateReport,
-    one_after_the_other,
     square_sum,
     update_in_chunks,
 )
@@ -48,6 +48,11 @@ class Moments(NamedTuple):
     first: Vector
     second: Vector
     updates: int
+
+    @property
+    def arrays(self) -> tuple[Vector, ...]:
+        """What an update changes; parameters first."""
+        return tuple(array for array in self[:3] if len(array))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,11 +118,11 @@ class StochasticMethod(Method):
         left = planned - updates
         return rise * (max(left, 0) / falling if falling > 0 and left < falling else 1.0)
 
-    def clipped(self, gradient: BatchGradient, theta: Vector, spread: Spread) -> BatchGradient:
+    def clipped(self, gradient: BatchGradient, theta: Vector, run_tasks: RunTasks) -> BatchGradient:
         """Return the gradient, shortened to the length `clip` where it is longer."""
         if self.clip is None:
             return gradient
-        length = float(np.sqrt(square_sum(gradient, theta, spread)))
+        length = float(np.sqrt(square_sum(gradient, theta, run_tasks)))
         if length <= self.clip or not np.isfinite(length):
             return gradient
         share = self.clip / length
@@ -150,11 +155,29 @@ class StochasticMethod(Method):
         """Return the state before the first update."""
 
     @abstractmethod
+    def steps(
+        self, number: int, gradient: BatchGradient, dtype: np.dtype[Any], factor: float, adam: AdamPass | None
+    ) -> tuple[Step, CompiledStep | None]:
+        """Return how one chunk is updated, and the same compiled where a kernel can.
+
+        Parameters
+        ----------
+        number : int
+            Of the update, from 1.
+        gradient : BatchGradient
+        dtype : dtype
+            Of parameters and moments.
+        factor : float
+            That the learning rate is multiplied by.
+        adam : callable, optional
+            The kernel's own update of Adam, which has the bits of NumPy's.
+        """
+
     def update(
         self,
         state: Moments,
         gradient: BatchGradient,
-        spread: Spread = one_after_the_other,
+        run_tasks: RunTasks = run_in_turn,
         *,
         measure: bool = False,
         factor: float = 1.0,
@@ -162,9 +185,13 @@ class StochasticMethod(Method):
     ) -> tuple[Moments, UpdateReport]:
         """Do one update, in place; the state that is returned has the same arrays.
 
-        `adam` is a kernel's own, which has the bits of NumPy's.
+        The other parameters are those of `steps`; `measure` asks for the largest component of the gradient.
         Where the gradient is not finite, which the report says, some parameters may have been updated and others not.
         """
+        number = state.updates + 1
+        step, compiled = self.steps(number, gradient, state.theta.dtype, factor, adam)
+        report = update_in_chunks(state.arrays, gradient, step, run_tasks, measure=measure, compiled=compiled)
+        return state._replace(updates=number), report
 
 
 @final
@@ -202,30 +229,22 @@ class Adam(StochasticMethod):
         """Return moments of zero."""
         return Moments(theta, np.zeros_like(theta), np.zeros_like(theta), 0)
 
-    def update(
-        self,
-        state: Moments,
-        gradient: BatchGradient,
-        spread: Spread = one_after_the_other,
-        *,
-        measure: bool = False,
-        factor: float = 1.0,
-        adam: AdamPass | None = None,
-    ) -> tuple[Moments, UpdateReport]:
-        """Step along first / (sqrt(second) + epsilon), both corrected for their bias; in place.
+    def steps(
+        self, number: int, gradient: BatchGradient, dtype: np.dtype[Any], factor: float, adam: AdamPass | None
+    ) -> tuple[Step, CompiledStep | None]:
+        """Step along first / (sqrt(second) + epsilon), both corrected for their bias.
 
         The moments are kept without the factors 1 - beta1 and 1 - beta2, which go into rate and epsilon.
         """
-        t = state.updates + 1
-        beta1, beta2, dtype = self.beta1, self.beta2, state.theta.dtype
-        unbias = np.sqrt((1 - beta2**t) / (1 - beta2))
-        due = t % flush_interval(min(beta1, beta2)) == 0
+        beta1, beta2 = self.beta1, self.beta2
+        unbias = np.sqrt((1 - beta2**number) / (1 - beta2))
+        due = number % flush_interval(min(beta1, beta2)) == 0
         step = AdamStep(
             scale=gradient.scale,
             decay=gradient.decay,
             beta1=beta1,
             beta2=beta2,
-            rate=float(factor * self.learning_rate * unbias * (1 - beta1) / (1 - beta1**t)),
+            rate=float(factor * self.learning_rate * unbias * (1 - beta1) / (1 - beta1**number)),
             epsilon=max(float(self.epsilon * unbias), float(np.finfo(dtype).tiny)),
             flush_first=FLUSH_FIRST[dtype] if due else 0.0,
             flush_second=FLUSH_SECOND[dtype] if due else 0.0,
@@ -240,9 +259,7 @@ class Adam(StochasticMethod):
         def plain(chunks: tuple[Array, ...], g: Array, scratch: Array) -> None:
             update_chunk(chunks, g, scratch, step)
 
-        arrays = (state.theta, state.first, state.second)
-        report = update_in_chunks(arrays, gradient, plain, spread, measure=measure, compiled=compiled)
-        return state._replace(updates=t), report
+        return plain, compiled
 
 
 @final
@@ -271,20 +288,12 @@ class SGD(StochasticMethod):
         """Return a momentum of zero."""
         return Moments(theta, np.zeros_like(theta), np.zeros(0), 0)
 
-    def update(
-        self,
-        state: Moments,
-        gradient: BatchGradient,
-        spread: Spread = one_after_the_other,
-        *,
-        measure: bool = False,
-        factor: float = 1.0,
-        adam: AdamPass | None = None,
-    ) -> tuple[Moments, UpdateReport]:
-        """Step along the decaying sum of gradients; in place."""
-        t = state.updates + 1
+    def steps(
+        self, number: int, gradient: BatchGradient, dtype: np.dtype[Any], factor: float, adam: AdamPass | None
+    ) -> tuple[Step, CompiledStep | None]:
+        """Step along the decaying sum of gradients."""
         rate = self.learning_rate * factor
-        due = t % flush_interval(self.momentum) == 0
+        due = number % flush_interval(self.momentum) == 0
 
         def step(chunks: tuple[Array, ...], g: Array, scratch: Array) -> None:
             theta, first = chunks
@@ -294,8 +303,7 @@ class SGD(StochasticMethod):
                 flush(first, FLUSH_FIRST[first.dtype])
             np.subtract(theta, np.multiply(first, rate, out=scratch), out=theta)
 
-        report = update_in_chunks((state.theta, state.first), gradient, step, spread, measure=measure)
-        return state._replace(updates=t), report
+        return step, None
 
 
 def check_share(name: str, value: float, *, below: float) -> None:

@@ -1,4 +1,4 @@
-"""One update of all parameters from the gradient of a mini-batch: in chunks that stay in cache, spread over threads.
+"""One update of all parameters from the gradient of a mini-batch: in chunks that stay in cache, by several threads.
 
 The gradient is never made whole: sums of parts of the mini-batch are added up, divided and completed chunk by chunk.
 With 768 inputs and 4,096 units in float32, Adam takes 14 ms so, and 80 on whole arrays with their temporaries
@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, final
 
 import numpy as np
 
-from sparsae._types import Array
+from sparsae._types import Array, RunTasks, run_in_turn
 
 # NumPy needs the GIL between two operations.  Where two threads work, each operation takes 11 us longer (Zen 4).
 # So chunks are large for a second-level cache: at 6.3 million parameters 1 MB took 8.0 ms, 0.5 MB 8.2, 2 MB 8.5 (one
@@ -23,20 +23,11 @@ ALONE = 200_000  # fewer parameters are updated by one thread: handing over chun
 FEW_CHUNKS, LEAST_CHUNK = 4, 1 << 14  # of fewer parameters, which stay in that cache
 LINE = 16  # parameters: chunks begin with a cache line
 
-Spread = Callable[[Callable[[int], None], int], None]
-"""Calls a function of a number for 0, 1, ..., in any order, on all threads: ``spread(task, count)``."""
-
 Step = Callable[[tuple[Array, ...], Array, Array], None]
 """Changes corresponding chunks of the state's arrays in place, from that of the gradient; the last one is scratch."""
 
 CompiledStep = Callable[[tuple[Array, ...], tuple[Array, ...], int], bool]
 """As `Step`, from the parts of the gradient, and how many parameters of the chunk are decayed; whether g is finite."""
-
-
-def one_after_the_other(task: Callable[[int], None], count: int) -> None:
-    """Spread over the calling thread alone."""
-    for number in range(count):
-        task(number)
 
 
 @final
@@ -121,7 +112,7 @@ def update_in_chunks(
     arrays: tuple[Array, ...],
     gradient: BatchGradient,
     step: Step,
-    spread: Spread,
+    run_tasks: RunTasks,
     *,
     measure: bool,
     compiled: CompiledStep | None = None,
@@ -134,7 +125,7 @@ def update_in_chunks(
         Changed in place.
     gradient : BatchGradient
     step : callable
-    spread : callable
+    run_tasks : callable
     measure : bool
         Whether the largest component of the gradient is looked for.
     compiled : callable, optional
@@ -165,11 +156,11 @@ def update_in_chunks(
         if finite[number]:
             step(chunks, g, b)
 
-    (spread if len(theta) >= ALONE else one_after_the_other)(update, count)
+    (run_tasks if len(theta) >= ALONE else run_in_turn)(update, count)
     return UpdateReport(float(np.sum(squares)) if count > 1 else squares[0], max(largest), all(finite))
 
 
-def square_sum(gradient: BatchGradient, theta: Array, spread: Spread) -> float:
+def square_sum(gradient: BatchGradient, theta: Array, run_tasks: RunTasks) -> float:
     """Return the sum of the squares of the gradient's components."""
     size = chunk_size(len(theta), theta.dtype)
     count = -(-len(theta) // size)
@@ -181,7 +172,7 @@ def square_sum(gradient: BatchGradient, theta: Array, spread: Spread) -> float:
         g = gradient.chunk(number * size, here, a, b)
         squares[number] = _squared_length(g)
 
-    (spread if len(theta) >= ALONE else one_after_the_other)(add, count)
+    (run_tasks if len(theta) >= ALONE else run_in_turn)(add, count)
     return float(squares.sum())
 
 

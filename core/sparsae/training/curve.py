@@ -115,7 +115,7 @@ class _MeteredMiniBatches:
 
     def __init__(self, batches: MiniBatches, meter: Callable[..., Any]) -> None:
         self.batch_rows = batches.batch_rows
-        self.read_ahead, self.spread, self.constrain = batches.read_ahead, batches.spread, batches.constrain
+        self.read_ahead, self.run_tasks, self.constrain = batches.read_ahead, batches.run_tasks, batches.constrain
         self.adam = batches.adam
         self._batches, self._meter = batches, meter
 

@@ -61,9 +61,9 @@ class MiniBatches:
         """Begin to read rows that `gradient` is asked for next."""
         self._engine.read_ahead(rows)
 
-    def spread(self, task: Callable[[int], None], count: int) -> None:
+    def run_tasks(self, task: Callable[[int], None], count: int) -> None:
         """Call ``task(i)`` for i below `count`, on all threads."""
-        self._engine.spread(task, count)
+        self._engine.run_tasks(task, count)
 
     def adam(self, dtype: np.dtype[Any]) -> AdamPass | None:
         """Return the kernel's own update of Adam for parameters of that dtype, compared with NumPy's, if it has one."""
@@ -181,7 +181,7 @@ class MiniBatches:
         flat /= total.rows
         parameters = self._parameters(theta)
         gradient = Parameters.from_flat(flat, self._objective.n_visible, self._objective.n_hidden)
-        cost.complete(gradient, parameters, total, self._engine.spread)
+        cost.complete(gradient, parameters, total, self._engine.run_tasks)
         revival = self._revive(gradient, parameters, given, rows, dead)
         if not unit_norm:
             return BatchGradient((flat,), 1.0, cost.weight_decay, n_weights), revival
@@ -220,7 +220,7 @@ class MiniBatches:
             a2 = o.problem.activate(x[here] @ given.W1.T + given.b1, given.threshold)
             error[here] = target[here] - o.problem.output_activate(a2 @ given.W2.T + given.b2)
 
-        self._engine.spread(leave_over, -(-len(x) // step))
+        self._engine.run_tasks(leave_over, -(-len(x) // step))
         term = self._auxiliary.evaluate(parameters.astype(o.dtype), x, error, dead)
         if term is None:
             return 0.0
