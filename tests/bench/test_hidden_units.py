@@ -14,7 +14,7 @@ from tests.support.kernels import WholeKernel
 from sparsae import Backend
 from sparsae.bench import inputs
 from sparsae.bench.compare import compare_sessions
-from sparsae.bench.inputs import decided_rows, make_backprop_inputs, make_data, model_options
+from sparsae.bench.inputs import decided_rows, make_backprop_inputs, make_data, raced_options
 from sparsae.bench.plan import RacePlan
 from sparsae.bench.race import run
 from sparsae.bench.record import RaceRecorder, RaceSession, check_baseline
@@ -29,7 +29,7 @@ from sparsae.errors import DataError, FileFormatError, ParameterError
 
 TIMES = {"numpy": 1.5e-6, "dot": 0.8e-6}
 UNITS = [("relu", None), ("topk", 3), ("jumprelu", None)]
-JUMPRELU = model_options("jumprelu")
+JUMPRELU = raced_options("jumprelu")
 SIZE = (4000, 16, 400)  # a few rows in a thousand are undecided in float32
 TOPK_OPTIONS = ["--size", "small", "--activation", "topk", "--k", "2"]
 

@@ -42,7 +42,7 @@ def test_mutated_records_are_read_or_refused_in_one_line(
             sessions = read_record(file)
             for session in sessions:
                 print_session(session)
-                page._definitions(page.machine_facts(session))
+                page._definitions(page.describe_conditions(session))
                 page._samples(session)
                 json.dumps([table.to_dict() for table in session.standings()])
             print_changes(compare_sessions(original, sessions[-1]))

@@ -36,7 +36,7 @@ def verdicts(races=300, seed=0, **kinds):
     found = []
     for _ in range(races):
         reference, other, twin = launches(rng, **kinds)
-        found.append(st.verdict(st.compare(other, reference), st.noise_floor(twin, reference)))
+        found.append(st.verdict(st.compare_cells(other, reference), st.noise_floor(twin, reference)))
     return found
 
 
@@ -72,7 +72,7 @@ def test_a_percentile_of_launches_would_cry_wolf():
 def test_one_launch_tells_nothing():
     """One launch, however long, gives no interval and the verdict "unknown"."""
     reference, other, twin = launches(np.random.default_rng(0), 0.5, n=1)
-    effect = st.compare(other, reference)
+    effect = st.compare_cells(other, reference)
     assert effect.interval == (0.0, math.inf)
     assert st.verdict(effect, st.noise_floor(twin, reference)) == "unknown"
     assert st.verdict(effect, 0.01) == "unknown"
@@ -82,8 +82,8 @@ def test_a_launch_with_few_clean_pairs_does_not_count():
     """Fewer than five rounds in which both samples were clean are not a launch."""
     reference, other, _ = launches(np.random.default_rng(0), n=3, rounds=10)
     other[1] = {i: t for i, t in other[1].items() if i < 4}
-    assert st.compare(other, reference).launches == 2
-    assert st.compare({0: {}}, reference) is None
+    assert st.compare_cells(other, reference).launches == 2
+    assert st.compare_cells({0: {}}, reference) is None
 
 
 def test_rounds_are_paired_by_number():
@@ -92,14 +92,14 @@ def test_rounds_are_paired_by_number():
     other = {k: dict.fromkeys(range(5), 1.5) for k in (0, 1)}
     for i in range(5, 10):
         reference[0][i] = 100.0
-    assert st.compare(other, reference).ratio == pytest.approx(1.5)
+    assert st.compare_cells(other, reference).ratio == pytest.approx(1.5)
 
 
 def test_launches_weigh_the_same():
     """A launch with many rounds counts no more than one with few."""
     reference = {0: dict.fromkeys(range(5), 1.0), 1: dict.fromkeys(range(500), 1.0)}
     other = {0: dict.fromkeys(range(5), math.e), 1: dict.fromkeys(range(500), 1.0)}
-    assert st.compare(other, reference).estimate == pytest.approx(0.5)
+    assert st.compare_cells(other, reference).estimate == pytest.approx(0.5)
 
 
 @pytest.mark.parametrize(
@@ -149,7 +149,7 @@ def test_a_pair_without_a_twin_wins_falsely_in_one_of_twenty_at_most(between):
             {k: dict(enumerate(np.exp(shift + rng.normal(0, 0.02, 20)))) for k, shift in enumerate(shifts)}
             for shifts in rng.normal(0, between, (2, 5))
         )
-        wins += st.verdict(st.compare(a, b), st.noise_floor(a, b, twins=False)) in ("faster", "slower")
+        wins += st.verdict(st.compare_cells(a, b), st.noise_floor(a, b, twins=False)) in ("faster", "slower")
     assert wins <= 0.05 * trials
 
 
@@ -161,7 +161,7 @@ def test_a_quick_race_against_itself_is_nearly_always_a_tie():
     for _ in range(400):
         reference, other, twin = launches(rng, n=plan["launches"], rounds=plan["rounds"])
         floor = st.noise_floor(twin, reference, least=st.QUICK_FLOOR)
-        ties += st.verdict(st.compare(other, reference), floor) == "tie"
+        ties += st.verdict(st.compare_cells(other, reference), floor) == "tie"
     assert ties >= 396
 
 

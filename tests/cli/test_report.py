@@ -14,7 +14,7 @@ import pytest
 
 import sparsae
 from sparsae.cli.report import counted, json_text, make_console, warnings_as_lines
-from sparsae.cli.tables import StyledRow, print_table
+from sparsae.cli.tables import StyledRow, print_titled_table
 from sparsae.receipt import describe_threads
 
 
@@ -103,7 +103,9 @@ def test_a_table_does_without_what_a_narrow_terminal_has_no_room_for(
     """The least important columns go first, and are named below."""
     rows = [StyledRow(("fused", "17.2", "0.85", "faster than the reference"))]
     headings = ("backend", "ms", "ratio", "verdict")
-    print_table(make_console(width=width), "A race", headings, rows, words=("backend",), optional=("ms", "verdict"))
+    print_titled_table(
+        make_console(width=width), "A race", headings, rows, words=("backend",), optional=("ms", "verdict")
+    )
     out = capsys.readouterr().out
     assert max(map(len, out.splitlines())) <= width
     for heading in headings:

@@ -16,8 +16,7 @@ from tests.support.command import Ended
 import sparsae.cli.progress
 from sparsae.cli.progress import progress_bar
 from sparsae.cli.report import print_facts, print_table, say, warnings_as_lines
-from sparsae.cli.tables import StyledRow, table_console
-from sparsae.cli.tables import print_table as print_titled_table
+from sparsae.cli.tables import StyledRow, print_titled_table, table_console
 
 HOSTILE = "\x1b]0;title\x07[/x] [red]boom[/red] :smile: \x1b[2J\x9b31m\u202ename\nsecond\rline\x07\udcff"
 OBEYED = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u202e]")

@@ -71,7 +71,7 @@ class BackpropInputs(NamedTuple):
         return Parameters(sums.W1, sums.b1, sums.W2, sums.b2)
 
 
-def model_options(activation: Any = "sigmoid", k: int | None = None) -> ModelOptions:
+def raced_options(activation: Any = "sigmoid", k: int | None = None) -> ModelOptions:
     """Return the keywords of the model that is raced; the others have the defaults of the activation."""
     if activation == "sigmoid":
         return ModelOptions(rho=RHO, beta=BETA, weight_decay=WEIGHT_DECAY, k=k)
@@ -89,7 +89,7 @@ def make_data(
         When rounding decides in nearly every row which units are active.
     """
     m, n, p = size
-    options = model_options() if options is None else options
+    options = raced_options() if options is None else options
     activation = options.get("activation", "sigmoid")
     parameters = Parameters.random(n, p, seed=seed, init="uniform" if activation == "sigmoid" else "transpose")
     if activation != "sigmoid":
@@ -97,7 +97,7 @@ def make_data(
     if activation == "jumprelu":
         parameters = parameters._replace(threshold=np.full(p, START_THRESHOLD * SPREAD))
     rng = np.random.default_rng(seed)
-    X = aligned(rng.uniform(LOW, HIGH, (m, n)), dtype)
+    X = aligned_copy(rng.uniform(LOW, HIGH, (m, n)), dtype)
     again = np.arange(m)
     for _ in range(MOST_DRAWS):
         again = again[~decided_rows(parameters, X[again], options)]
@@ -129,18 +129,18 @@ def make_backprop_inputs(
     k: int | None = None,
 ) -> BackpropInputs:
     """Make the activations of a random autoencoder."""
-    options = model_options(activation, k)
+    options = raced_options(activation, k)
     x, parameters = make_data(size, dtype, seed, options)
-    W1, b1, W2, b2 = (aligned(part, dtype) for part in parameters[:4])
+    W1, b1, W2, b2 = (aligned_copy(part, dtype) for part in parameters[:4])
     a1 = x.astype(np.float64) - (0 if activation == "sigmoid" else b2)  # (m, n)
     z2 = a1 @ W1.T + b1  # (m, p)
     a2 = HIDDEN_UNITS[activation].function(z2, k, parameters.threshold)  # (m, p)
     z3 = a2 @ W2.T + b2  # (m, n)
     a3 = sigmoid(z3) if activation == "sigmoid" else z3  # (m, n)
-    return BackpropInputs(x, aligned(a2, dtype), aligned(a3, dtype), W2, a2.mean(axis=0), activation, k)
+    return BackpropInputs(x, aligned_copy(a2, dtype), aligned_copy(a3, dtype), W2, a2.mean(axis=0), activation, k)
 
 
-def aligned(a: NDArray[Any], dtype: Any = None) -> Array:
+def aligned_copy(a: NDArray[Any], dtype: Any = None) -> Array:
     """Copy an array to C order and an address that is a multiple of 64."""
     source = np.ascontiguousarray(a, dtype=dtype)
     raw = np.empty(source.nbytes + ALIGNMENT, np.uint8)

@@ -10,7 +10,7 @@ from itertools import product
 from typing import Any, Literal, Self, final
 
 from sparsae._types import Activation
-from sparsae.bench.inputs import SPREAD, model_options
+from sparsae.bench.inputs import SPREAD, raced_options
 from sparsae.bench.statistics import LEAST_FLOOR, QUICK_FLOOR
 from sparsae.bench.timing import BATCH_SECONDS
 from sparsae.bench.workload import ACTIVATIONS, CASES, DTYPES, RaceWorkload, parse_size, unit_words
@@ -211,7 +211,7 @@ def _check_unit(activation: str, k: int | None, sizes: tuple[tuple[int, int, int
             "it; race activation='jumprelu'."
         )
     for _, n, p in sizes:
-        resolve_settings(model_options(activation, k), Sizes(n, p, lambda centred: SPREAD))
+        resolve_settings(raced_options(activation, k), Sizes(n, p, lambda centred: SPREAD))
     return check_word("activation", activation, ACTIVATIONS)
 
 

@@ -12,7 +12,7 @@ from typing import Any, Literal, final, get_args
 import numpy as np
 
 from sparsae.bench.plan import PEAK, Cell, CellKind, RacePlan
-from sparsae.bench.statistics import Effect, Verdict, compare, noise_floor, tiers, verdict
+from sparsae.bench.statistics import Effect, Verdict, compare_cells, noise_floor, tiers, verdict
 from sparsae.bench.workload import RaceWorkload
 from sparsae.machine.cpu_demand import TOLERANCE
 
@@ -226,9 +226,9 @@ def _place(
         own_floor = floor
         if floor is not None and reference not in (a, b):
             own_floor = noise_floor(own, other, least=least, twins=False)
-        return verdict(compare(own, other), own_floor)
+        return verdict(compare_cells(own, other), own_floor)
 
-    effects = {label: compare(found[label].seconds, found[reference].seconds) for label in sound}
+    effects = {label: compare_cells(found[label].seconds, found[reference].seconds) for label in sound}
     timed = sorted((label for label in sound if found[label].seconds), key=lambda label: _estimate(effects[label]))
     return tiers(timed, compare_pair)
 
@@ -244,7 +244,7 @@ def _make_row(
 ) -> StandingsRow:
     """Put together what was measured of a cell, and its rank."""
     label, own, peak = cell.label, found[cell.label], cell.kind == "peak"
-    effect = compare(own.seconds, found[reference].seconds)
+    effect = compare_cells(own.seconds, found[reference].seconds)
     ranked = cell.kind == "backend" and own.state == "ok"
     against: Verdict | Literal["reference", ""] = verdict(effect, floor) if ranked else ""
     seconds = own.median_seconds

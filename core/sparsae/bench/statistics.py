@@ -66,7 +66,7 @@ def launch_ratios(own: Mapping[int, Rounds], other: Mapping[int, Rounds]) -> lis
     return ratios
 
 
-def compare(own: Mapping[int, Rounds], other: Mapping[int, Rounds]) -> Effect | None:
+def compare_cells(own: Mapping[int, Rounds], other: Mapping[int, Rounds]) -> Effect | None:
     """Compare two cells; None where not one launch counts."""
     ratios = launch_ratios(own, other)
     if not ratios:

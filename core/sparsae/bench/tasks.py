@@ -18,14 +18,14 @@ from sparsae._types import Array
 from sparsae.backpropagation import backprop
 from sparsae.bench.inputs import (
     BackpropInputs,
-    aligned,
+    aligned_copy,
     decided_rows,
     describe_arrays,
     largest_ratio,
     make_backprop_inputs,
     make_data,
-    model_options,
     product_error,
+    raced_options,
 )
 from sparsae.bench.timing import warm_up
 from sparsae.bench.workload import TRAIN_EVALUATIONS, RaceWorkload
@@ -100,9 +100,9 @@ class ObjectiveTask(Task):
         self, workload: RaceWorkload, *, backend: str | None = None, threads: int | None = None, seed: int = 0
     ) -> None:
         self._facts = _backend_facts(backend)
-        options = model_options(workload.activation, workload.k)
+        options = raced_options(workload.activation, workload.k)
         self.x, parameters = make_data(workload.size, workload.dtype, seed, options)
-        self.theta = aligned(parameters.flatten())
+        self.theta = aligned_copy(parameters.flatten())
         self.objective = Objective(self.x, parameters.n_hidden, backend=backend, threads=threads, **options)
         self.expected = _evaluate_reference(self.objective, parameters, self.x)
         self.objective.__enter__()
@@ -131,7 +131,7 @@ class TrainTask(Task):
 
     def __init__(self, workload: RaceWorkload, *, backend: str, threads: int, seed: int) -> None:
         self._facts = _backend_facts(backend)
-        self.options = model_options(workload.activation, workload.k)
+        self.options = raced_options(workload.activation, workload.k)
         self.x, self.initial = make_data(workload.size, workload.dtype, seed, self.options)
         self.backend, self.threads = backend, threads
         self.evaluations = 0
@@ -195,8 +195,8 @@ class PeakTask(Task):
         self.threads = threads
         self.products = []
         for rows, inner, columns in ((m, n, p), (p, m, n), *_PEAK_SHAPES):
-            A, B = (aligned(rng.random(shape), dtype) for shape in ((rows, inner), (inner, columns)))
-            self.products.append((A, B, aligned(np.zeros((rows, columns)), dtype)))
+            A, B = (aligned_copy(rng.random(shape), dtype) for shape in ((rows, inner), (inner, columns)))
+            self.products.append((A, B, aligned_copy(np.zeros((rows, columns)), dtype)))
         self.best: tuple[float, list[int]] = (0.0, [])
 
     def run(self) -> object:
@@ -277,7 +277,7 @@ def _backend_facts(backend: str | None) -> dict[str, str]:
 
 def backprop_task(inputs: BackpropInputs, backend: str, threads: int) -> BackpropTask:
     """Make a call of `sparsae.backprop` with that backend."""
-    given = inputs.a1, inputs.a2, inputs.a3, inputs.W2, aligned(inputs.sparsity)
+    given = inputs.a1, inputs.a2, inputs.a3, inputs.W2, aligned_copy(inputs.sparsity)
     facts = _backend_facts(backend)
     options: dict[str, Any] = {"activation": inputs.activation, "k": inputs.k, "backend": backend, "threads": threads}
     return BackpropTask(inputs, lambda: backprop(*given, **options), facts)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from sparsae.cli.report import say
-from sparsae.cli.tables import StyledRow, print_line, print_table, table_console
+from sparsae.cli.tables import StyledRow, print_line, print_titled_table, table_console
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -24,6 +24,8 @@ def print_question(report: QuestionReport, console: Console | None = None) -> No
         return
     for part in report.tables():
         rows = [StyledRow(cells) for cells in part.rows]
-        print_table(console, part.title, part.columns, rows, words=_WORDS, optional=("published in 2013", "error"))
+        print_titled_table(
+            console, part.title, part.columns, rows, words=_WORDS, optional=("published in 2013", "error")
+        )
     for note in report.notes():
         print_line(console, f"- {note}")

@@ -18,7 +18,7 @@ from sparsae.bench.report.text import (
     summary,
 )
 from sparsae.bench.scaling import scaling_series
-from sparsae.cli.tables import StyledRow, print_line, print_table, table_console
+from sparsae.cli.tables import StyledRow, print_line, print_titled_table, table_console
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -38,7 +38,7 @@ def print_session(session: RaceSession) -> None:
     console = table_console()
     for standings in session.standings():
         rows = [StyledRow(row_cells(row), _STYLES[row_class(row)]) for row in standings.rows]
-        print_table(console, summary(standings), HEADINGS, rows, words=_WORDS, optional=_OPTIONAL)
+        print_titled_table(console, summary(standings), HEADINGS, rows, words=_WORDS, optional=_OPTIONAL)
         for remark in remarks(standings):
             print_line(console, remark, "yellow")
     _print_scaling(console, session)
@@ -55,7 +55,7 @@ def print_changes(changes: Iterable[CellChange]) -> None:
         tiers = f"{_tier(one.before)} -> {_tier(row)}"
         interval = format_interval(one.change)
         rows.append(StyledRow((row.workload, row.label, str(row.threads), *ratios, interval, one.verdict, tiers)))
-    print_table(
+    print_titled_table(
         table_console(), "", _CHANGE_HEADINGS, rows, words=_WORDS, optional=("tiers", "before", "after", "threads")
     )
 
@@ -79,4 +79,4 @@ def _print_scaling(console: Console, session: RaceSession) -> None:
             rows.append(StyledRow((one.name(line), *(at.get(place, "-") for place in one.places))))
         headings = ("backend", *(f"{one.axis} {place}" for place in one.places))
         title = f"Microseconds per row, share of peak. {one.title}"
-        print_table(console, title, headings, rows, words=_WORDS)
+        print_titled_table(console, title, headings, rows, words=_WORDS)

@@ -27,7 +27,7 @@ def table_console() -> Console:
     return make_console(width=terminal_width() or _UNLIMITED)
 
 
-def print_table(
+def print_titled_table(
     console: Console,
     title: str,
     headings: Sequence[str],

@@ -63,7 +63,7 @@ def hidden(activation: Activation, m: int, p: int, *, dtype: np.dtype[Any], seed
     return a2
 
 
-def decided_rows(
+def draw_decided_rows(
     activation: Activation,
     made: Parameters,
     m: int,

@@ -204,7 +204,7 @@ class Harness:
 
     def rows(self, parameters: Parameters, m: int, *, seed: int = 0, k: int | None = None, margin: Any = None) -> Array:
         """Rows in (0, 1) in which rounding does not decide which units are active."""
-        return cases.decided_rows(self.activation, parameters, m, dtype=self.dtype, seed=seed, k=k, margin=margin)
+        return cases.draw_decided_rows(self.activation, parameters, m, dtype=self.dtype, seed=seed, k=k, margin=margin)
 
     def activations_of(self, m: int, p: int, *, seed: int = 0) -> Array:
         """Hidden activations (m, p) such as the unit has."""

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from sparsae.errors import ParameterError
 
 
-def check_number(name: str, value: object) -> float:
+def check_float(name: str, value: object) -> float:
     """Return an option as a float, or raise `ParameterError`."""
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, float, np.integer, np.floating)):
         raise ParameterError(f"{name} must be a number, not {value!r}.")

@@ -25,7 +25,7 @@ def make_page(sessions: Sequence[RaceSession]) -> str:
     return template.substitute(sessions="\n".join(parts))
 
 
-def machine_facts(session: RaceSession) -> dict[str, str]:
+def describe_conditions(session: RaceSession) -> dict[str, str]:
     """Return what the result depends on, in words."""
     machine = session.header["machine"]
     launches = [event["busy"] for event in session.events if event["kind"] == "launch"]
@@ -66,7 +66,7 @@ def _session(session: RaceSession, number: int, count: int) -> str:
         scaling = f"<h2>Scaling</h2><div class='wide'>{image}</div>"
     return (
         f"{title}<p class='soft'>{escaped(what)}</p>{notes}{''.join(map(_table, tables))}{scaling}"
-        f"<h2>The machine</h2>{_definitions(machine_facts(session))}{_samples(session)}"
+        f"<h2>The machine</h2>{_definitions(describe_conditions(session))}{_samples(session)}"
     )
 
 
