@@ -6,9 +6,10 @@ from dataclasses import asdict
 
 import numpy as np
 import pytest
+from tests.support.mutants import Single
 
 import sparsae
-from sparsae import Backend, Objective, Parameters, SimpleKernel
+from sparsae import Backend, Objective, Parameters
 from sparsae.cost import Cost
 from sparsae.engine.guard import check_kernel
 from sparsae.errors import BackendWrongError
@@ -149,17 +150,7 @@ def test_a_relu_unit_at_its_kink_may_have_either_slope():
         assert (bound.W1[0, 0] > 1e-6) == free, (value, bound.W1)
 
 
-class Right(SimpleKernel):
-    """By the formulas, for every unit."""
-
-    def backprop(self, a1, a2, a3, W2, sparsity, target):
-        """Gradient sums over the rows given."""
-        delta3 = (a3 - target) * self.problem.output_slope(a3)
-        delta2 = (delta3 @ W2 + sparsity) * self.problem.slope(a2)
-        return Parameters(delta2.T @ a1, delta2.sum(axis=0), delta3.T @ a2, delta3.sum(axis=0))
-
-
-class SigmoidSlope(Right):
+class SigmoidSlope(Single):
     """Has the slope of the sigmoid whatever the unit."""
 
     def backprop(self, a1, a2, a3, W2, sparsity, target):
@@ -185,7 +176,7 @@ def test_the_guard_compares_every_unit(name, dtype):
     x = X[:64].astype(dtype)
     if given["output"] == "sigmoid":
         x = np.clip(x, 0, 1)
-    check_kernel(Backend("right", Right), problem, cost, parameters.astype(dtype), x, x)
+    check_kernel(Backend("right", Single), problem, cost, parameters.astype(dtype), x, x)
     with pytest.raises(BackendWrongError, match=r"'wrong' is wrong on the first rows .* gradient of"):
         check_kernel(Backend("wrong", SigmoidSlope), problem, cost, parameters.astype(dtype), x, x)
     assert asdict(cost)["activation"] == activation
@@ -204,9 +195,10 @@ def test_an_objective_of_a_third_party_is_guarded_in_every_variant():
     for name in VARIANTS:
         parameters, given = variant(name)
         x = np.clip(X, 0, 1)
-        objective = Objective(x, P, backend=Backend("right", Right, activations=("sigmoid", "relu", "topk", "jumprelu"),
+        objective = Objective(x, P, backend=Backend("right", Single,
+                                                     activations=("sigmoid", "relu", "topk", "jumprelu"),
                                                      outputs=("sigmoid", "linear")), **given)  # fmt: skip
         objective._kernel_checked = False
         assert np.isfinite(objective(parameters.flatten())[0])
         assert objective._kernel_checked
-    assert sparsae.Backend("plain", Right).activations == ("sigmoid",)
+    assert sparsae.Backend("plain", Single).activations == ("sigmoid",)

@@ -181,6 +181,18 @@ def say(text: str) -> None:
     print(text, flush=True)
 
 
+def survives_storm(X: Any, expected: Any, number: str, kind: str, out: Callable[[str], None]) -> bool:
+    """Kill every worker of a fit, again and again, and resume it here; return whether it ended as it should."""
+    error, seconds, end = storm_fit(X, kind, iteration=3)
+    same = np.array_equal(end, expected[kind])
+    good = same and "ClusterError" in error and "resume=True" in error and seconds < MOST_SECONDS
+    out(
+        f"storm {number} {kind}: after {seconds:.1f} s {error!r}; resumed here: "
+        f"{'same bits' if same else 'OTHER BITS'}{'' if good else '  FAILED'}"
+    )
+    return good
+
+
 def main(kills: int, stops: int, storms: int, out: Callable[[str], None] = say) -> int:
     """Run the fits; return the number of failures."""
     warnings.simplefilter("ignore", sparsae.ConvergenceWarning)
@@ -215,15 +227,7 @@ def main(kills: int, stops: int, storms: int, out: Callable[[str], None] = say) 
             )
     connection.close()
     for i in range(storms):
-        kind = ("lbfgs", "topk adam")[i % 2]
-        error, seconds, end = storm_fit(X, kind, iteration=3)
-        same = np.array_equal(end, expected[kind])
-        good = same and "ClusterError" in error and "resume=True" in error and seconds < MOST_SECONDS
-        failures += not good
-        out(
-            f"storm {i + 1}/{storms} {kind}: after {seconds:.1f} s {error!r}; resumed here: "
-            f"{'same bits' if same else 'OTHER BITS'}{'' if good else '  FAILED'}"
-        )
+        failures += not survives_storm(X, expected, f"{i + 1}/{storms}", ("lbfgs", "topk adam")[i % 2], out)
     out(f"{failures} of {kills + stops + storms} failed")
     return failures
 

@@ -66,23 +66,25 @@ def session(times, *, plan=None, seed=0, cpu=None, kernels="Haswell", policy=Non
                 events.append(
                     {"kind": "demand", **place, "cell": cell.key, "verdict": demanded, "cpus": wanted, "used": wanted}
                 )
-            shifts = {cell.key: rng.normal(0, between) for cell in plan.cells()}
-            for turn in range(plan.rounds):
-                common = rng.normal(0, 0.02)
-                for position, cell in enumerate(plan.cells()):
-                    sample = {"kind": "sample", **place, "cell": cell.key, "round": turn, "position": position}
-                    if cell.kind == "peak":
-                        sample |= {"rate": 5e10 * cell.threads, "shape": [512, 512, 512]}
-                        seconds = 0.02
-                    else:
-                        rows = workload.size[0] / cell.threads**0.9
-                        noise = shifts[cell.key] + common + rng.normal(0, 0.01)
-                        seconds = times[cell.backend] * rows * math.exp(noise)
-                    events.append(
-                        sample
-                        | TimedBatch(1, seconds, seconds * cell.threads, 0.0, cell.threads, (0, 0), 0.0).to_dict()
-                        | {"attempt": 0}
-                    )
+            events += rounds(plan, workload, place, times, rng, between)
             events += [{"kind": "after", **place, "cell": cell.key, "error": 0.1} for cell in plan.cells()]
     events.append({"kind": "end", "finished": "complete", "ended": "2026-01-01T00:10:00+00:00"})
     return events
+
+
+def rounds(plan, workload, place, times, rng, between):
+    """Samples of one launch: what differs from launch to launch, from round to round, and from batch to batch."""
+    shifts = {cell.key: rng.normal(0, between) for cell in plan.cells()}
+    for turn in range(plan.rounds):
+        common = rng.normal(0, 0.02)
+        for position, cell in enumerate(plan.cells()):
+            sample = {"kind": "sample", **place, "cell": cell.key, "round": turn, "position": position, "attempt": 0}
+            if cell.kind == "peak":
+                sample |= {"rate": 5e10 * cell.threads, "shape": [512, 512, 512]}
+                seconds = 0.02
+            else:
+                rows = workload.size[0] / cell.threads**0.9
+                noise = shifts[cell.key] + common + rng.normal(0, 0.01)
+                seconds = times[cell.backend] * rows * math.exp(noise)
+            batch = TimedBatch(1, seconds, seconds * cell.threads, 0.0, cell.threads, (0, 0), 0.0)
+            yield sample | batch.to_dict()

@@ -102,10 +102,7 @@ class ClusterBatchEngine:
 
     def run_tasks(self, task: Callable[[int], None], count: int) -> None:
         """Call ``task(i)`` for i below `count`, in any order, on all threads of this process."""
-        if count == 1:
-            task(0)
-        else:
-            self._threads.run(lambda kernel, i, run: task(i), count, lambda i: f"Part {i} of an update failed")
+        self._threads.run_tasks(task, count, "an update")
 
     def evaluate(self, parameters: Parameters, sparsity: Sparsity, rows: RowNumbers) -> BatchSums:
         """Return the sums over those rows; as `BatchEngine.evaluate`, in one round or two.

@@ -91,7 +91,7 @@ class BatchEngine:
         self.kernels: list[AnyKernel] = [make_kernel(backend, self._problem) for _ in range(workers)]
         self._pool = WorkerPool(self.kernels)
         # A backend that gives its threads to BLAS has one kernel; `run_tasks` calls no kernel and uses all threads.
-        self._spreading = self._pool if granted.pool == 1 else WorkerPool(self.kernels[:1] * granted.pool)
+        self._threads = self._pool if granted.pool == 1 else WorkerPool(self.kernels[:1] * granted.pool)
         self._reader = RowReader(x, target, problem)
         self._direct = direct and self.kernels[0].direct_sums
         in_place = self._direct and len(self.kernels) == 1 and self.kernels[0].adds_blocks
@@ -104,7 +104,7 @@ class BatchEngine:
         """End the threads and free the sums; the engine can be used again."""
         self._sums = batch_sum(self._problem, direct=self._direct)
         self._pool.close()
-        self._spreading.close()
+        self._threads.close()
         self._reader.close()
         give_back_freed_memory()
 
@@ -196,10 +196,7 @@ class BatchEngine:
 
     def run_tasks(self, task: Callable[[int], None], count: int) -> None:
         """Call ``task(i)`` for i below `count`, in any order, on all threads."""
-        if count == 1:
-            task(0)
-        else:
-            self._spreading.run(lambda kernel, i, run: task(i), count, lambda i: f"Part {i} of an update failed")
+        self._threads.run_tasks(task, count, "an update")
 
     def _for_each(self, partition: Partition, work: _Work, passes: int) -> None:
         """Call ``work(kernel, task, run)`` for every block, `passes` times, on the workers.

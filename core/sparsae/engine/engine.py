@@ -25,7 +25,7 @@ from sparsae.engine.partition import Partition, TreeSum
 from sparsae.engine.sources import DataSource
 from sparsae.engine.storage import Storage
 from sparsae.engine.summary import DataSummary
-from sparsae.engine.workers import SegmentRun, WorkerPool
+from sparsae.engine.workers import WorkerPool
 from sparsae.machine.threads import ThreadGrant
 from sparsae.model import Parameters
 from sparsae.plugins.contract import AnyKernel, Backend, Problem
@@ -163,11 +163,11 @@ class Engine:
             return
         floating_point = np.geterr()  # of this thread
 
-        def work(kernel: AnyKernel, index: int, run: SegmentRun) -> None:
+        def work(index: int) -> None:
             with np.errstate(**floating_point):
                 task(index)
 
-        self._pool.run(work, count, lambda index: f"Part {index} of what is done once in an evaluation failed")
+        self._pool.run_tasks(work, count, "what is done once in an evaluation")
 
     def summaries(self) -> tuple[DataSummary, DataSummary]:
         """Return the summaries of x and target; reads the data through, the first time."""

@@ -98,6 +98,13 @@ class WorkerPool:
         self.abandoned = False
         weakref.finalize(self, _end_threads, self._jobs)
 
+    def run_tasks(self, task: Callable[[int], None], count: int, what: str) -> None:
+        """Call ``task(i)`` for i below `count`, in any order, on all threads, one in this; `what` is for messages."""
+        if count == 1:
+            task(0)
+        else:
+            self.run(lambda kernel, i, run: task(i), count, lambda i: f"Part {i} of {what} failed")
+
     def run(self, task: SegmentTask, n_segments: int, describe: Callable[[int], str]) -> None:
         """Call ``task(kernel, segment, run)`` once for each segment; returns, or raises, when no worker is at it.
 
