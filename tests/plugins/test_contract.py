@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import operator
 
 import numpy as np
@@ -11,7 +12,14 @@ from tests.support.kernels import WholeKernel
 import sparsae
 from sparsae import Backend, Kernel, Parameters, Problem, SimpleKernel, Sums
 from sparsae.engine.kernel_calls import author_frame, call_kernel, describe_exception, make_kernel
-from sparsae.errors import BackendBrokenError, BackendDeclinedError, BackendError, BackendWrongError, ParameterError
+from sparsae.errors import (
+    BackendBrokenError,
+    BackendDeclinedError,
+    BackendError,
+    BackendWrongError,
+    ParameterError,
+    UnknownOptionError,
+)
 from sparsae.plugins.kernel import METHODS
 from sparsae.plugins.kernel_checks import check_gradient_sums
 
@@ -140,6 +148,13 @@ def test_wrong_arguments_of_a_backend_name_the_field(options, message):
     """A SparsaeError, and a ValueError."""
     with pytest.raises(ParameterError, match=message):
         Backend(**({"name": "mine", "kernel": Right} | options))
+
+
+def test_a_keyword_that_a_backend_does_not_have_is_named_with_the_nearest():
+    """A SparsaeError, and a TypeError; the signature is that of the fields."""
+    with pytest.raises(UnknownOptionError, match=r"Backend\(\) has no keyword 'thredding'; did you mean 'threading'"):
+        Backend("mine", Right, thredding="workers")
+    assert list(inspect.signature(Backend).parameters)[:3] == ["name", "kernel", "summary"]
 
 
 class Loud(BaseException):

@@ -5,13 +5,16 @@ A backend author writes one kernel class and registers one `Backend`.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any, final
+from functools import wraps
+from typing import Any, TypeVar, final
 
+from sparsae._text import suggest
 from sparsae._types import THREADINGS, Threading
-from sparsae.errors import ParameterError
+from sparsae.errors import ParameterError, UnknownOptionError
 from sparsae.plugins.adam import AdamStep as AdamStep
 from sparsae.plugins.kernel import AnyKernel as AnyKernel
 from sparsae.plugins.kernel import Kernel as Kernel
@@ -25,7 +28,29 @@ CONTRACT = 1
 OLDEST_CONTRACT = 1
 
 
+T = TypeVar("T")
+_EXAMPLES = {"activations": ("relu",), "outputs": ("linear",), "dtypes": ("float64",), "requires": ("numexpr",)}
+
+
+def _refusing_unknown_keywords(cls: type[T]) -> type[T]:
+    """Let the constructor of a dataclass name the nearest keyword where it is given one that it does not have."""
+    construct: Any = cls.__init__
+    known = list(inspect.signature(construct).parameters)[1:]
+
+    @wraps(construct)
+    def checked(self: T, *arguments: Any, **options: Any) -> None:
+        for name in options.keys() - set(known):
+            raise UnknownOptionError(
+                f"{cls.__name__}() has no keyword {name!r}{suggest(name, known)} It takes {', '.join(known)}."
+            )
+        construct(self, *arguments, **options)
+
+    setattr(cls, "__init__", checked)  # noqa: B010  mypy knows no assignment to it
+    return cls
+
+
 @final
+@_refusing_unknown_keywords
 @dataclass(frozen=True)
 class Backend:
     """One backend: what a plugin's hook returns.
@@ -63,6 +88,8 @@ class Backend:
     ------
     ParameterError
         When an argument cannot be used; names the field.
+    UnknownOptionError
+        When it has no such field; names the nearest.
     BackendBrokenError
         When `kernel` is a class that lacks methods; see `Kernel`.
     """
@@ -96,10 +123,10 @@ class Backend:
                 raise ParameterError(f"{field} must be a function or None; given {getattr(self, field)!r}.")
         if self.limit_threads is not None and self.threading != "own":
             raise ParameterError(f"limit_threads goes with threading='own' only; threading is {self.threading!r}.")
-        for field in ("activations", "outputs", "dtypes", "requires"):
+        for field in _EXAMPLES:
             words = getattr(self, field)
             if not (isinstance(words, tuple) and all(isinstance(word, str) for word in words)):
-                raise ParameterError(f"{field} must be a tuple of str, such as ('float64',); given {words!r}.")
+                raise ParameterError(f"{field} must be a tuple of str, such as {_EXAMPLES[field]}; given {words!r}.")
         if isinstance(self.kernel, type):
             check_kernel_class(self.kernel)
             check_arguments(self.kernel, Kernel.__init__)
