@@ -18,7 +18,7 @@ from sparsae.bench.inputs import decided_rows, make_backprop_inputs, make_data, 
 from sparsae.bench.plan import RacePlan
 from sparsae.bench.race import run
 from sparsae.bench.record import RaceRecorder, RaceSession, check_baseline
-from sparsae.bench.report.page import machine_facts, make_page
+from sparsae.bench.report.page import describe_conditions, make_page
 from sparsae.bench.report.text import remarks, row_cells, row_class, summary
 from sparsae.bench.scaling import scaling_series, sweep
 from sparsae.bench.schema import check_events
@@ -154,8 +154,8 @@ def test_the_unit_is_said_in_tables_page_and_record():
     session = made(activation="topk", k=7)
     (table,) = session.standings()
     assert summary(table).startswith("objective 1000x64x25 float64 topk k=7, 1 thread")
-    assert "hidden unit: topk k=7" in machine_facts(session)["Conditions"]
-    assert "hidden unit: sigmoid" in machine_facts(made())["Conditions"]
+    assert "hidden unit: topk k=7" in describe_conditions(session)["Conditions"]
+    assert "hidden unit: sigmoid" in describe_conditions(made())["Conditions"]
     assert (session.header["plan"]["activation"], session.header["plan"]["k"]) == ("topk", 7)
     assert RacePlan.from_dict(json.loads(json.dumps(session.header["plan"]))) == session.plan
 
