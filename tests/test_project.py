@@ -99,6 +99,37 @@ def test_the_reference_has_every_public_name() -> None:
     assert not missing
 
 
+def test_each_promise_names_tests_that_there_are() -> None:
+    """Each line of docs/reliability.md names files with tests, folders of them, or proofs that `make prove` runs."""
+    page = (ROOT / "docs" / "reliability.md").read_text(encoding="utf-8")
+    promises = [line for line in page.splitlines() if line.startswith("| ")][2:]
+    assert len(promises) > 20
+    for promise in promises:
+        named = re.findall(r"`(tests/[^`]*)`", promise.rsplit(" | ", 1)[1])
+        assert named, promise
+        for name in named:
+            path = ROOT / name
+            if name.startswith("tests/prove/"):
+                assert '__name__ == "__main__"' in path.read_text(encoding="utf-8"), name
+            else:
+                files = sorted(path.glob("test_*.py")) if name.endswith("/") else [path]
+                assert files, name
+                assert all("\n    def test_" in text or "\ndef test_" in text for text in map(read, files)), name
+
+
+def test_the_first_page_shows_the_race_of_today() -> None:
+    """Each time in the table of docs/index.md is the one that docs/race.md has for the backend, and so is the order."""
+    first, race = (read(ROOT / "docs" / page) for page in ("index.md", "race.md"))
+    shown = re.findall(r"^\| `(\w+)` \| .* \| ([\d.]+) \| ([\d.]+) \|$", first, re.MULTILINE)
+    measured = re.findall(r"^\| `(\w+)` \| ([\d.]+) \| \d+ % \| ([\d.]+) \| \d+ % \|$", race, re.MULTILINE)
+    assert len(shown) > 3
+    assert shown == [line for line in measured if line[0] in dict.fromkeys(name for name, *_ in shown)]
+
+
+def read(path: Path) -> str:
+    return path.read_text(encoding="utf-8")
+
+
 def test_a_wheel_with_foreign_files_is_noticed(tmp_path: Path) -> None:
     """`make dist` finds missing and foreign files."""
     wheel = tmp_path / "sparsae-0-py3-none-any.whl"
