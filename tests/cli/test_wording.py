@@ -21,7 +21,13 @@ from sparsae.cli.wording import in_option_words
         ("c exists; resume=True (--resume) goes on", "c exists; --resume goes on"),
         ("use --force (force=True).", "use --force."),
         ("block_rows=64 and passes=2 are used", "--block-rows 64 and --passes 2 are used"),
-        ("rho must lie between 0 and 1", "rho must lie between 0 and 1"),  # a word of the language stays
+        ("rho must lie between 0 and 1", "--rho must lie between 0 and 1"),
+        ("a seed must be a number", "a seed must be a number"),  # a word of the language stays
+        ("activation='topk' needs k, the number", "--activation 'topk' needs --k, the number"),
+        (
+            "k does not belong to activation='relu'; its keywords are activation, pre_bias, l1.",
+            "--k does not belong to --activation 'relu'; its keywords are --activation, --pre-bias, --l1.",
+        ),
         ("There is no file n_hidden.npy", "There is no file n_hidden.npy"),
         ("the data/max_iter folder, my_max_iter, max_iter_2", "the data/max_iter folder, my_max_iter, max_iter_2"),
         ("column 'n_hidden' has text", "column 'n_hidden' has text"),

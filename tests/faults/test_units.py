@@ -122,8 +122,11 @@ def refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
         ("topk --k 0", "k must be an integer of at least 1, not 0."),
         ("topk --k 11", "--k 11 exceeds --hidden 10: no row has so many activations."),
         ("topk --k 2.5", "Invalid value for '--k': '2.5' is not a valid integer."),
-        ("topk", "--activation 'topk' needs k, the number of activations kept in a row."),
-        ("topk --k 3 --rho 0.1", "rho does not belong to --activation 'topk'; its keywords are activation, aux, "),
+        ("topk", "--activation 'topk' needs --k, the number of activations kept in a row."),
+        (
+            "topk --k 3 --rho 0.1",
+            "--rho does not belong to --activation 'topk'; its keywords are --activation, --aux, ",
+        ),
         ("relu --l1 -1", "l1 must be at least 0; given -1.0."),
         ("relu --unit-norm --method lbfgs", "--unit-norm cannot be used with lbfgs"),
         ("tanh", "Invalid value for '--activation': 'tanh' is not one of 'sigmoid', 'relu', 'topk'"),

@@ -10,6 +10,9 @@ import click
 _FOR_PYTHON = re.compile(r" \([^()]* in Python\)")  # what a message adds for those who call the library
 # What the library calls by one name and the command line by another.
 _EXPRESSIONS = {"initial=result": "--initial MODEL", "sparsae.save(path, result)": "-o FILE"}
+# Where a name that could be a word of the language is an argument: what a message is about, asks for, or lists.
+_ABOUT = "(?= (?:must|does not belong) )"
+_LISTED = re.compile(r"(?<=; its keywords are )[\w, -]+(?=\.)")
 
 
 def in_option_words(message: str, params: Iterable[click.Parameter]) -> str:
@@ -17,7 +20,8 @@ def in_option_words(message: str, params: Iterable[click.Parameter]) -> str:
 
     ``max_iter=5`` becomes ``--max-iter 5``, ``resume=True`` becomes ``--resume`` and ``unit_norm=False`` becomes
     ``--no-unit-norm`` where the command has that.
-    A name that stands alone is replaced where it cannot be a word of the language: where it has an underscore.
+    A name that stands alone is replaced where it cannot be a word of the language: where it has an underscore, where
+    the message begins with it ("rho must", "k does not belong"), needs it, or lists it among keywords.
     File names and what stands in quotes are left as they are; "(... in Python)" is left out.
 
     Parameters
@@ -40,12 +44,23 @@ def in_option_words(message: str, params: Iterable[click.Parameter]) -> str:
 
     def option_word(found: re.Match[str]) -> str:
         name = found["name"]
-        option = max(options[name].opts, key=len)
+        option = _longest(options[name])
         if not found["set"]:
             return option if "_" in name else name
         if found["truth"] == "False":
             return next(iter(options[name].secondary_opts), f"no {option}")
         return option if found["truth"] else f"{option} "
 
-    worded = pattern.sub(option_word, message)
+    def listed(found: re.Match[str]) -> str:
+        return re.sub(rf"(?<![\w-])(?:{names})(?![\w-])", lambda name: _longest(options[name[0]]), found[0])
+
+    worded = _LISTED.sub(listed, pattern.sub(option_word, message))
+    worded = re.sub(
+        rf"^(?:{names}){_ABOUT}|(?<=' needs )(?:{names})(?=,)", lambda name: _longest(options[name[0]]), worded
+    )
     return re.sub(r"(--[\w-]+) \(\1\)", r"\1", worded)  # where the message gives both names
+
+
+def _longest(option: click.Option) -> str:
+    """Return the long form of an option."""
+    return max(option.opts, key=len)
