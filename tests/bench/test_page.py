@@ -11,13 +11,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from tests.support import simulated
+from tests.support.simulated import TIMES
 
 from sparsae.bench.plan import RacePlan
 from sparsae.bench.record import RaceSession, split_sessions
 from sparsae.bench.report.page import make_page
 from sparsae.bench.report.text import HEADINGS, QUICK_NOTE, RATIO_NOTE
 
-TIMES = {"numpy": 1.5e-6, "einsum": 1.5e-6, "dot": 0.8e-6}
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]
 FLAGS += ["--disable-background-networking", "--disable-component-update", "--disable-sync", "--hide-scrollbars"]

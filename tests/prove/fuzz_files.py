@@ -22,7 +22,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
-from tests.support.fuzz_targets import Target, damaged_versions, targets
+from tests.support.fuzz_damage import Target, damaged_versions
+from tests.support.fuzz_targets import targets
 
 from sparsae._text import printable
 from sparsae.data.readers.parquet_metadata import metadata_process

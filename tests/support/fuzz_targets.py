@@ -11,7 +11,7 @@ import io
 import json
 import random
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,9 +19,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import scipy.io
 from tests.support import matrix_files
-from tests.support.damaged_files import DAMAGES, load_outcome
-from tests.support.damaged_json import damaged_json
+from tests.support.damaged_files import load_outcome
 from tests.support.exchange_models import make_model
+from tests.support.fuzz_damage import Target, damage_bytes, damage_either, damage_safetensors
 from tests.support.sound_files import PICTURES, SOUND, mat_bytes, picture_bytes
 from tests.support.sound_files import X as SMALL
 
@@ -31,26 +31,6 @@ from sparsae.errors import SparsaeError
 
 X = np.random.default_rng(0).uniform(0.1, 0.9, (40, 6))
 LARGEST = 10**5  # numbers in an array that a description asks for
-
-
-class Target(NamedTuple):
-    """What is damaged, how, and what is done with it."""
-
-    sound: bytes
-    attempt: Callable[[bytes], str]
-    damage: Callable[[bytes, random.Random], bytes]
-    starts_processes: bool = False
-
-
-def damage_bytes(content: bytes, rng: random.Random) -> bytes:
-    """One kind of damage, sometimes two."""
-    made = rng.choice(DAMAGES)(content, rng)
-    return rng.choice(DAMAGES)(made, rng) if made and rng.random() < 0.2 else made
-
-
-def damage_either(content: bytes, rng: random.Random) -> bytes:
-    """JSON: a strange value or a missing field; now and then bytes."""
-    return damage_bytes(content, rng) if rng.random() < 0.1 else damaged_json(content, rng)
 
 
 def targets(folder: Path) -> dict[str, Callable[[], Target]]:
@@ -131,15 +111,6 @@ def _load(path: Path, source: str, content: bytes) -> str:
     """Load it whole, and with its rows staying in the file."""
     outcome = load_outcome(path, content, source)
     return f"{outcome}, {load_outcome(path, content, source, stay=True)} in the file"
-
-
-def damage_safetensors(content: bytes, rng: random.Random) -> bytes:
-    """Damage to the header as JSON, or to bytes."""
-    length = int.from_bytes(content[:8], "little")
-    if rng.random() < 0.4 or length > len(content) - 8:
-        return damage_bytes(content, rng)
-    header = damaged_json(content[8 : 8 + length], rng)
-    return len(header).to_bytes(8, "little") + header + content[8 + length :]
 
 
 # Archives of sparsae: models, checkpoints, arrays
@@ -365,12 +336,3 @@ def _record(folder: Path) -> Callable[[], Target]:
         return Target(encode(events), attempt, damage)
 
     return make
-
-
-def damaged_versions(target: Target, n_files: int | None, seed: int) -> Iterator[bytes]:
-    """Yield damaged versions of the sound content, without end where no number is given."""
-    rng = random.Random(seed)
-    made = 0
-    while n_files is None or made < n_files:
-        yield target.damage(target.sound, rng)
-        made += 1

@@ -9,6 +9,7 @@ import numpy as np
 from sparsae.bench.plan import RacePlan
 from sparsae.bench.timing import TimedBatch
 
+TIMES = {"numpy": 1.5e-6, "einsum": 1.5e-6, "dot": 0.8e-6}  # seconds per row
 MACHINE = {
     "cpu": "Imaginary 9000 <script>",
     "machine": "x86_64",

@@ -11,7 +11,8 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from tests.support.fuzz_targets import Target, damaged_versions, targets
+from tests.support.fuzz_damage import Target, damaged_versions
+from tests.support.fuzz_targets import targets
 
 from sparsae.training.schema import Count, Each, Null, Number, OneOf, Optional, check_schema
 
