@@ -29,7 +29,7 @@ at, at_row = emit.at, emit.at_row
 @numba.njit
 def multiply(A, bias, B, depth, C, count):
     """The product of one panel, from arrays."""
-    tiles.multiply((at(A, 0), at(bias, 0)), (at(B, 0), depth), (at(C, 0), count))
+    tiles.multiply((at(A, 0), at(bias, 0)), (at(B, 0), depth, at(B, len(B))), (at(C, 0), count))
 
 
 @numba.njit

@@ -63,7 +63,7 @@ class Emit:
         self.builder.store(vector, self.builder.bitcast(pointer, vector.type.as_pointer()), align=self.bits // 8)
 
     def prefetch(self, pointer: Any, level: int = 3) -> None:
-        """Ask for the cache line at an address; 3 is the first level of cache, 2 the second."""
+        """Ask for the cache line at an address; `level` 3 is the first of the caches, 2 the second."""
         byte, word = ir.IntType(8).as_pointer(), ir.IntType(32)
         kind = ir.FunctionType(ir.VoidType(), [byte, word, word, word])
         function = cgutils.get_or_insert_function(self.builder.module, kind, "llvm.prefetch.p0i8")

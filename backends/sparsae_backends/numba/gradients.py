@@ -54,7 +54,7 @@ def decode_panel(weights: Any, h: Any, goal: Any, sizes: Any, live: int, here: A
     """delta3 of one panel, 0 in lanes without a row; returns its squared error."""
     n, p, sigmoid, _ = sizes
     _, _, W2, b2, _, _ = weights
-    multiply((at(W2, 0), at(b2, 0)), (at(h, 0), p), (at(here, 0), n))
+    multiply((at(W2, 0), at(b2, 0)), (at(h, 0), p, at(h, len(h))), (at(here, 0), n))
     if live >= PANEL_BYTES // here.itemsize:
         squares = 0.0 + output_error(here, goal, sigmoid)
     else:
@@ -106,7 +106,7 @@ def accumulate_sigmoid(
         here, goal = d[panel * wide : (panel + 1) * wide], target[panel * wide : (panel + 1) * wide]
         h, back = a2[panel * narrow : (panel + 1) * narrow], delta2[panel * narrow : (panel + 1) * narrow]
         squares += decode_panel(weights, h, goal, sizes, m - panel * width, here)
-        multiply((at(W2_back, 0), at(s, 0)), (at(here, 0), n), (at(back, 0), p))
+        multiply((at(W2_back, 0), at(s, 0)), (at(here, 0), n, at(goal, wide)), (at(back, 0), p))
         hidden_error(back, h)
     q = room_q[: panels * narrow] if one_pass else room_q[:0]
     one = a2.dtype.type(1)

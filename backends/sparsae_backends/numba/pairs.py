@@ -55,7 +55,7 @@ def _multiply_pairs(emit: Emit, *operands: Any) -> None:
         pairs = builder.bitcast(x, words), builder.bitcast(y, words)
         builder.store(builder.call(instruction, [builder.load(total), *pairs]), total)
 
-    product_tiles(emit, A, started, B, depth, C, count, add_product)
+    product_tiles(emit, A, started, (B, depth, None), C, count, add_product)
 
 
 @intrinsic

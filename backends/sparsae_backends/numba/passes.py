@@ -68,7 +68,9 @@ def encode(sizes: Any, x: Any, m: Any, weights: Any, hidden: Any) -> None:
     panels, wide, narrow = (m + width - 1) // width, n * width, p * width
     for panel in range(panels):
         here = a2[panel * narrow : (panel + 1) * narrow]  # indices without an offset are what lets loops vectorise
-        multiply((at(W1, 0), at(b1, 0)), (at(x, panel * wide), n), (at(a2, panel * narrow), p))
+        multiply(
+            (at(W1, 0), at(b1, 0)), (at(x, panel * wide), n, at(x, panel * wide + wide)), (at(a2, panel * narrow), p)
+        )
         for i in range(len(here)):
             here[i] = one / (one + power_of_two(here[i]))
     if m < panels * width:
@@ -109,7 +111,7 @@ def backprop(
             here, back = h[panel * narrow : (panel + 1) * narrow], delta2[panel * narrow : (panel + 1) * narrow]
             to_panel(a2[start:stop], first, here)
             error_to_panel((a3, target), (start + first, stop), sigmoid, d[panel * wide :])
-            multiply((at(W2_back, 0), at(s, 0)), (at(d, panel * wide), n), (at(back, 0), p))
+            multiply((at(W2_back, 0), at(s, 0)), (at(d, panel * wide), n, at(d, panel * wide)), (at(back, 0), p))
             if sigmoid_units:
                 hidden_error(back, here)
             else:

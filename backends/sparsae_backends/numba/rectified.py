@@ -38,7 +38,9 @@ def encode_relu(sizes: Any, x: Any, m: Any, weights: Any, hidden: Any) -> None:
     panels, wide, narrow = (m + width - 1) // width, n * width, p * width
     for panel in range(panels):
         here = a2[panel * narrow : (panel + 1) * narrow]
-        multiply((at(W1, 0), at(b1, 0)), (at(x, panel * wide), n), (at(a2, panel * narrow), p))
+        multiply(
+            (at(W1, 0), at(b1, 0)), (at(x, panel * wide), n, at(x, panel * wide + wide)), (at(a2, panel * narrow), p)
+        )
         for i in range(len(here)):
             here[i] = zero if here[i] <= zero else here[i]
     if m < panels * width:
@@ -67,7 +69,7 @@ def accumulate_relu(
         here, goal = d[panel * wide : (panel + 1) * wide], target[panel * wide : (panel + 1) * wide]
         h, back = a2[panel * narrow : (panel + 1) * narrow], delta2[panel * narrow : (panel + 1) * narrow]
         squares += decode_panel(weights, h, goal, sizes, m - panel * width, here)
-        multiply((at(W2_back, 0), at(s, 0)), (at(here, 0), n), (at(back, 0), p))
+        multiply((at(W2_back, 0), at(s, 0)), (at(here, 0), n, at(goal, wide)), (at(back, 0), p))
         count_active(h, p, min(width, m - panel * width), fired)
         active_error(back, h)
     add_block(products_of_wide, sizes, (x, m), (a2, total), (d, delta2), delta2, False, squares, strip, sums)
@@ -94,7 +96,9 @@ def encode_jumprelu(sizes: Any, x: Any, m: Any, weights: Any, hidden: Any) -> No
     panels, wide, narrow = (m + width - 1) // width, n * width, p * width
     total[:] = 0
     for panel in range(panels):
-        multiply((at(W1, 0), at(b1, 0)), (at(x, panel * wide), n), (at(z, panel * narrow), p))
+        multiply(
+            (at(W1, 0), at(b1, 0)), (at(x, panel * wide), n, at(x, panel * wide + wide)), (at(z, panel * narrow), p)
+        )
         live = min(width, m - panel * width)
         for j in range(p):
             first, least, added = panel * narrow + j * width, threshold[j], zero
@@ -145,7 +149,7 @@ def accumulate_jumprelu(
         if live < width:
             clear_lanes(h, p, live)
         squares += decode_panel(weights, h, goal, sizes, live, here)
-        multiply((at(W2_back, 0), at(s, 0)), (at(here, 0), n), (at(back, 0), p))
+        multiply((at(W2_back, 0), at(s, 0)), (at(here, 0), n, at(goal, wide)), (at(back, 0), p))
         count_active(h, p, live, fired)
         if half > 0:
             add_near(above, threshold, s, half, live, back, near, out_threshold)

@@ -27,6 +27,8 @@ HIGH, BROAD = TARGET.row_gram_shape
 AHEAD = (
     4096  # bytes of weights asked for ahead: 784 x 4,096 at 115 instead of 104 GFLOP/s, 55 for 39 in float64 (Zen 4)
 )
+LINE = 64  # bytes of a cache line
+SECOND_LEVEL = 2  # of cache, for `Emit.prefetch`
 CHUNK = 20 * SIDE  # columns of the right-hand side of `add_gram` that stay in cache
 
 
@@ -43,30 +45,38 @@ def parts(emit: Emit, count: Any, most: int) -> Iterator[tuple[Any, Any]]:
 
 @intrinsic
 def multiply(typing: Any, weights: Any, inputs: Any, outputs: Any) -> Any:
-    """C = bias + A B for one panel: weights (A, bias), A packed; inputs (B, columns) and outputs (C, columns)."""
+    """C = bias + A B for one panel: weights (A, bias), A packed; inputs (B, columns, next), outputs (C, columns).
+
+    As many columns from the address `next` on are asked for meanwhile: 10,000 x 64/25, whose rows are in a cache that
+    all cores share, in 4.67 instead of 5.01 ms (Zen 4, float64; to the first level: 4.70).
+    """
     signature = types.void(weights, inputs, outputs)
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        operands = [value for pair in args for value in fields(builder, pair, 2)]
+        operands = [*fields(builder, args[0], 2), *fields(builder, args[1], 3), *fields(builder, args[2], 2)]
         call_shared(builder, "multiply", bits_of(signature.args[0].types[0]), operands, _multiply)
         return context.get_dummy_value()
 
     return signature, codegen
 
 
-def _multiply(emit: Emit, A: Any, bias: Any, B: Any, depth: Any, C: Any, count: Any) -> None:
+def _multiply(emit: Emit, A: Any, bias: Any, B: Any, depth: Any, ahead: Any, C: Any, count: Any) -> None:
     def start(column: Any) -> list[Any]:
         return [emit.splat(emit.builder.load(emit.step(bias, column)))] * VECTORS
 
-    product_tiles(emit, A, start, B, depth, C, count, emit.add_product)
+    product_tiles(emit, A, start, (B, depth, ahead), C, count, emit.add_product)
 
 
 def product_tiles(
-    emit: Emit, A: Any, start: Callable[[Any], list[Any]], B: Any, depth: Any, C: Any, count: Any,
+    emit: Emit, A: Any, start: Callable[[Any], list[Any]], inputs: tuple[Any, Any, Any | None], C: Any, count: Any,
     add_product: Callable[[Any, Any, Any], None],
 ) -> None:  # fmt: skip
-    """Emit C = start + A B for one panel, tile by tile; `start` gives the registers of a column of C."""
+    """Emit C = start + A B for one panel, tile by tile; `start` gives the registers of a column of C.
+
+    inputs is (B, columns, address of what is asked for meanwhile, or None).
+    """
     builder = emit.builder
+    B, depth, ahead = inputs
     with parts(emit, count, TALL) as (first, height):
         packed = emit.step(A, builder.mul(first, depth))
         out = emit.step(C, builder.mul(first, INDEX(emit.panel)))
@@ -75,7 +85,11 @@ def product_tiles(
             starts = [start(builder.add(first, INDEX(i))) for i in range(height)]
             sums = [[emit.accumulators(1, 1, one)[0][0] for one in column] for column in starts]
             with cgutils.for_range(builder, depth) as loop:
-                here = emit.step(B, builder.mul(loop.index, INDEX(emit.panel)))
+                column = builder.mul(loop.index, INDEX(emit.panel))
+                here = emit.step(B, column)
+                if ahead is not None:
+                    for line in range(0, emit.panel, LINE * 8 // emit.bits):
+                        emit.prefetch(emit.step(emit.step(ahead, column), line), SECOND_LEVEL)
                 weights = emit.step(packed, builder.mul(loop.index, INDEX(height)))
                 emit.prefetch(emit.step(weights, AHEAD * 8 // emit.bits))
                 columns = [emit.load(emit.step(here, v * emit.lanes)) for v in range(VECTORS)]

@@ -60,7 +60,11 @@ def encode_topk(sizes: Any, x: Any, weights: Any, hidden: Any, scratch: Any, lis
         maxima[:] = 0
         for tile in range(tiles):
             start, stop = tile * p // tiles, (tile + 1) * p // tiles
-            multiply((at(W1, start * n), at(b1, start)), (at(x_panel, 0), n), (at(z, start * width), stop - start))
+            multiply(
+                (at(W1, start * n), at(b1, start)),
+                (at(x_panel, 0), n, at(x_panel, 0)),
+                (at(z, start * width), stop - start),
+            )
             columns, group = (at(z_bits, start * width), stop - start), tile // grouped
             raise_maxima(columns, at(maxima, group * width))
             mark_negative_nan(columns, minus_infinity, at(bad, 0))
