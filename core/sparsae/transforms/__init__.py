@@ -1,4 +1,4 @@
-"""Fitted transforms of samples, which a model file holds and applies to raw data without being told.
+"""Fitted transforms of samples: a model file holds them, and raw data is transformed before it is encoded.
 
 >>> import numpy as np
 >>> from sparsae import transforms
