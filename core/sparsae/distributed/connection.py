@@ -10,8 +10,8 @@ from typing import Any, Self, final
 
 from sparsae._text import plural
 from sparsae.distributed.calls import Calls
-from sparsae.distributed.scheduler_check import check_scheduler
 from sparsae.distributed.local_cluster import close_local, start_local
+from sparsae.distributed.scheduler_check import check_scheduler
 from sparsae.distributed.security import check_security, warn_if_plain
 from sparsae.distributed.task_errors import raise_rows_error, raise_task_error
 from sparsae.errors import ClusterError, MissingExtraError, ParameterError
