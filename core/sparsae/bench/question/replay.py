@@ -189,7 +189,7 @@ def _octave_ways(size: Size, seed: int) -> list[Competitor]:
     return [Competitor(f"octave-{way}", label, 1, partial(OctaveProcess, way, inputs)) for way, label in WAYS.items()]
 
 
-def _competitor(key: str, label: str, threads: int, factory: str, **settings: object) -> Competitor:
+def _competitor(key: str, label: str, threads: int, factory: str, /, **settings: object) -> Competitor:
     """Describe the process of a task, pinned to as many CPUs as it may use threads.
 
     With more than one thread nothing limits the libraries: the threads are workers of sparsae.
