@@ -17,7 +17,7 @@ from sparsae import AdamStep, Array
 from sparsae_backends.numba.compilation import EXACT, compile_for, entry_point
 from sparsae_backends.numba.lanes import add_in_any_order
 
-PIECE = 2048  # parameters
+PIECE = 512  # parameters: six arrays of them stay in the first-level cache; 2,048 took 1.4 times as long (Zen 4)
 
 
 def update(state: tuple[Array, Array, Array], parts: tuple[Array, ...], decayed: int, step: AdamStep) -> bool:
@@ -51,15 +51,15 @@ def adam(state: Any, parts: Any, two: Any, decayed: Any, step: Any, room: Any) -
         if nothing != zero:
             all_finite = False
             continue
-        for i in range(len(g)):
-            first[i] = first[i] * beta1 + g[i]
-            second[i] = second[i] * beta2 + g[i] * g[i]
         if flush_first > zero:
             for i in range(len(g)):
-                first[i] = first[i] + flush_first
-                first[i] = first[i] - flush_first
-                second[i] = second[i] + flush_second
-                second[i] = second[i] - flush_second
-        for i in range(len(g)):
-            theta[i] = theta[i] - first[i] / (np.sqrt(second[i]) + epsilon) * rate
+                m = first[i] * beta1 + g[i] + flush_first - flush_first
+                v = second[i] * beta2 + g[i] * g[i] + flush_second - flush_second
+                first[i], second[i] = m, v
+                theta[i] = theta[i] - m / (np.sqrt(v) + epsilon) * rate
+        else:
+            for i in range(len(g)):
+                m, v = first[i] * beta1 + g[i], second[i] * beta2 + g[i] * g[i]
+                first[i], second[i] = m, v
+                theta[i] = theta[i] - m / (np.sqrt(v) + epsilon) * rate
     return all_finite
