@@ -205,9 +205,11 @@ def test_blocks_of_a_mini_batch_depend_on_sizes_alone() -> None:
     """Small problems have one block, large ones two, four, eight; backends without row workers one."""
     workers, blas = (Objective(np.full((4, 9), 0.5), 2, backend=name).backend for name in ("fused", "numpy"))
 
-    def blocks(backend: Any, rows: int, n_visible: int, n_hidden: int) -> int:
+    def blocks(backend: Any, rows: int, n_visible: int, n_hidden: int, asked: int | None = None) -> int:
         problem = sparsae.Problem(n_visible=n_visible, n_hidden=n_hidden, dtype=np.dtype(np.float32), output="sigmoid")
-        if backend.block_rows is not None:
+        if asked is not None:
+            problem = replace(problem, block_rows=asked)
+        elif backend.block_rows is not None:
             problem = replace(problem, block_rows=backend.block_rows(problem))
         return -(-rows // choose_batch_blocks(rows, backend, problem))
 
@@ -216,7 +218,10 @@ def test_blocks_of_a_mini_batch_depend_on_sizes_alone() -> None:
     assert blocks(workers, 1, 768, 4096) == 1
     assert blocks(workers, 1024, 768, 4096) == 4
     assert blocks(workers, 4096, 768, 4096) == 8  # of 512 rows, the problem's block
-    assert blocks(workers, 4096, 64, 25) == 4
+    assert blocks(workers, 4096, 64, 25) == 2
+    assert blocks(workers, 16384, 64, 25) == 8  # of 2,048 rows
+    assert blocks(workers, 4096, 64, 25, asked=400) == 12  # blocks have no more rows than the user asks for
+    assert blocks(workers, 4096, 10_000, 1) == 40  # of 104 rows, 4 MB
     assert blocks(blas, 4096, 768, 4096) == 1
 
 
