@@ -49,6 +49,7 @@ class FusedKernel(Kernel[FusedBlock, FoldedWeights, FusedHidden]):
         self.notes = (powers_note(self.powers, dtype, problem.choices),)
         self.choices = {CHOICE: self.powers.key}
         self.one, self.two = (np.full((), i, dtype) for i in (1, 2))  # arrays: NumPy takes longer to look at a number
+        self.fetches = dtype == np.float64  # a plain pass fetches rows faster than the product; float32 is fast enough
         self.scratch = BlockScratch(m, n, p, self.width, dtype)
         self.part = BlockSums(n, p, dtype)
         self.given: BackpropScratch | None = None
@@ -88,6 +89,8 @@ class FusedKernel(Kernel[FusedBlock, FoldedWeights, FusedHidden]):
             room = aligned((len(block.x), self.width), self.problem.dtype)
             hidden = FusedHidden(room, self.problem.n_hidden, len(block.layers))
             block.hidden = hidden if block.keep else None
+        elif self.fetches:
+            np.vdot(block.x, block.x)  # its rows have left the cache since the last evaluation
         self._hidden(weights, block, hidden, self.scratch.cut(len(block.x)))
         return hidden, hidden.total.astype(np.float64, copy=False)
 
