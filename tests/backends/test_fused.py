@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 
 from sparsae import BackendError, Objective, Parameters, Problem, Sums, train
+from sparsae.engine.setup import resolve_problem
+from sparsae.plugins.selection import get_backend
 from sparsae.reference import evaluate_reference
 from sparsae_backends._memory import aligned
 from sparsae_backends.fused.blocks import block_rows, layers_of, padded, stacked
@@ -115,10 +117,11 @@ def test_widths_are_padded_only_in_single_precision_and_only_where_it_is_cheap()
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_blocks_have_rows_in_groups_of_eight_and_bounded_scratch(n, p, dtype):
     """No shape asks for scratch of more than some tens of MB or for blocks of fewer than 8 rows."""
-    rows = block_rows(Problem(n_visible=n, n_hidden=p, dtype=dtype))
-    assert rows >= 8
-    assert rows % 8 == 0
-    assert rows * max(n, p) * dtype.itemsize <= 36 << 20
+    for all_rows in (512, 10**9):
+        rows = block_rows(Problem(n_visible=n, n_hidden=p, dtype=dtype, block_rows=all_rows))
+        assert rows >= 8
+        assert rows % 8 == 0
+        assert rows * max(n, p) * dtype.itemsize <= 36 << 20
 
 
 def test_scratch_is_aligned():
@@ -295,3 +298,16 @@ def test_layers_are_equal_small_and_few():
     assert layers_of(864, 256 * 26) == 6
     cut = stacked(np.arange(12).reshape(6, 2), 3)
     np.testing.assert_array_equal(cut[1], [[4, 5], [6, 7]])
+
+
+@pytest.mark.parametrize(("dtype", "rows", "longer"), [(DTYPES[0], 1200, 2400), (DTYPES[1], 1464, 4880)])
+def test_long_data_is_cut_in_longer_blocks(dtype, rows, longer):
+    """Where there are 48 of them; the backend is told how many rows there are, the kernel how many a block has."""
+    draft = Problem(n_visible=64, n_hidden=25, dtype=dtype)
+    enough = 48 * longer
+    found = [
+        resolve_problem(get_backend("fused"), draft, n_samples=m, threads=1, block_rows=None)[1].block_rows
+        for m in (100, 10_000, enough - 1, enough)
+    ]
+    assert found == [100, rows, rows, longer]
+    assert longer % layers_of(longer, 64 * padded(26, dtype)) == 0

@@ -10,6 +10,8 @@ from sparsae import Array, Problem
 
 SMALL_PRODUCT = 1_000_000  # OpenBLAS: products of up to so many multiplications take the fast path
 CACHE_BYTES = 640 * 1024  # of one scratch array (m, n)
+LONGER = 2  # times as much in a block of long data: two workers need the GIL half as often
+ENOUGH = 48  # blocks of long data: four for each segment
 LEAST_LAYER = 40  # rows that make a product of their own worth its call
 LAYERS = 3  # of small products in a block, at most: more would leave few blocks for the workers to share
 LAYERED_ROWS = 600  # unless the layers are so short that a block may have more of them
@@ -46,10 +48,17 @@ def stacked(a: Array, layers: int) -> Array:
 
 
 def block_rows(problem: Problem) -> int:
-    """Return as many rows as stay in cache: whole layers of small products, where there can be any."""
-    n, dtype = problem.n_visible, problem.dtype
-    fit = CACHE_BYTES // (n * dtype.itemsize)
-    small = small_rows(n * padded(problem.n_hidden + 1, dtype))
+    """Return as many rows as stay in cache: whole layers of small products, where there can be any.
+
+    Long data, of which there are enough blocks all the same, is cut into longer ones.
+    """
+    n, p, itemsize = problem.n_visible, problem.n_hidden, problem.dtype.itemsize
+    fit = CACHE_BYTES // (n * itemsize)
+    small = small_rows(n * padded(p + 1, problem.dtype))
     if not small:
         return WIDE_ROWS
-    return max(8, fit // 8 * 8) if fit < small else min(fit // small, max(LAYERS, LAYERED_ROWS // small)) * small
+    if fit < small:
+        return max(8, fit // 8 * 8)
+    rows = min(fit // small, max(LAYERS, LAYERED_ROWS // small)) * small
+    longer = LONGER * CACHE_BYTES // (max(n, p) * itemsize) // small * small
+    return longer if longer > rows and problem.block_rows >= ENOUGH * longer else rows

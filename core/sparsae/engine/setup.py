@@ -63,7 +63,7 @@ def resolve_problem(
         When `threads` or `block_rows` cannot be used.
     """
     granted = grant(requested_threads() if threads is None else threads, backend.threading)
-    draft = replace(draft, threads=granted.pool)
+    draft = replace(draft, threads=granted.pool, block_rows=n_samples)
     reason = backend.declines(draft)
     if reason is not None:
         more = f" ({what})" if what else ""

@@ -78,7 +78,8 @@ class Backend:
     activations, outputs, dtypes : tuples of str
         What the kernel can do; the core declines the rest with a reason.
     block_rows : callable or None
-        ``block_rows(problem)`` returns the number of rows of a block; None: chosen by cache size.
+        ``block_rows(problem)`` returns the number of rows of a block, given a problem with all rows in one;
+        None: chosen by cache size.
     requires : tuple of str
         Importable names of the libraries that the kernel needs; where one is missing the backend is "not installed".
     install : str

@@ -33,6 +33,7 @@ class Problem:
         The output unit.
     block_rows : int
         No block has more rows; the last one of a segment may have fewer.
+        All rows of the data where a backend is asked for the number: see `Backend.block_rows`.
     threads : int
         How many threads this instance may use: its share of the budget.
     choices : tuple of (str, str)
