@@ -50,7 +50,10 @@ def test_an_imported_model_starts_a_fit(run: Run, folder: Path) -> None:
     [
         ("export m.npz sae", "Missing option '--format'"),
         ("export m.npz sae --format onnx", "'onnx' is not one of 'saelens', 'sparsify', 'npz'"),
-        ("export m.npz sae --format saelens", "SAELens has no sigmoid architecture"),
+        (
+            "export m.npz sae --format saelens",
+            "SAELens has no sigmoid architecture; it has standard, topk, jumprelu. Export with --format 'npz'.",
+        ),
         ("export m.npz there --format npz", "there has weights.npz already, which would be overwritten; use another"),
         ("export m.npz x.npy --format npz", "The folder x.npy cannot be made: File exists"),
         ("export none.npz sae --format npz", "There is no model file none.npz"),

@@ -229,10 +229,21 @@ def test_standard_output_has_its_name_on_every_system() -> None:
     assert [stream_number(name) for name in ("/dev/stdout", Path("/dev/stdout"), "-", "x")] == [1, 1, None, None]
 
 
-def test_wrong_data_comes_before_an_existing_model(run: Run, folder: Path) -> None:
-    """The default name of an earlier run does not hide what is wrong with the data."""
+def test_what_is_wrong_comes_before_an_existing_model(run: Run, folder: Path) -> None:
+    """The default name of an earlier run does not hide what is wrong with data and options."""
     assert run("train", "x.npy", *FIT, "--quiet").code == 0
-    assert "There is no file nothing.csv." in run("train", "nothing.csv", *FIT).err
+    np.save("wide.npy", 300 * np.load("x.npy"))
+    for words, message in (
+        (["nothing.csv", *FIT], "There is no file nothing.csv."),
+        (["wide.npy", *FIT], "a sigmoid output reproduces values in [0, 1]"),
+        (["x.npy", *FIT, "--rho", 5], "--rho must lie strictly between 0 and 1"),
+        (["x.npy", *FIT, "--k", 5], "--k does not belong to --activation 'sigmoid'"),
+        (["x.npy", *FIT, "--backend", "fussed"], "No backend named 'fussed'"),
+        (["x.npy", *FIT, "--method", "newton"], "newton"),
+        (["x.npy", *FIT, "--max-iter", -1], "--max-iter must be"),
+    ):
+        ended = run("train", *words)
+        assert (ended.code, message in ended.err, "exists" in ended.err) == (2, True, False), (words, ended.err)
     ended = run("train", "x.npy", *FIT)
     assert ended.code == 2
     assert "model.npz exists and would be overwritten" in ended.err

@@ -90,6 +90,7 @@ def train(*, data: str, out: Path | None, quiet: bool, as_json: bool, force: boo
         for_cluster, seed = options["cluster"] is not None, options["seed"]
         dataset = load_data(data, options, seed=seed, quiet=quiet, for_cluster=for_cluster)  # signals end it at once
         if exists is not None:
+            _check_options(dataset, options)
             raise exists
         result, signal_number = _fit_and_save(dataset, model, options, show=not quiet and not as_json)
     to_stderr = stream_number(model) == 1  # the model went to standard output
@@ -134,6 +135,28 @@ def _check_files(data: str, model: Path, options: dict[str, Any], *, force: bool
     return exists
 
 
+def _check_options(dataset: Dataset, options: dict[str, Any]) -> None:
+    """Raise what a fit would say of its options and of data in memory before its first iteration; writes nothing."""
+    import numpy as np
+
+    from sparsae.objective import Objective
+    from sparsae.training.options import FitOptions
+
+    named = options | {"plot_every": None, "log": None}
+    arguments = fit_arguments(named, model=Path(), dataset=dataset, n_hidden=options["n_hidden"])
+    del arguments["observers"]
+    FitOptions.checked(**arguments, max_iter=options["max_iter"], seed=options["seed"])
+    if isinstance(dataset.X, np.ndarray):  # a file may be long
+        with Objective(dataset.X, options["n_hidden"], **_objective_options(options)):
+            pass
+
+
+def _objective_options(options: dict[str, Any]) -> dict[str, Any]:
+    """Return the options of the model and of the computation."""
+    passes = options["passes"]
+    return {name: options[name] for name in OBJECTIVE_OPTIONS} | {"passes": passes if passes == "auto" else int(passes)}
+
+
 def _fit_and_save(
     dataset: Dataset, model: Path, options: dict[str, Any], *, show: bool
 ) -> tuple[TrainResult, int | None]:
@@ -146,8 +169,7 @@ def _fit_and_save(
     from sparsae.training.progress_display import ProgressDisplay
     from sparsae.training.train import train as fit
 
-    arguments = {name: options[name] for name in OBJECTIVE_OPTIONS} | {n: options[n] for n in ("max_iter", "seed")}
-    arguments["passes"] = options["passes"] if options["passes"] == "auto" else int(options["passes"])
+    arguments = _objective_options(options) | {name: options[name] for name in ("max_iter", "seed")}
     with (
         interruptible(signal.SIGINT, signal.SIGTERM) as interrupt,
         ProgressDisplay(show=show, keep=False) as display,

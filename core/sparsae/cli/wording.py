@@ -30,7 +30,9 @@ def in_option_words(message: str, params: Iterable[click.Parameter]) -> str:
     params : iterable of click.Parameter
         Of the command.
     """
-    options = {param.name: param for param in params if isinstance(param, click.Option) and param.name}
+    found_options = [param for param in params if isinstance(param, click.Option) and param.name]
+    options = {_longest(option).strip("-").replace("-", "_"): option for option in found_options}  # as in "format"
+    options |= {option.name: option for option in found_options if option.name}
     message = _FOR_PYTHON.sub("", message)
     for expression, words in _EXPRESSIONS.items():
         message = message.replace(expression, words)
