@@ -26,17 +26,7 @@ FRESH = "ignore:No checkpoint at:sparsae.errors.CheckpointWarning"
 pytestmark = pytest.mark.filterwarnings(QUIET)
 
 
-@pytest.fixture
-def small() -> Array:
-    return np.random.default_rng(0).uniform(0.1, 0.9, (200, 12))
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "run.ckpt"
-
-
-def test_a_full_disk_does_not_end_the_fit(small: Array, path: Path) -> None:
+def test_a_full_disk_does_not_end_the_fit(uniform: Array, path: Path) -> None:
     """Said once; tried again, and once there is room it is written: here the limit on file size is real."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
 
@@ -51,7 +41,7 @@ def test_a_full_disk_does_not_end_the_fit(small: Array, path: Path) -> None:
         with pytest.warns(
             CheckpointWarning, match=r"Iteration 3: .* could not be written .*Training goes on"
         ) as caught:
-            result = train(small, 5, method=Scripted(act), max_iter=10, checkpoint=plan)
+            result = train(uniform, 5, method=Scripted(act), max_iter=10, checkpoint=plan)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert sum(w.category is CheckpointWarning for w in caught) == 1
@@ -69,7 +59,7 @@ def test_a_full_disk_does_not_end_the_fit(small: Array, path: Path) -> None:
     ],
 )
 def test_a_place_without_permission_is_said_before_training(
-    small: Array, where: str, error: type[Exception], message: str
+    uniform: Array, where: str, error: type[Exception], message: str
 ) -> None:
     """Not after the first interval: the cost is never evaluated."""
 
@@ -77,7 +67,7 @@ def test_a_place_without_permission_is_said_before_training(
         raise AssertionError
 
     with pytest.raises(error, match=message):
-        train(small, 5, method=Scripted(never), checkpoint=where)
+        train(uniform, 5, method=Scripted(never), checkpoint=where)
 
 
 @pytest.mark.parametrize(
@@ -91,10 +81,10 @@ def test_intervals_out_of_range_are_refused(settings: dict[str, Any], message: s
 
 
 @pytest.mark.filterwarnings(FRESH)
-def test_scipy_starts_afresh_from_the_saved_point_and_says_so(small: Array, path: Path) -> None:
+def test_scipy_starts_afresh_from_the_saved_point_and_says_so(uniform: Array, path: Path) -> None:
     """What cannot be resumed exactly is resumed as well as can be, with a note."""
-    train(small, 5, method="scipy:CG", max_iter=5, checkpoint=path)
-    resumed = train(small, 5, method="scipy:CG", max_iter=8, checkpoint=path, resume=True)
+    train(uniform, 5, method="scipy:CG", max_iter=5, checkpoint=path)
+    resumed = train(uniform, 5, method="scipy:CG", max_iter=8, checkpoint=path, resume=True)
     assert resumed.history.iteration.tolist() == list(range(9))
     assert resumed.history.cost[8] < resumed.history.cost[5]
     assert "keeps its state to itself" in " ".join(resumed.receipt.notes)

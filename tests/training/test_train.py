@@ -21,14 +21,6 @@ Array = NDArray[Any]
 QUIET = "ignore::sparsae.ConvergenceWarning"
 
 
-@pytest.fixture
-def small() -> Array:
-    """200 rows of 12 values in [0.1, 0.9], of four directions and noise."""
-    rng = np.random.default_rng(0)
-    mix = rng.uniform(size=(200, 4)) @ rng.uniform(size=(4, 12)) / 4 + 0.05 * rng.uniform(size=(200, 12))
-    return np.asarray(0.1 + 0.8 * mix / mix.max())
-
-
 @pytest.mark.filterwarnings(QUIET)
 @pytest.mark.parametrize("method", ["lbfgs", "adam", "sgd", "scipy:CG"])
 def test_a_cost_of_exactly_zero_is_a_cost(method: str) -> None:

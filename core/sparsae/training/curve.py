@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple, TypeVar, final
 
 import numpy as np
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 
 from sparsae.objective import Evaluation, Objective
 from sparsae.optimize.base import OptimizerState
-from sparsae.optimize.objective_functions import MiniBatchEvaluation, RowFunctions, Vector
+from sparsae.optimize.objective_functions import RowFunctions, Vector
 from sparsae.training.minibatch import MiniBatches
 from sparsae.training.result import History
 
@@ -100,10 +101,10 @@ class MeteredObjective:
         for batches in self._batches:
             batches.close()
 
-    def _meter(self, function: Callable[..., T], *arguments: Any) -> T:
+    def _meter(self, function: Callable[..., T], *arguments: Any, **options: Any) -> T:
         """Call the function; count and time it."""
         before = time.perf_counter()
-        value = function(*arguments)
+        value = function(*arguments, **options)
         self._evaluation_seconds += time.perf_counter() - before
         self.evaluations += 1
         return value
@@ -117,22 +118,7 @@ class _MeteredMiniBatches:
         self.batch_rows = batches.batch_rows
         self.read_ahead, self.run_tasks, self.constrain = batches.read_ahead, batches.run_tasks, batches.constrain
         self.adam = batches.adam
-        self._batches, self._meter = batches, meter
-
-    def gradient(
-        self,
-        theta: Vector,
-        rows: NDArray[np.intp],
-        rho_hat: Vector,
-        rho_decay: float,
-        dead: NDArray[np.bool_] | None = None,
-    ) -> MiniBatchEvaluation:
-        evaluation: MiniBatchEvaluation = self._meter(self._batches.gradient, theta, rows, rho_hat, rho_decay, dead)
-        return evaluation
-
-    def evaluate(self, theta: Vector, rows: NDArray[np.intp], threshold: float | None = None) -> Evaluation:
-        evaluation: Evaluation = self._meter(self._batches.evaluate, theta, rows, threshold)
-        return evaluation
+        self.gradient, self.evaluate = partial(meter, batches.gradient), partial(meter, batches.evaluate)
 
 
 @final
