@@ -154,10 +154,10 @@ def compute_standings(events: Iterable[Mapping[str, Any]]) -> tuple[Standings, .
     """Work out the standings of one session, from its events or its record."""
     events = list(events)
     plan = RacePlan.from_dict(events[0]["plan"])
-    cells = summarize_cells(events)
-    complete = events[-1].get("finished") == "complete"
+    found = summarize_cells(events)
+    interrupted = events[-1].get("finished") != "complete"
     return tuple(
-        _rank(plan, workload, threads, cells, complete=complete)
+        _Ranking(plan, workload, threads, found, interrupted=interrupted).standings()
         for workload in plan.workloads()
         for threads in plan.threads
     )
@@ -176,109 +176,99 @@ def _count_batch(cell: CellSummary, event: Mapping[str, Any], threads: int) -> N
             cell.rates[event["launch"]][event["round"]] = event["rate"]
 
 
-def _rank(
-    plan: RacePlan,
-    workload: RaceWorkload,
-    threads: int,
-    summaries: Mapping[tuple[str, str], CellSummary],
-    *,
-    complete: bool,
-) -> Standings:
-    """Rank the cells of one workload at one number of threads."""
-    cells = [cell for cell in plan.cells() if cell.threads == threads]
-    absent = CellSummary(state="failed", why="it never started")
-    if not complete:
-        absent = CellSummary(state="interrupted", why="it had not started")
-    found = {cell.label: summaries.get((workload.key, cell.key), absent) for cell in cells}
-    peak = found[PEAK]
-    shares = {cell.label: _share(workload.flop, found[cell.label], peak.rates) for cell in cells if cell.label != PEAK}
-    for label, share in shares.items():
-        if share is not None and share > MOST_OF_PEAK and found[label].threading != "own":
-            found[label].disqualify("impossible", f"{share:.0%} of the peak")
-    sound = [cell.label for cell in cells if cell.kind == "backend" and found[cell.label].state == "ok"]
-    reference = plan.reference if plan.reference in sound else next(iter(sound), plan.reference)
-    twin = found.get(f"{reference}'", absent)
-    floor = None  # without a sound second copy of the reference
-    if twin.state == "ok":
-        floor = noise_floor(twin.seconds, found[reference].seconds, least=plan.least_floor)
-    placed = _place(found, sound, reference, floor, plan.least_floor)
-    rows = [_make_row(workload, cell, found, shares, placed, reference, floor) for cell in cells]
-    rows.sort(key=lambda row: (row.kind == "peak", row.state != "ok", _estimate(row.effect)))
-    return Standings(
-        workload=workload.key,
-        threads=threads,
-        reference=reference,
-        floor=floor,
-        peak=peak.rate,
-        interrupted=not complete,
-        rows=tuple(rows),
-    )
+@final
+class _Ranking:
+    """The cells of one workload at one number of threads, while they are compared."""
 
+    def __init__(
+        self,
+        plan: RacePlan,
+        workload: RaceWorkload,
+        threads: int,
+        summaries: Mapping[tuple[str, str], CellSummary],
+        *,
+        interrupted: bool,
+    ) -> None:
+        self.workload, self.threads, self.interrupted, self.least = workload, threads, interrupted, plan.least_floor
+        self.cells = [cell for cell in plan.cells() if cell.threads == threads]
+        absent = CellSummary(state="failed", why="it never started")
+        if interrupted:
+            absent = CellSummary(state="interrupted", why="it had not started")
+        self.found = {cell.label: summaries.get((workload.key, cell.key), absent) for cell in self.cells}
+        self.shares = {cell.label: self._share(cell.label) for cell in self.cells if cell.label != PEAK}
+        for label, share in self.shares.items():
+            if share is not None and share > MOST_OF_PEAK and self.found[label].threading != "own":
+                self.found[label].disqualify("impossible", f"{share:.0%} of the peak")
+        self.sound = [c.label for c in self.cells if c.kind == "backend" and self.found[c.label].state == "ok"]
+        self.reference = plan.reference if plan.reference in self.sound else next(iter(self.sound), plan.reference)
+        self.effects = {label: self._effect(label, self.reference) for label in self.found}
+        twin = self.found.get(f"{self.reference}'", absent)
+        self.floor = None  # without a sound second copy of the reference
+        if twin.state == "ok":
+            self.floor = noise_floor(twin.seconds, self.found[self.reference].seconds, least=self.least)
 
-def _place(
-    found: Mapping[str, CellSummary], sound: list[str], reference: str, floor: float | None, least: float
-) -> dict[str, int | None]:
-    """Return the tier of each sound cell that was timed."""
+    def standings(self) -> Standings:
+        """Rank the cells."""
+        timed = sorted((label for label in self.sound if self.found[label].seconds), key=self._estimate)
+        placed = tiers(timed, self._compare_pair)
+        rows = [self._row(cell, placed.get(cell.label)) for cell in self.cells]
+        rows.sort(key=lambda row: (row.kind == "peak", row.state != "ok", self._estimate(row.label)))
+        return Standings(
+            workload=self.workload.key,
+            threads=self.threads,
+            reference=self.reference,
+            floor=self.floor,
+            peak=self.found[PEAK].rate,
+            interrupted=self.interrupted,
+            rows=tuple(rows),
+        )
 
-    def compare_pair(a: str, b: str) -> Verdict:
+    def _row(self, cell: Cell, tier: int | None) -> StandingsRow:
+        """Put together what was measured of a cell, and its rank."""
+        own, effect, peak = self.found[cell.label], self.effects[cell.label], cell.kind == "peak"
+        against: Verdict | Literal["reference", ""] = verdict(effect, self.floor) if cell.label in self.sound else ""
+        seconds = own.median_seconds
+        rate = own.rate if peak else self.workload.flop / seconds if seconds else None
+        return StandingsRow(
+            workload=self.workload.key,
+            label=cell.label,
+            threads=cell.threads,
+            kind=cell.kind,
+            state=own.state,
+            why=own.why,
+            tier=tier,
+            verdict="reference" if cell.label == self.reference else against,
+            effect=None if peak else effect,
+            seconds=None if peak else seconds,
+            spread=None if peak else own.spread,
+            gflops=rate / 1e9 if rate else None,
+            share=self.shares.get(cell.label),
+            demand=own.demand,
+            error=own.error,
+            kept=own.undisturbed / own.batches if own.batches else None,
+        )
+
+    def _compare_pair(self, a: str, b: str) -> Verdict:
         """Compare two cells: by the twin's noise where the reference is one of them, else by the pair's own."""
-        own, other = found[a].seconds, found[b].seconds
-        own_floor = floor
-        if floor is not None and reference not in (a, b):
-            own_floor = noise_floor(own, other, least=least, twins=False)
-        return verdict(compare_cells(own, other), own_floor)
+        floor = self.floor
+        if floor is not None and self.reference not in (a, b):
+            floor = noise_floor(self.found[a].seconds, self.found[b].seconds, least=self.least, twins=False)
+        return verdict(self._effect(a, b), floor)
 
-    effects = {label: compare_cells(found[label].seconds, found[reference].seconds) for label in sound}
-    timed = sorted((label for label in sound if found[label].seconds), key=lambda label: _estimate(effects[label]))
-    return tiers(timed, compare_pair)
+    def _effect(self, a: str, b: str) -> Effect | None:
+        return compare_cells(self.found[a].seconds, self.found[b].seconds)
 
+    def _estimate(self, label: str) -> float:
+        effect = self.effects[label]
+        return math.inf if effect is None else effect.estimate
 
-def _make_row(
-    workload: RaceWorkload,
-    cell: Cell,
-    found: Mapping[str, CellSummary],
-    shares: Mapping[str, float | None],
-    placed: Mapping[str, int | None],
-    reference: str,
-    floor: float | None,
-) -> StandingsRow:
-    """Put together what was measured of a cell, and its rank."""
-    label, own, peak = cell.label, found[cell.label], cell.kind == "peak"
-    effect = compare_cells(own.seconds, found[reference].seconds)
-    ranked = cell.kind == "backend" and own.state == "ok"
-    against: Verdict | Literal["reference", ""] = verdict(effect, floor) if ranked else ""
-    seconds = own.median_seconds
-    rate = own.rate if peak else workload.flop / seconds if seconds else None
-    return StandingsRow(
-        workload=workload.key,
-        label=label,
-        threads=cell.threads,
-        kind=cell.kind,
-        state=own.state,
-        why=own.why,
-        tier=placed.get(label) if ranked else None,
-        verdict="reference" if label == reference else against,
-        effect=None if peak else effect,
-        seconds=None if peak else seconds,
-        spread=None if peak else own.spread,
-        gflops=rate / 1e9 if rate else None,
-        share=shares.get(label),
-        demand=own.demand,
-        error=own.error,
-        kept=own.undisturbed / own.batches if own.batches else None,
-    )
-
-
-def _share(flop: float, cell: CellSummary, peak: Mapping[int, Mapping[int, float]]) -> float | None:
-    """Median over rounds of useful rate / peak rate of the same round."""
-    shares = [
-        flop / seconds / peak[launch][turn]
-        for launch, rounds in cell.seconds.items()
-        for turn, seconds in rounds.items()
-        if turn in peak.get(launch, {})
-    ]
-    return median(shares) if shares else None
-
-
-def _estimate(effect: Effect | None) -> float:
-    return math.inf if effect is None else effect.estimate
+    def _share(self, label: str) -> float | None:
+        """Median over rounds of useful rate / peak rate of the same round."""
+        peak = self.found[PEAK].rates
+        shares = [
+            self.workload.flop / seconds / peak[launch][turn]
+            for launch, rounds in self.found[label].seconds.items()
+            for turn, seconds in rounds.items()
+            if turn in peak.get(launch, {})
+        ]
+        return median(shares) if shares else None

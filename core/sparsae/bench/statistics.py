@@ -115,9 +115,6 @@ class PairedRatio(NamedTuple):
     wins: int  # rounds in which the reference took longer
     undisturbed: bool = True  # whether only undisturbed rounds count; else there were too few of them, and all do
 
-    def __str__(self) -> str:
-        return f"{self.median:.3g} [{self.low:.3g}, {self.high:.3g}]"
-
 
 def paired_ratio(pairs: Sequence[tuple[TimedBatch, TimedBatch]]) -> PairedRatio:
     """Ratios of the same rounds, first / second, so that more than 1 means that the second is faster.

@@ -81,7 +81,7 @@ class Gain:
     def __str__(self) -> str:
         if self.failed:
             return f"could not be measured: {self.failed}"
-        parts = [f"{r} at {size}" for size, r in self.ratios.items()]
+        parts = [f"{r.median:.2f} [{r.low:.2f}, {r.high:.2f}] at {size}" for size, r in self.ratios.items()]
         quiet = all(r.undisturbed for r in self.ratios.values())
         busy = "" if quiet else " (on a busy machine: most rounds were disturbed)"
         return f"measured: times as fast, with the 10th to 90th percentile: {', '.join(parts)}{busy}"

@@ -135,4 +135,4 @@ def _ms(seconds: float) -> str:
 def _ratio(ratio: PairedRatio) -> str:
     if ratio.low == ratio.high == 1:  # the reference itself
         return "1"
-    return str(ratio)
+    return f"{ratio.median:.3g} [{ratio.low:.3g}, {ratio.high:.3g}]"
