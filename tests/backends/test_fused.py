@@ -8,7 +8,7 @@ from sparsae.engine.setup import resolve_problem
 from sparsae.plugins.selection import get_backend
 from sparsae.reference import evaluate_reference
 from sparsae_backends._memory import aligned
-from sparsae_backends.fused.blocks import block_rows, layers_of, padded, stacked
+from sparsae_backends.fused.blocks import block_rows, layers_of, padded, small_rows, stacked
 from sparsae_backends.fused.kernel import FusedKernel
 from sparsae_backends.fused.power_table import TablePowers
 from sparsae_backends.fused.powers import UfuncPowers, fastest_powers, has_vector_code
@@ -300,14 +300,20 @@ def test_layers_are_equal_small_and_few():
     np.testing.assert_array_equal(cut[1], [[4, 5], [6, 7]])
 
 
-@pytest.mark.parametrize(("dtype", "rows", "longer"), [(DTYPES[0], 1200, 2400), (DTYPES[1], 1464, 4880)])
-def test_long_data_is_cut_in_longer_blocks(dtype, rows, longer):
-    """Where there are 48 of them; the backend is told how many rows there are, the kernel how many a block has."""
+@pytest.mark.parametrize(
+    ("dtype", "expected"),
+    [
+        (DTYPES[0], {100: (100, 1), 1200: (1200, 1), 2000: (1008, 2), 10_000: (1272, 8), 10**6: (2400, 417)}),
+        (DTYPES[1], {100: (100, 1), 1464: (1464, 1), 2000: (1008, 2), 10_000: (2544, 4), 10**6: (4880, 205)}),
+    ],
+)
+def test_rows_are_cut_in_one_two_or_a_multiple_of_four_blocks(dtype, expected):
+    """The backend is told how many rows there are; blocks are of one length but for the last, and whole layers.
+
+    Of very many, rounding to whole layers may leave out the last ones.
+    """
     draft = Problem(n_visible=64, n_hidden=25, dtype=dtype)
-    enough = 48 * longer
-    found = [
-        resolve_problem(get_backend("fused"), draft, n_samples=m, threads=1, block_rows=None)[1].block_rows
-        for m in (100, 10_000, enough - 1, enough)
-    ]
-    assert found == [100, rows, rows, longer]
-    assert longer % layers_of(longer, 64 * padded(26, dtype)) == 0
+    for m, (rows, blocks) in expected.items():
+        problem = resolve_problem(get_backend("fused"), draft, n_samples=m, threads=1, block_rows=None)[1]
+        assert (problem.block_rows, -(-m // rows)) == (rows, blocks)
+        assert rows // layers_of(rows, 64 * padded(26, dtype)) <= small_rows(64 * padded(26, dtype))

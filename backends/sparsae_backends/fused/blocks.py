@@ -10,10 +10,10 @@ from sparsae import Array, Problem
 
 SMALL_PRODUCT = 1_000_000  # OpenBLAS: products of up to so many multiplications take the fast path
 CACHE_BYTES = 640 * 1024  # of one scratch array (m, n)
-LONGER = 2  # times as much in a block of long data: two workers need the GIL half as often
-ENOUGH = 48  # blocks of long data: four for each segment
+LONGER = 2  # times as much, at most, where there are several blocks: workers need the GIL less often
+FOUR = 4  # blocks, or a multiple
 LEAST_LAYER = 40  # rows that make a product of their own worth its call
-LAYERS = 3  # of small products in a block, at most: more would leave few blocks for the workers to share
+LAYERS = 3  # of small products in a single block, at most: more are shared by workers
 LAYERED_ROWS = 600  # unless the layers are so short that a block may have more of them
 WIDE_ROWS = 1024  # of a block whose products are too large for the fast path: what is done once a block is spread out
 
@@ -48,17 +48,22 @@ def stacked(a: Array, layers: int) -> Array:
 
 
 def block_rows(problem: Problem) -> int:
-    """Return as many rows as stay in cache: whole layers of small products, where there can be any.
+    """Return rows that stay in cache: whole layers of small products, where there can be any, and blocks of one length.
 
-    Long data, of which there are enough blocks all the same, is cut into longer ones.
+    Four blocks or a multiple, so that two and four workers have the same to do; all rows in one or two where they are
+    few.
     """
-    n, p, itemsize = problem.n_visible, problem.n_hidden, problem.dtype.itemsize
+    n, p, m, itemsize = problem.n_visible, problem.n_hidden, problem.block_rows, problem.dtype.itemsize
     fit = CACHE_BYTES // (n * itemsize)
     small = small_rows(n * padded(p + 1, problem.dtype))
     if not small:
         return WIDE_ROWS
     if fit < small:
         return max(8, fit // 8 * 8)
-    rows = min(fit // small, max(LAYERS, LAYERED_ROWS // small)) * small
-    longer = LONGER * CACHE_BYTES // (max(n, p) * itemsize) // small * small
-    return longer if longer > rows and problem.block_rows >= ENOUGH * longer else rows
+    few = min(fit // small, max(LAYERS, LAYERED_ROWS // small)) * small
+    if m <= few:
+        return few
+    most = max(few, LONGER * CACHE_BYTES // (max(n, 2 * p) * itemsize) // small * small)
+    blocks = 2 if m <= 2 * few else -(-m // most // FOUR) * FOUR
+    layers = -(-m // (blocks * small))
+    return -(-m // (blocks * layers * 8)) * layers * 8
