@@ -12,8 +12,8 @@ from typing import Any
 
 from sparsae_backends.numba.compilation import helper
 from sparsae_backends.numba.emit import PANEL_BYTES, at
-from sparsae_backends.numba.helpers import clear_lanes, hidden_error, output_error, squares_alive
-from sparsae_backends.numba.tiles import add_gram, add_sums, multiply
+from sparsae_backends.numba.helpers import NOTHING, clear_lanes, hidden_error, output_error, set_lanes
+from sparsae_backends.numba.tiles import add_gram, add_sums, multiply_rows
 
 
 @helper
@@ -54,14 +54,10 @@ def decode_panel(weights: Any, h: Any, goal: Any, sizes: Any, live: int, here: A
     """delta3 of one panel, 0 in lanes without a row; returns its squared error."""
     n, p, sigmoid, _ = sizes
     _, _, W2, b2, _, _ = weights
-    multiply((at(W2, 0), at(b2, 0)), (at(h, 0), p, at(h, len(h))), (at(here, 0), n))
-    if live >= PANEL_BYTES // here.itemsize:
-        squares = 0.0 + output_error(here, goal, sigmoid)
-    else:
-        squares = squares_alive(here, goal, live, sigmoid)
-        output_error(here, goal, sigmoid)
-        clear_lanes(here, n, live)
-    return squares
+    multiply_rows((at(W2, 0), at(b2, 0)), (at(h, 0), p, at(h, len(h))), (at(here, 0), n), live)
+    if live < PANEL_BYTES // here.itemsize:
+        set_lanes(here, n, live, here.dtype.type(NOTHING if sigmoid else 0.0))
+    return 0.0 + output_error(here, goal, sigmoid)
 
 
 @helper
@@ -105,9 +101,12 @@ def accumulate_sigmoid(
     for panel in range(panels):
         here, goal = d[panel * wide : (panel + 1) * wide], target[panel * wide : (panel + 1) * wide]
         h, back = a2[panel * narrow : (panel + 1) * narrow], delta2[panel * narrow : (panel + 1) * narrow]
-        squares += decode_panel(weights, h, goal, sizes, m - panel * width, here)
-        multiply((at(W2_back, 0), at(s, 0)), (at(here, 0), n, at(goal, wide)), (at(back, 0), p))
+        live = m - panel * width
+        squares += decode_panel(weights, h, goal, sizes, live, here)
+        multiply_rows((at(W2_back, 0), at(s, 0)), (at(here, 0), n, at(goal, wide)), (at(back, 0), p), live)
         hidden_error(back, h)
+        if live < width:
+            clear_lanes(back, p, live)
     q = room_q[: panels * narrow] if one_pass else room_q[:0]
     one = a2.dtype.type(1)
     for i in range(len(q)):

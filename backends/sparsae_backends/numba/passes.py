@@ -16,7 +16,7 @@ from sparsae_backends.numba.emit import PANEL_BYTES, VECTORS, at, at_column, at_
 from sparsae_backends.numba.gradients import accumulate_sigmoid, products_of_narrow
 from sparsae_backends.numba.helpers import active_error, clear_lanes, error_to_panel, hidden_error, to_panel
 from sparsae_backends.numba.lanes import copy_column, fetch, pack_square, power_of_two
-from sparsae_backends.numba.tiles import TALL, add_gram, add_gram_of_rows, add_sums, multiply
+from sparsae_backends.numba.tiles import TALL, add_gram, add_gram_of_rows, add_sums, multiply, multiply_rows
 
 
 @entry_point
@@ -68,8 +68,11 @@ def encode(sizes: Any, x: Any, m: Any, weights: Any, hidden: Any) -> None:
     panels, wide, narrow = (m + width - 1) // width, n * width, p * width
     for panel in range(panels):
         here = a2[panel * narrow : (panel + 1) * narrow]  # indices without an offset are what lets loops vectorise
-        multiply(
-            (at(W1, 0), at(b1, 0)), (at(x, panel * wide), n, at(x, panel * wide + wide)), (at(a2, panel * narrow), p)
+        multiply_rows(
+            (at(W1, 0), at(b1, 0)),
+            (at(x, panel * wide), n, at(x, panel * wide + wide)),
+            (at(a2, panel * narrow), p),
+            m - panel * width,
         )
         for i in range(len(here)):
             here[i] = one / (one + power_of_two(here[i]))
