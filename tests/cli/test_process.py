@@ -15,6 +15,8 @@ import pytest
 from tests.support.command import Ended
 from tests.support.terminal import read_all
 
+from sparsae.cli import main
+
 Run = Callable[..., Ended]
 Start = Callable[..., "subprocess.Popen[str]"]
 OUTPUTS = (
@@ -141,6 +143,33 @@ def test_a_shell_gets_completions(start: Start, run: Run) -> None:
     program = "import os; os.environ.update(_SPARSAE_COMPLETE='bash_complete', COMP_WORDS='sparsae tr', COMP_CWORD='1')"
     out, err = start(program=program).communicate(timeout=60)
     assert (out, err) == ("plain,train\n", "")
+
+
+@pytest.mark.parametrize(
+    ("typed", "offered"),
+    [
+        ("train --backend nu", ["plain,numba", "plain,numpy"]),
+        ("backends fus", ["plain,fused"]),
+        ("check fus", ["plain,fused"]),
+        ("train dig", ["plain,digits", "plain,digits.csv"]),
+        ("encode m.npz pho", ["plain,photos"]),
+        ("train mea", ["file,mea"]),  # the shell lists them
+        ("train --activation batch", ["plain,batchtopk"]),
+        ("bench sh", ["plain,show"]),
+        ("info m", ["file,m"]),
+    ],
+)
+def test_a_shell_is_offered_backends_data_and_files(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], typed: str, offered: list[str]
+) -> None:
+    """Beside commands, options and choices."""
+    (folder / "digits.csv").touch()
+    monkeypatch.setenv("_SPARSAE_COMPLETE", "bash_complete")
+    monkeypatch.setenv("COMP_WORDS", f"sparsae {typed}")
+    monkeypatch.setenv("COMP_CWORD", str(len(typed.split())))
+    with pytest.raises(SystemExit) as ended:
+        main([])
+    assert (ended.value.code, capsys.readouterr().out.split("\n")[:-1]) == (0, offered)
 
 
 def test_no_color_is_respected(start: Start, model: str) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from sparsae.cli.command import Command
+from sparsae.cli.offers import offer_backends
 from sparsae.cli.report import print_facts, print_json, print_table, say
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ COLUMNS = ("name", "state", "threading", "summary")
 
 
 @click.command(cls=Command, examples=("sparsae backends", "sparsae backends numba", "sparsae backends --json"))
-@click.argument("name", required=False)
+@click.argument("name", required=False, shell_complete=offer_backends)
 @click.option("--json", "as_json", is_flag=True, help="Print a report for programs.")
 def backends(*, name: str | None, as_json: bool) -> None:
     """List the backends, or say everything about the one called NAME.

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from sparsae.cli.command import Command
+from sparsae.cli.offers import offer_backends
 from sparsae.cli.report import json_text, print_json
 
 
@@ -18,7 +19,7 @@ from sparsae.cli.report import json_text, print_json
         "sparsae check mine --activation topk",
     ),
 )
-@click.argument("name")
+@click.argument("name", shell_complete=offer_backends)
 @click.option("--json", "path", type=click.Path(path_type=Path), help="Write the report to this file; - prints it.")
 @click.option("--force", is_flag=True, help="Replace an existing report.")
 @click.option("--quick", is_flag=True, help="Fewer shapes and repetitions: for while you write.")

@@ -9,6 +9,7 @@ import click
 
 from sparsae.cli.command import Command
 from sparsae.cli.model_input import data_files, load_model, say_transform
+from sparsae.cli.offers import offer_data
 from sparsae.cli.options import file_options, load_data
 from sparsae.cli.report import print_facts, print_json, say, warnings_as_lines
 from sparsae.cli.streams import InputFile, OutputFile
@@ -26,7 +27,7 @@ EXAMPLES = (
 
 @click.command(cls=Command, examples=EXAMPLES)
 @click.argument("model", type=InputFile())
-@click.argument("data")
+@click.argument("data", shell_complete=offer_data)
 @click.option("--json", "as_json", is_flag=True, help="Print a report for programs.")
 @click.option("--plot", type=OutputFile(), help="Draw the densities: .png, .svg or .pdf.")
 @click.option("--active-above", type=float, help="A unit is active above this [default: 0; 0.1 for sigmoid units].")

@@ -10,6 +10,7 @@ import click
 from sparsae.cli.command import Command
 from sparsae.cli.matrix_output import ENDINGS, matrix_writer
 from sparsae.cli.model_input import data_files, load_model, say_transform
+from sparsae.cli.offers import offer_data
 from sparsae.cli.options import Decorated, add_options, file_options, load_data
 from sparsae.cli.report import print_facts, print_json, say, warnings_as_lines
 from sparsae.cli.streams import InputFile, OutputFile
@@ -48,7 +49,7 @@ def _output_options(command: Decorated) -> Decorated:
     ),
 )
 @click.argument("model", type=MODEL)
-@click.argument("data")
+@click.argument("data", shell_complete=offer_data)
 @_output_options
 def encode(*, model: Path, data: str, out: Path, **options: Any) -> None:
     """Write the hidden activations of DATA, (samples, hidden units), to a file: .npy, .npz, .csv, .tsv, .parquet.
@@ -66,7 +67,7 @@ def encode(*, model: Path, data: str, out: Path, **options: Any) -> None:
     ),
 )
 @click.argument("model", type=MODEL)
-@click.argument("data")
+@click.argument("data", shell_complete=offer_data)
 @_output_options
 def reconstruct(*, model: Path, data: str, out: Path, **options: Any) -> None:
     """Write what the model makes of DATA, (samples, inputs), to a file: .npy, .npz, .csv, .tsv, .parquet.

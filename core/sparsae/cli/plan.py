@@ -9,6 +9,7 @@ import click
 from sparsae.cli.cluster_options import CLUSTER_OPTIONS, cluster_connection, cluster_options
 from sparsae.cli.command import Command
 from sparsae.cli.model_options import MODEL_OPTIONS, model_options
+from sparsae.cli.offers import offer_backends, offer_data
 from sparsae.cli.options import DATA_OPTIONS, data_options, load_data
 from sparsae.cli.report import print_facts, print_json, warnings_as_lines
 
@@ -27,13 +28,13 @@ EXAMPLES = (
 
 
 @click.command(cls=Command, groups=GROUPS, examples=EXAMPLES)
-@click.argument("data")
+@click.argument("data", shell_complete=offer_data)
 @click.option("--hidden", "n_hidden", default=25, show_default=True, help="Hidden units.")
 @click.option("--workers", type=int, required=True, help="Worker processes.")
 @click.option("--rows", type=int, help="Rows of the fit, where DATA is only a part of them.")
 @click.option("--threads", type=int, help="Of each worker [default: those of this machine, or of --cluster].")
 @cluster_options
-@click.option("--backend", help="Backend by name; see `sparsae backends`.")
+@click.option("--backend", shell_complete=offer_backends, help="Backend by name; see `sparsae backends`.")
 @click.option("--dtype", type=click.Choice(["float32", "float64"]), help="[default: the data's own]")
 @click.option("--block-rows", type=int, help="Rows in a block [default: chosen].")
 @click.option("--passes", type=click.Choice(["1", "2"]), default="1", show_default=True)

@@ -14,6 +14,7 @@ from sparsae.cli.command import Command
 from sparsae.cli.fit_options import METHOD_OPTIONS, RUN_OPTIONS, fit_arguments, fit_options, fit_outputs
 from sparsae.cli.fit_report import fit_values
 from sparsae.cli.model_options import MODEL_OPTIONS, model_options
+from sparsae.cli.offers import offer_backends, offer_data
 from sparsae.cli.options import DATA_OPTIONS, data_options
 from sparsae.cli.report import print_facts, print_json, say, warnings_as_lines
 from sparsae.cli.streams import OutputFile, output_name, refuse_binary_on_terminal
@@ -51,11 +52,11 @@ EXAMPLES = (
 
 
 @click.command(cls=Command, groups=GROUPS, examples=EXAMPLES)
-@click.argument("data")
+@click.argument("data", shell_complete=offer_data)
 @click.option("-o", "--out", type=OutputFile(), help="Model file to write; - is standard output [default: model.npz].")
 @click.option("--hidden", "n_hidden", default=25, show_default=True, help="Hidden units.")
 @click.option("--max-iter", default=400, show_default=True, help="Iterations at most, epochs of adam and sgd.")
-@click.option("--backend", help="Backend by name; see `sparsae backends`.")
+@click.option("--backend", shell_complete=offer_backends, help="Backend by name; see `sparsae backends`.")
 @click.option("--threads", type=int, help="Thread budget [default: what the machine grants].")
 @click.option("--dtype", type=click.Choice(["float32", "float64"]), help="[default: the data's own]")
 @click.option("--seed", default=0, show_default=True, help="For starting weights and patches.")
