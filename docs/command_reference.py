@@ -26,7 +26,8 @@ def helps() -> Iterator[tuple[str, str]]:
 
 
 def _helps(command: click.Command, name: str, parent: click.Context | None) -> Iterator[tuple[str, str]]:
-    with click.Context(command, info_name=name.rpartition(" ")[2], parent=parent) as context:
+    shown = name.rpartition(" ")[2]
+    with click.Context(command, info_name=shown, parent=parent, **command.context_settings) as context:
         context.terminal_width = WIDTH
         yield name, command.get_help(context)
         for word in command.list_commands(context) if isinstance(command, click.Group) else ():

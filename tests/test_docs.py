@@ -138,6 +138,12 @@ def test_the_site_loads_nothing_from_the_network(site: Path) -> None:
     assert not foreign
 
 
+def test_every_reference_to_a_name_is_a_link(site: Path) -> None:
+    """A name that moved would be left as it was typed, and the strict build does not mind."""
+    left = {page.name: re.findall(r"\]\[sparsae[\w.]*\]", page.read_text()) for page in site.rglob("*.html")}
+    assert not {page: names for page, names in left.items() if names}
+
+
 def test_every_command_is_in_the_reference(site: Path) -> None:
     """The page is made from the command itself."""
     reference = (site / "command-reference.html").read_text()
