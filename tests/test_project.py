@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import tomllib
 import zipfile
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -71,6 +72,15 @@ def test_files_have_at_most_350_lines() -> None:
     long = {str(path): n for path in files if (n := path.read_text(encoding="utf-8").count("\n")) > 350}
     assert len(files) > 100
     assert not long
+
+
+def test_no_two_classes_have_one_name() -> None:
+    """But the estimator and what stands in its place without scikit-learn."""
+    files = [path for folder in ("core", "backends") for path in (ROOT / folder).rglob("*.py")]
+    texts = [path.read_text(encoding="utf-8") for path in files]
+    names = [name for text in texts for name in re.findall(r"^ *class (\w+)", text, re.MULTILINE)]
+    assert len(names) > 300
+    assert {name for name, count in Counter(names).items() if count > 1} == {"SparseAutoencoder"}
 
 
 def test_the_architecture_page_tells_the_truth() -> None:

@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 import sparsae
-from sparsae.cli.report import counted, json_text, make_console, warnings_as_lines
+from sparsae._text import plural
+from sparsae.cli.report import json_text, make_console, warnings_as_lines
 from sparsae.cli.tables import StyledRow, print_titled_table
 from sparsae.receipt import describe_threads
 
@@ -38,7 +39,7 @@ def test_what_ran_is_said_and_what_was_granted(threading: str, granted: int, wor
 
 def test_numbers_and_nouns() -> None:
     """None, one, more."""
-    assert [counted(n, "call") for n in (0, 1, 2)] == ["0 calls", "1 call", "2 calls"]
+    assert [plural(n, "call") for n in (0, 1, 2, 2000)] == ["0 calls", "1 call", "2 calls", "2,000 calls"]
 
 
 def test_json_has_no_number_that_json_lacks() -> None:

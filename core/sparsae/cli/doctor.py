@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from sparsae._text import plural
 from sparsae.cli.command import Command
-from sparsae.cli.report import counted, print_facts, print_json, say
+from sparsae.cli.report import print_facts, print_json, say
 
 if TYPE_CHECKING:
     from sparsae.doctor import Diagnosis, Facts, Finding
@@ -60,7 +61,7 @@ def _summary(facts: Facts) -> dict[str, Any]:
     for number, pool in enumerate(facts.pools, start=1):
         kernels = f", {pool['architecture']} kernels" if pool["architecture"] else ""
         words = f"{pool['internal_api']} {pool['version'] or ''}".strip()
-        summary[f"pool {number}"] = f"{words}{kernels}, {counted(pool['num_threads'], 'thread')}, {pool['library']}"
+        summary[f"pool {number}"] = f"{words}{kernels}, {plural(pool['num_threads'], 'thread')}, {pool['library']}"
     if facts.others is not None:
         steal = f", steal {facts.steal:.1%}" if facts.steal is not None else ""
         summary["busy"] = f"{facts.others:.1f} CPUs in use by others{steal}"

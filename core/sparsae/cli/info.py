@@ -7,10 +7,11 @@ from typing import Any
 
 import click
 
+from sparsae._text import plural
 from sparsae.cli.command import Command
 from sparsae.cli.fit_report import fit_values
 from sparsae.cli.model_input import load_model
-from sparsae.cli.report import counted, print_facts, print_json
+from sparsae.cli.report import print_facts, print_json
 from sparsae.cli.streams import InputFile
 
 
@@ -63,7 +64,7 @@ def _print_model(path: Path, *, as_json: bool) -> None:
     facts["data"] = f"{source}{receipt.n_samples} samples, SHA-256 {receipt.data_digest[:16]}"
     facts["backend"] += f" ({receipt.distribution} {receipt.distribution_version})"
     facts["pools"] = "; ".join(
-        f"{p['internal_api']} {p['version']} {p['architecture'] or ''} {counted(p['num_threads'], 'thread')}"
+        f"{p['internal_api']} {p['version']} {p['architecture'] or ''} {plural(p['num_threads'], 'thread')}"
         for p in receipt.pools
     )
     facts["versions"] = ", ".join(f"{name} {version}" for name, version in receipt.versions.items())
@@ -93,6 +94,6 @@ def _print_checkpoint(path: Path, *, as_json: bool) -> None:
         **{name.replace("_", " "): value for name, value in header["settings"].items() if value is not None},
         "data": f"{identity['n_samples']} samples of {identity['n_visible']}, SHA-256 {identity['data_digest'][:16]}",
         "hidden units": identity["n_hidden"],
-        "backend": f"{receipt['backend']}, {counted(receipt['threads_granted'], 'thread')}, {receipt['dtype']}",
+        "backend": f"{receipt['backend']}, {plural(receipt['threads_granted'], 'thread')}, {receipt['dtype']}",
     }
     print_facts(facts)

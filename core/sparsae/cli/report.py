@@ -115,11 +115,6 @@ def colours_allowed() -> bool | None:
     return False if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb" else None
 
 
-def counted(number: int, noun: str) -> str:
-    """Return a number with its noun: 1 thread, 2 threads."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
-
-
 @contextmanager
 def warnings_as_lines(*, quiet: bool = False) -> Iterator[None]:
     """Show each warning, when it comes, as one line on standard error, and the log on a terminal; none with --quiet."""
