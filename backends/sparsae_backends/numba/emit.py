@@ -91,6 +91,19 @@ class Emit:
         function = cgutils.get_or_insert_function(self.builder.module, kind, name)
         return self.builder.call(function, [self.number(0.0), vector], fastmath=("reassoc",))
 
+    def totals(self, vectors: Sequence[Any]) -> Any:
+        """Return a register with the sum of the lanes of each of at most as many; in the order of `total` on x86."""
+        rows, part = [*vectors, *[self.zeros] * (self.lanes - len(vectors))], self.lanes
+        while part > 1:  # `part` numbers of each sum are left: two registers become one, of half as many of each
+            part //= 2
+            lows = [lane for lane in range(2 * self.lanes) if not lane & part]
+            masks = [
+                ir.Constant(ir.VectorType(ir.IntType(32), self.lanes), [lane + up for lane in lows]) for up in (0, part)
+            ]
+            pairs = zip(rows[::2], rows[1::2], strict=True)
+            rows = [self.builder.fadd(*[self.builder.shuffle_vector(*pair, mask) for mask in masks]) for pair in pairs]
+        return rows[0]
+
     def accumulators(self, rows: int, columns: int, start: Any = None) -> list[list[Any]]:
         """Return rows x columns of vectors that stay in registers; they start as `start`, or 0."""
         made = [[cgutils.alloca_once(self.builder, self.vector) for _ in range(columns)] for _ in range(rows)]
@@ -110,18 +123,11 @@ class Emit:
         place = self.builder.bitcast(pointer, kind.as_pointer())
         align = 8 if out == ir.DoubleType() else 4
         converted = value if value.type == kind else self.builder.fpext(value, kind)
-
-        def added() -> Any:
-            return self.builder.fadd(self.builder.load(place, align=align), converted)
-
-        if add is None:
-            self.builder.store(added(), place, align=align)
-            return
-        with self.builder.if_else(add) as (adding, storing):
-            with adding:
-                self.builder.store(added(), place, align=align)
-            with storing:
-                self.builder.store(converted, place, align=align)
+        before = self.builder.load(place, align=align)
+        if add is not None:
+            nothing = ir.Constant(kind, [out(-0.0)] * self.lanes if wide else -0.0)  # added, it changes no bit
+            before = self.builder.select(add, before, nothing)
+        self.builder.store(self.builder.fadd(before, converted), place, align=align)
 
     def transposed(self, rows: list[Any]) -> list[Any]:
         """Return the columns of a square of registers."""

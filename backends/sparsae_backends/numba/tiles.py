@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
@@ -166,7 +167,6 @@ def _add_gram(emit: Emit, *operands: Any) -> None:
     A, rows, B, columns, panels, C, row_step, column_step, add = operands
     panel = INDEX(emit.panel)
     a_step, b_step = builder.mul(rows, panel), builder.mul(columns, panel)
-    totals = cgutils.alloca_once(builder, emit.number, SIDE * SIDE)
     with (
         parts(emit, columns, CHUNK) as (chunk, chunk_columns),
         parts(emit, rows, SIDE) as (row, height),
@@ -188,17 +188,19 @@ def _add_gram(emit: Emit, *operands: Any) -> None:
                         left = emit.load(emit.step(a_here, i * emit.panel + v * emit.lanes))
                         for k in range(breadth):
                             emit.add_product(sums[i][k], left, right[k])
+            flat = [builder.load(one) for row in sums for one in row]
+            found = [emit.totals(flat[first : first + emit.lanes]) for first in range(0, len(flat), emit.lanes)]
+            columns = [builder.mul(column_step, INDEX(k)) for k in range(breadth)]
             for i in range(height):
+                line = emit.step(corner, builder.mul(row_step, INDEX(i)))
                 for k in range(breadth):
-                    builder.store(emit.total(builder.load(sums[i][k])), emit.step(totals, i * SIDE + k))
+                    register, lane = divmod(i * breadth + k, emit.lanes)
+                    number = builder.extract_element(found[register], ir.IntType(32)(lane))
+                    emit.put(number, emit.step(line, columns[k]), add)
 
         sides = range(1, SIDE + 1)
         shape = builder.add(builder.mul(height, INDEX(SIDE + 1)), breadth)
         emit.each_case(shape, [h * (SIDE + 1) + b for h in sides for b in sides], tile)
-        with cgutils.for_range(builder, height) as i, cgutils.for_range(builder, breadth) as k:
-            number = builder.load(emit.step(totals, builder.add(builder.mul(i.index, INDEX(SIDE)), k.index)))
-            place = builder.add(builder.mul(row_step, i.index), builder.mul(column_step, k.index))
-            emit.put(number, emit.step(corner, place), add)
 
 
 @intrinsic
