@@ -20,7 +20,8 @@ import numba
 
 from sparsae_backends._memory import uncollected
 from sparsae_backends.numba import compilation, emit, helpers, passes, tiles
-from sparsae_backends.numba.kernel import NumbaKernel, block_rows
+from sparsae_backends.numba.base import block_rows
+from sparsae_backends.numba.kernel import NumbaKernel
 
 DTYPES = [np.dtype(np.float64), np.dtype(np.float32)]
 at, at_row = emit.at, emit.at_row

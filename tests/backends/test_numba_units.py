@@ -8,7 +8,8 @@ pytest.importorskip("numba")
 from tests.backends.test_not_finite_units import check as check_not_finite
 
 from sparsae import Objective, Parameters, Problem, Sums
-from sparsae_backends.numba.kernel import WIDE, NumbaKernel, block_rows, is_wide
+from sparsae_backends.numba.base import WIDE, block_rows, is_wide
+from sparsae_backends.numba.kernel import NumbaKernel
 
 DTYPES = [np.dtype(np.float64), np.dtype(np.float32)]
 UNITS = {

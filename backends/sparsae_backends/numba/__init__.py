@@ -26,15 +26,15 @@ Top-k units in float32, where the processor multiplies pairs of bfloat16 numbers
 `target.py` finds out what numba compiles for; `emit.py`, `tiles.py`, `lanes.py`, `sparse.py` and `pairs.py` emit vector
 code; `helpers.py`, `gradients.py` and `select.py` hold the loops in Python that passes are made of; `passes.py`,
 `wide.py`, `rectified.py`, `topk.py` and `screen.py` the passes of sigmoid units, wide layers, relu and JumpReLU, and
-top-k units; `compilation.py` compiles and caches; `kernel.py` and `topk_kernel.py` are the kernels.  All but these two
-import numba (inside this package ``import numba`` is absolute: the library) and are imported when a kernel is made.
+top-k units; `compilation.py` compiles and caches.  These import numba (inside this package ``import numba`` is
+absolute: the library) and are imported when a kernel is made: `kernel.py` or `topk_kernel.py`, which share `base.py`.
 docs/performance.md has the figures.
 """
 
 from __future__ import annotations
 
 from sparsae import Backend, Problem, hookimpl
-from sparsae_backends.numba import kernel, topk_kernel
+from sparsae_backends.numba import base, kernel, topk_kernel
 
 
 def make_kernel(problem: Problem) -> kernel.NumbaKernel | topk_kernel.TopKKernel:
@@ -44,7 +44,7 @@ def make_kernel(problem: Problem) -> kernel.NumbaKernel | topk_kernel.TopKKernel
 
 def block_rows(problem: Problem) -> int:
     """Return the number of rows that the kernel for the problem's hidden units is best given at a time."""
-    return topk_kernel.BLOCK_ROWS if problem.activation == "topk" else kernel.block_rows(problem)
+    return topk_kernel.BLOCK_ROWS if problem.activation == "topk" else base.block_rows(problem)
 
 
 @hookimpl

@@ -7,14 +7,12 @@ from typing import Any, NamedTuple, final
 import numpy as np
 from numpy.typing import NDArray
 
-from sparsae import AdamStep, Array, Kernel, Parameters, Problem, Sums
+from sparsae import Array, Parameters, Problem, Sums
 from sparsae_backends._memory import ALIGNMENT, LOG2E, ArraysInTurns, aligned, uncollected
+from sparsae_backends.numba.base import CompiledKernel, is_wide
 
-CACHE_BYTES = 256 * 1024  # of one scratch array (m, n)
 IN_TURNS = 4 << 20  # bytes of a packed matrix; larger ones have left the other core's cache by themselves
 FLOAT64_WEIGHTS = 100_000  # mini-batches of smaller models have sums of float64, as full batches do
-WIDE = 96  # inputs and hidden units, at least, for the gradient products of `wide.py`
-WIDE_ROWS = 1008  # of a block of such layers
 
 PackedWeights = tuple[Array, ...]  # W1, b1, W2, b2, W2', flat, in the order of the products, and the thresholds
 
@@ -38,11 +36,11 @@ class PanelBlock:
 
 
 @final
-class NumbaKernel(Kernel[PanelBlock, PackedWeights, PanelHidden]):
+class NumbaKernel(CompiledKernel[PanelBlock, PackedWeights, PanelHidden]):
     """Forward and backward pass on panels of rows.
 
     The constructor compiles what a fit calls, or loads what an earlier process compiled.  `accumulate` of large models,
-    whose sums are of either dtype, and `backprop` are compiled when they are first called.
+    whose sums are of either dtype, is compiled when it is first called.
 
     Attributes
     ----------
@@ -54,9 +52,6 @@ class NumbaKernel(Kernel[PanelBlock, PackedWeights, PanelHidden]):
     BackendError
         When numba is told not to compile, or to compile for a processor that this is not.
     """
-
-    splits_rows = True
-    direct_sums = True
 
     def __init__(self, problem: Problem) -> None:
         super().__init__(problem)
@@ -78,6 +73,7 @@ class NumbaKernel(Kernel[PanelBlock, PackedWeights, PanelHidden]):
         self.rows = -(-problem.block_rows // self.width) * self.width
         self.strip = tiles.BROAD * emit.lanes(dtype) * (is_wide(problem) or problem.activation != "sigmoid")
         self.scratch: dict[str, Array] = {}
+        self.accumulate_scratch: dict[bool, tuple[Array, ...]] = {}  # by whether it is for one pass
         self.packed = ArraysInTurns()
         self.adds_blocks = problem.bandwidth is None
 
@@ -131,43 +127,27 @@ class NumbaKernel(Kernel[PanelBlock, PackedWeights, PanelHidden]):
     def finish(self, weights: PackedWeights, sums: Sums) -> None:
         """The compiled code leaves no scale in the sums."""
 
-    def backprop(self, a1: Array, a2: Array, a3: Array, W2: Array, sparsity: Array, target: Array) -> Parameters:
-        """Gradient sums over the rows given."""
-        n, p = self.sizes[:2]
-        rows = min(self.rows, block_rows(self.problem))
-        self.compile_for((self.passes.backprop,), self.problem.dtype)
-        sums = Sums(n, p)
-        self.s[:] = sparsity
-        self.passes.backprop(
-            self.sizes, (a1, a2, a3, target), self._pack(W2.T), self.s, self.problem.activation == "sigmoid", rows,
-            self._room("backprop", 2 * n + 2 * p), (sums.vector, self.layout),
-        )  # fmt: skip
-        return Parameters(sums.W1, sums.b1, sums.W2, sums.b2)
-
-    def adam(self, state: tuple[Array, Array, Array], parts: tuple[Array, ...], decayed: int, step: AdamStep) -> bool:
-        """Update in one compiled loop."""
-        from sparsae_backends.numba.adam import update
-
-        return update(state, parts, decayed, step)
-
     def _encode(self, weights: PackedWeights, block: PanelBlock, hidden: PanelHidden) -> PanelHidden:
         """Fill in the hidden activations and their sums."""
         self.encode_pass(self.sizes, block.x, block.m, weights, tuple(hidden))
         return hidden
 
-    def _pack(self, matrix: Array, scale: float = 1.0, name: str = "") -> Array:
-        """Copy a matrix to the order of the products; in turns to two arrays where they are small and have a name."""
+    def _pack(self, matrix: Array, scale: float, name: str) -> Array:
+        """Copy a matrix to the order of the products; in turns to two arrays where they are small."""
         size, dtype = matrix.size + ALIGNMENT, self.problem.dtype
-        in_turns = name and size * dtype.itemsize <= IN_TURNS
+        in_turns = size * dtype.itemsize <= IN_TURNS
         packed = self.packed.take(name, size, dtype) if in_turns else aligned((size,), dtype)
         self.passes.pack(matrix, dtype.type(scale), packed)
         return packed
 
     def _accumulate_scratch(self, one_pass: bool) -> tuple[Array, ...]:
         """Return room for delta3, delta2, q or the activations of JumpReLU units, and a strip."""
-        n, p = self.sizes[:2]
-        third = p if one_pass or self.problem.activation == "jumprelu" else 0
-        return self._room("d", n), self._room("delta2", p), self._room("third", third), self._room("strip", self.strip)
+        if one_pass not in self.accumulate_scratch:
+            n, p = self.sizes[:2]
+            third = p if one_pass or self.problem.activation == "jumprelu" else 0
+            columns = {"d": n, "delta2": p, "third": third, "strip": self.strip}
+            self.accumulate_scratch[one_pass] = tuple(self._room(name, many) for name, many in columns.items())
+        return self.accumulate_scratch[one_pass]
 
     def _room(self, name: str, columns: int) -> Array:
         """Return scratch for the rows of a block, made when it is first asked for."""
@@ -175,11 +155,6 @@ class NumbaKernel(Kernel[PanelBlock, PackedWeights, PanelHidden]):
         if room is None or room.size < columns * self.rows:
             room = self.scratch[name] = aligned((columns * self.rows,), self.problem.dtype)
         return room
-
-
-def is_wide(problem: Problem) -> bool:
-    """Whether gradients are products of wide matrices, for which `wide.py` is faster."""
-    return min(problem.n_visible, problem.n_hidden) >= WIDE
 
 
 def passes_of(problem: Problem) -> tuple[Any, Any]:
@@ -197,11 +172,3 @@ def passes_of(problem: Problem) -> tuple[Any, Any]:
     if problem.activation == "relu":
         return rectified.encode_relu, rectified.accumulate_relu
     return rectified.encode_jumprelu, rectified.accumulate_jumprelu
-
-
-def block_rows(problem: Problem) -> int:
-    """Return whole panels that fit the cache with their scratch: a multiple of 48 rows is whole in every register."""
-    if is_wide(problem):
-        return WIDE_ROWS
-    bytes_of_row = problem.n_visible * problem.dtype.itemsize
-    return max(240, min(CACHE_BYTES // bytes_of_row, 4800)) // 48 * 48

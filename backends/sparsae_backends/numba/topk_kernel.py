@@ -10,9 +10,9 @@ from typing import NamedTuple, final
 import numpy as np
 from numpy.typing import NDArray
 
-from sparsae import AdamStep, Array, Kernel, Parameters, Problem, Sums
+from sparsae import Array, Parameters, Problem, Sums
 from sparsae_backends._memory import ALIGNMENT, aligned, uncollected
-from sparsae_backends.numba.kernel import block_rows as dense_rows
+from sparsae_backends.numba.base import CompiledKernel
 
 BLOCK_ROWS = 1056  # whole panels of 24 and 48 rows; 2,048 and 4,096 rows make 2 and 4 blocks of about equal length
 GROUPS_OF_K = 4  # groups of units for each of the k, at least: 37 candidates for k = 32 of 4,096 normal numbers
@@ -69,7 +69,7 @@ class SparseHidden(NamedTuple):
 
 
 @final
-class TopKKernel(Kernel[tuple[Array, Array], SparseWeights, SparseHidden]):
+class TopKKernel(CompiledKernel[tuple[Array, Array], SparseWeights, SparseHidden]):
     """Dense encoder on panels of rows, fast selection, sparse decoder and gradients.
 
     The constructor compiles what a fit calls, or loads what an earlier process compiled.
@@ -79,8 +79,6 @@ class TopKKernel(Kernel[tuple[Array, Array], SparseWeights, SparseHidden]):
     BackendError
         When numba is told not to compile, or to compile for a processor that this is not.
     """
-
-    direct_sums = True
 
     def __init__(self, problem: Problem) -> None:
         super().__init__(problem)
@@ -97,7 +95,6 @@ class TopKKernel(Kernel[tuple[Array, Array], SparseWeights, SparseHidden]):
         self.wide = -(-n // emit.lanes(dtype)) * emit.lanes(dtype)
         self.sizes = p, k, problem.output == "sigmoid"
         self.width = emit.width(dtype)
-        self.given: tuple[int, Array, Array] | None = None  # of `backprop`: rows of a piece, scratch, packed W2
         self._reserve_selection(self.width)
         self.screens = TARGET.pairs and dtype == np.float32 and self.encode_sizes[2] < -(-p // self.tall)
         encoders = (screen.round_weights, screen.encode_screened) if self.screens else (passes.pack, topk.encode_topk)
@@ -209,29 +206,6 @@ class TopKKernel(Kernel[tuple[Array, Array], SparseWeights, SparseHidden]):
 
     def finish(self, weights: SparseWeights, sums: Sums) -> None:
         """The compiled code leaves no scale in the sums."""
-
-    def backprop(self, a1: Array, a2: Array, a3: Array, W2: Array, sparsity: Array, target: Array) -> Parameters:
-        """Gradient sums over the rows given, whose activations are dense: their slope is that of relu units."""
-        from sparsae_backends.numba.passes import backprop
-
-        self.compile_for((backprop,), self.problem.dtype)
-        n, p, dtype = self.n, self.p, self.problem.dtype
-        if self.given is None:
-            rows = -(-dense_rows(self.problem) // self.width) * self.width
-            self.given = rows, aligned(((2 * n + 2 * p) * rows,), dtype), aligned((p * n + ALIGNMENT,), dtype)
-        rows, room, packed = self.given
-        self.pack(W2.T, dtype.type(1), packed)
-        self.s[:] = sparsity
-        sums = Sums(n, p)
-        sizes = n, p, self.problem.output == "sigmoid", dtype.type(0)
-        backprop(sizes, (a1, a2, a3, target), packed, self.s, False, rows, room, (sums.vector, self.layout))
-        return Parameters(sums.W1, sums.b1, sums.W2, sums.b2)
-
-    def adam(self, state: tuple[Array, Array, Array], parts: tuple[Array, ...], decayed: int, step: AdamStep) -> bool:
-        """Update in one compiled loop."""
-        from sparsae_backends.numba.adam import update
-
-        return update(state, parts, decayed, step)
 
     def _encode(self, weights: SparseWeights, x: Array, hidden: SparseHidden) -> SparseHidden:
         """Fill in the lists and sums."""
