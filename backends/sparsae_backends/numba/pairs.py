@@ -72,17 +72,36 @@ def round_to_pairs(typing: Any, row: Any, n: Any, out: Any, sums: Any) -> Any:
 
 def _round_to_pairs(emit: Emit, row: Any, n: Any, out: Any, sums: Any) -> None:
     builder, lanes = emit.builder, emit.lanes
-    words = ir.VectorType(ir.IntType(32), lanes)
     half = builder.udiv(builder.add(n, INDEX(1)), INDEX(2))
     last = builder.sub(n, half)
     spill = cgutils.alloca_once(builder, emit.number, 2 * lanes)
     totals = emit.accumulators(1, 2)[0]
+    whole = builder.udiv(last, INDEX(lanes))
+    with cgutils.for_range(builder, whole) as loop:
+        i = builder.mul(loop.index, INDEX(lanes))
+        low, high = emit.load(emit.step(row, i)), emit.load(emit.step(row, builder.add(half, i)))
+        emit.store(_words(emit, low, high, totals), emit.step(out, i))
+    first = builder.mul(whole, INDEX(lanes))
+    rest = builder.sub(half, first)
+    for part, (begin, count) in enumerate(((first, rest), (builder.add(half, first), builder.sub(last, first)))):
+        emit.store(emit.zeros, emit.step(spill, part * lanes))
+        _copy(emit, emit.step(row, begin), emit.step(spill, part * lanes), count)
+    emit.store(_words(emit, emit.load(spill), emit.load(emit.step(spill, lanes)), totals), spill)
+    _copy(emit, spill, emit.step(out, first), rest)
+    for i, one in enumerate(totals):
+        builder.store(emit.total(builder.load(one)), emit.step(sums, i))
+
+
+def _words(emit: Emit, low: Any, high: Any, totals: list[Any]) -> Any:
+    """Return the words of two registers; their squares, and those of the errors of rounding, are added to `totals`."""
+    builder = emit.builder
+    words = ir.VectorType(ir.IntType(32), emit.lanes)
 
     def every(number: int) -> Any:
-        return ir.Constant(words, [number] * lanes)
+        return ir.Constant(words, [number] * emit.lanes)
 
     def rounded(numbers: Any) -> Any:
-        """Round to nearest, ties to even, in the upper half of each number; add the squares."""
+        """Round to nearest, ties to even, in the upper half of each number."""
         bits = builder.bitcast(numbers, words)
         odd = builder.and_(builder.lshr(bits, every(16)), every(1))
         kept = builder.and_(builder.add(bits, builder.add(odd, every(HALF))), every(-ODD))
@@ -91,29 +110,13 @@ def _round_to_pairs(emit: Emit, row: Any, n: Any, out: Any, sums: Any) -> None:
         emit.add_product(totals[1], error, error)
         return kept
 
-    def put(low: Any, high: Any, place: Any) -> None:
-        emit.store(
-            builder.bitcast(builder.or_(builder.lshr(rounded(low), every(16)), rounded(high)), emit.vector), place
-        )
+    return builder.bitcast(builder.or_(builder.lshr(rounded(low), every(16)), rounded(high)), emit.vector)
 
-    whole = builder.udiv(last, INDEX(lanes))
-    with cgutils.for_range(builder, whole) as loop:
-        i = builder.mul(loop.index, INDEX(lanes))
-        put(emit.load(emit.step(row, i)), emit.load(emit.step(row, builder.add(half, i))), emit.step(out, i))
-    first = builder.mul(whole, INDEX(lanes))
-    rest = builder.sub(half, first)
-    for part in range(2):
-        emit.store(emit.zeros, emit.step(spill, part * lanes))
-    for part, (begin, count) in enumerate(((first, rest), (builder.add(half, first), builder.sub(last, first)))):
-        with cgutils.for_range(builder, count) as loop:
-            number = builder.load(emit.step(row, builder.add(begin, loop.index)))
-            builder.store(number, emit.step(spill, builder.add(INDEX(part * lanes), loop.index)))
-    put(emit.load(spill), emit.load(emit.step(spill, lanes)), spill)
-    with cgutils.for_range(builder, rest) as loop:
-        place = builder.add(first, loop.index)
-        builder.store(builder.load(emit.step(spill, loop.index)), emit.step(out, place))
-    for i, one in enumerate(totals):
-        builder.store(emit.total(builder.load(one)), emit.step(sums, i))
+
+def _copy(emit: Emit, source: Any, out: Any, count: Any) -> None:
+    """Copy so many numbers."""
+    with cgutils.for_range(emit.builder, count) as loop:
+        emit.builder.store(emit.builder.load(emit.step(source, loop.index)), emit.step(out, loop.index))
 
 
 @intrinsic

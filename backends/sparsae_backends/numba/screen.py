@@ -89,6 +89,64 @@ def keep_possible(units: Any, upper: Any, lower: Any, lower_bits: Any, unsure: A
     return many
 
 
+@helper
+def round_rows(x: Any, first: int, live: int, b2: Any, margin: Any, room: Any) -> Any:
+    """Write the words of a panel's rows, less b2, and their slack; returns 0, or NaN where not all are finite.
+
+    room is (rows of words, slack, one row, two sums).
+    """
+    rho, far = margin
+    rows, slack, shifted, sums = room
+    n, check = x.shape[1], 0.0
+    for lane in range(live):
+        given = x[first + lane]
+        for i in range(n):
+            shifted[i] = given[i] - b2[i]
+        round_to_pairs(at(shifted, 0), n, at_row(rows, lane, 0), at(sums, 0))
+        length, error = math.sqrt(sums[0]) * CAREFUL, math.sqrt(sums[1]) * CAREFUL + LEAST_ERROR
+        slack[lane] = CAREFUL * CAREFUL * (error + rho * (length + error) + ROUNDING * n * length + far)
+        check += slack[lane] * 0.0
+    return check
+
+
+@helper
+def bound_panel(words: Any, inputs: Any, z: Any, maxima: Any, grouped: int) -> None:
+    """Write upper bounds of a panel's pre-activations, and of each group of units a lower bound that one reaches.
+
+    inputs is (panel of words, how many columns, slack).
+    """
+    packed, starts, lengths, tile_lengths, tile_shifts = words
+    x_panel, half, slack = inputs
+    p, tiles, width = len(starts), len(tile_lengths), len(slack)
+    maxima[:] = 0
+    for tile in range(tiles):
+        start, stop = tile * p // tiles, (tile + 1) * p // tiles
+        columns = at(z, start * width), stop - start
+        tile_weights = at(packed, start * half), at(starts, start), at(lengths, start)
+        multiply_pairs(tile_weights, (at(x_panel, 0), half, at(slack, 0)), columns)
+        uncertain = at(slack, 0), tile_lengths[tile], tile_shifts[tile]
+        raise_lower_bounds(columns, uncertain, at(maxima, tile // grouped * width))
+
+
+@helper
+def compute_possible(found: Any, found_bits: Any, exact: Any, x: Any, row: int, panel: Any) -> int:
+    """Compute the pre-activations of a row's candidates and keep those above 0; returns how many there are.
+
+    panel is (z, its bits, place of the row in it).
+    """
+    W1, b1, _ = exact
+    z, z_bits, lane = panel
+    width, n, many = PANEL_BYTES // z.itemsize, x.shape[1], 0
+    for i in range(len(found)):
+        unit = found[i]
+        if i + NEXT < len(found):
+            fetch_bytes(at_row(W1, found[i + NEXT], 0), n * z.itemsize)
+        z[unit * width + lane] = b1[unit] + dot_product(at_row(W1, unit, 0), at_row(x, row, 0), n)
+        found[many], found_bits[many] = unit, z_bits[unit * width + lane]
+        many += z_bits[unit * width + lane] > 0
+    return many
+
+
 @entry_point
 def encode_screened(
     sizes: Any, margin: Any, x: Any, exact: Any, words: Any, hidden: Any, scratch: Any, lists: Any
@@ -101,69 +159,33 @@ def encode_screened(
     the panel, their slack, one row, two sums and four vectors (width,); lists are candidates, units and values as bits,
     and numbers of one row, also as bits.
     """
-    p, k, grouped, most = sizes
-    rho, far = margin
-    W1, b1, b2 = exact
-    packed, starts, lengths, tile_lengths, tile_shifts = words
+    _, k, grouped, most = sizes
+    _, b1, b2 = exact
+    _, _, lengths, _, _ = words
     units, values, counts, total = hidden
     z, z_bits, maxima, rows, x_panel, slack, shifted, sums, low, high, middle, count = scratch
     found, found_bits, lower, lower_bits = lists
     m, n = x.shape
     rounding = z.dtype.type(ROUNDING * n)
-    half = (n + 1) // 2
-    width = PANEL_BYTES // z.itemsize
-    tiles, room = len(tile_lengths), len(found) // width
+    half, width = (n + 1) // 2, PANEL_BYTES // z.itemsize
+    room = len(found) // width
     total[:] = 0
     for first in range(0, m, width):
-        live, check = min(width, m - first), 0.0
-        for lane in range(live):
-            given = x[first + lane]
-            for i in range(n):
-                shifted[i] = given[i] - b2[i]
-            round_to_pairs(at(shifted, 0), n, at_row(rows, lane, 0), at(sums, 0))
-            length, error = math.sqrt(sums[0]) * CAREFUL, math.sqrt(sums[1]) * CAREFUL + LEAST_ERROR
-            slack[lane] = CAREFUL * CAREFUL * (error + rho * (length + error) + ROUNDING * n * length + far)
-            check += slack[lane] * 0.0
-        if check != 0:  # NaN
+        live = min(width, m - first)
+        if round_rows(x, first, live, b2, margin, (rows, slack, shifted, sums)) != 0:  # NaN
             return False
         to_panel(rows[:live], 0, x_panel)
-        maxima[:] = 0
-        for tile in range(tiles):
-            start, stop = tile * p // tiles, (tile + 1) * p // tiles
-            multiply_pairs(
-                (at(packed, start * half), at(starts, start), at(lengths, start)),
-                (at(x_panel, 0), half, at(slack, 0)),
-                (at(z, start * width), stop - start),
-            )
-            raise_lower_bounds(
-                (at(z, start * width), stop - start),
-                (at(slack, 0), tile_lengths[tile], tile_shifts[tile]),
-                at(maxima, tile // grouped * width),
-            )
+        bound_panel(words, (x_panel, half, slack), z, maxima, grouped)
         bounds_of(at(maxima, 0), len(maxima) // width, k, low, high, middle, count)
-        for lane in range(live, width):
-            low[lane] = 0x7FFFFFFF  # there is no row
+        low[live:] = 0x7FFFFFFF  # there is no row
         collect(z_bits, low, found, found_bits, count)
-        many = 0
-        for lane in range(live):
-            many += count[lane]
-        if many > most * live:
+        if count[:live].sum() > most * live:
             return False
         for lane in range(live):
-            row, start, many = first + lane, lane * room, count[lane]
+            row, start, stop = first + lane, lane * room, lane * room + count[lane]
             unsure = slack[lane], lengths, b1, rounding
-            many = keep_possible(
-                found[start : start + many], found_bits[start : start + many], lower, lower_bits, unsure, k
-            )
-            stop, many = start + many, 0
-            for i in range(start, stop):
-                unit = found[i]
-                if i + NEXT < stop:
-                    fetch_bytes(at_row(W1, found[i + NEXT], 0), n * z.itemsize)
-                z[unit * width + lane] = b1[unit] + dot_product(at_row(W1, unit, 0), at_row(x, row, 0), n)
-                found[start + many], found_bits[start + many] = unit, z_bits[unit * width + lane]
-                many += z_bits[unit * width + lane] > 0
-            stop, panel, kept = start + many, (z, width, lane), (units, values, total)
-            many = keep_row(row, k, found[start:stop], found_bits[start:stop], panel, kept)
-            counts[row] = many
+            stop = start + keep_possible(found[start:stop], found_bits[start:stop], lower, lower_bits, unsure, k)
+            stop = start + compute_possible(found[start:stop], found_bits[start:stop], exact, x, row, (z, z_bits, lane))
+            panel, kept = (z, width, lane), (units, values, total)
+            counts[row] = keep_row(row, k, found[start:stop], found_bits[start:stop], panel, kept)
     return True

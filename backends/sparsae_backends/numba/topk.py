@@ -211,28 +211,20 @@ def add_turned(found: Any, p: int, broad: int, live: int, out: Any, add: bool) -
                 out[i * p + unit] = before + found[unit * broad + i]
 
 
-@entry_point
-def accumulate_topk(
-    sizes: Any, block: Any, weights: Any, hidden: Any, s: Any, scratch: Any, pairs: Any, sums: Any
-) -> None:
-    """Add a block's sums to a vector that `layout` describes.
+@helper
+def add_row_errors(sizes: Any, block: Any, weights: Any, hidden: Any, s: Any, room: Any, out: Any) -> Any:
+    """Decode the rows, write delta3 and delta2, and add what these give to the biases; returns the squared error.
 
-    sizes is (p, k, whether the output is sigmoid); scratch are D, delta2, a strip, sums of a strip, zeros of a strip,
-    and the sum of D over the rows; pairs are starts (p + 2,), rows, values and delta2.
+    room is (D, delta2, sum of D over the rows), out (fired, b1).
     """
-    p, k, sigmoid = sizes
+    _, k, sigmoid = sizes
     x, target = block
     W2_back, b2 = weights
-    units, values, counts, total = hidden
-    D, delta2, strip, found, zeros, total3 = scratch
-    starts, pair_rows, pair_values, pair_delta2 = pairs
-    out, layout = sums
-    at_rows, at_squares, at_hidden, at_fired, _, at_W1, at_W2, at_b1, at_b2, _, _, _, _ = layout
-    m, n = x.shape
-    wide = len(b2)
-    add = out[at_rows] > 0
+    units, values, counts = hidden
+    D, delta2, total3 = room
+    fired, out_b1 = out
+    m, wide, squares = len(x), len(b2), 0.0
     total3[:] = 0
-    squares = 0.0
     for row in range(m):
         first, last = row * k, row * k + counts[row]
         if row + 1 < m:
@@ -246,15 +238,37 @@ def accumulate_topk(
         for i in range(first, last):
             unit = units[i]
             delta2[i] = dot_product(at(d, 0), at(W2_back, unit * wide), wide) + s[unit]
-            out[at_fired + unit] += 1
-            out[at_b1 + unit] += delta2[i]
+            fired[unit] += 1
+            out_b1[unit] += delta2[i]
+    return squares
+
+
+@entry_point
+def accumulate_topk(
+    sizes: Any, block: Any, weights: Any, hidden: Any, s: Any, scratch: Any, pairs: Any, sums: Any
+) -> None:
+    """Add a block's sums to a vector that `layout` describes.
+
+    sizes is (p, k, whether the output is sigmoid); scratch are D, delta2, a strip, sums of a strip, zeros of a strip,
+    and the sum of D over the rows; pairs are starts (p + 2,), rows, values and delta2.
+    """
+    p, k, _ = sizes
+    x, _ = block
+    units, values, counts, total = hidden
+    D, delta2, strip, found, zeros, total3 = scratch
+    starts, pair_rows, pair_values, pair_delta2 = pairs
+    out, layout = sums
+    at_rows, at_squares, at_hidden, at_fired, _, at_W1, at_W2, at_b1, at_b2, _, _, _, _ = layout
+    m, n = x.shape
+    lists, wide, add = (units, values, counts), len(total3), out[at_rows] > 0
+    per_unit = out[at_fired : at_fired + p], out[at_b1 : at_b1 + p]
     out[at_rows] += m
-    out[at_squares] += squares
+    out[at_squares] += add_row_errors(sizes, block, weights, lists, s, (D, delta2, total3), per_unit)
     for unit in range(p):
         out[at_hidden + unit] += total[unit]
     for i in range(n):
         out[at_b2 + i] += total3[i]
-    sort_by_unit(m, k, (units, values, counts), delta2, starts, (pair_rows, pair_values, pair_delta2))
+    sort_by_unit(m, k, lists, delta2, starts, (pair_rows, pair_values, pair_delta2))
     for first in range(0, wide, len(zeros)):
         broad = min(len(zeros), wide - first)
         live = min(broad, n - first)
