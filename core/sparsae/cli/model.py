@@ -112,7 +112,8 @@ def _apply(
     if as_json:
         print_json(report, err=to_stderr)
     else:
-        print_facts({name.replace("_", " "): value for name, value in report.items()}, err=to_stderr)
+        shown = {name: f"{value:.6g}" if isinstance(value, float) else value for name, value in report.items()}
+        print_facts({name.replace("_", " "): value for name, value in shown.items()}, err=to_stderr)
 
 
 def _say_units(result: TrainResult) -> None:
