@@ -20,6 +20,7 @@ import sysconfig
 import tempfile
 from contextlib import suppress
 from importlib import import_module
+from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import Any
 
@@ -62,12 +63,18 @@ MISSING = {
         "preadv",
         "sched_yield",
         "nice",
+        "getpriority",
+        "setpriority",
+        "statvfs",
     ),
 }
 MODULES = {"darwin": (), "win32": ("fcntl", "resource", "pty", "termios", "tty", "pwd", "grp")}
 SIGNALS = {
     "darwin": (),
-    "win32": ("SIGKILL", "SIGSTOP", "SIGCONT", "SIGHUP", "SIGUSR1", "SIGUSR2", "SIGALRM", "SIGPIPE", "SIGQUIT"),
+    "win32": (
+        *("SIGKILL", "SIGSTOP", "SIGCONT", "SIGHUP", "SIGUSR1", "SIGUSR2", "SIGALRM", "SIGPIPE", "SIGQUIT"),
+        *("pthread_sigmask", "SIG_BLOCK", "SIG_UNBLOCK", "getitimer", "setitimer", "pthread_kill"),
+    ),
 }
 LOOK_AT_PLATFORM = ("sparsae.engine.cpu_balance", "sparsae.testing.process")  # our modules that read `sys.platform`
 OTHERS = (
@@ -117,6 +124,7 @@ def simulate(system: str) -> None:
     tempfile._O_TMPFILE_WORKS = False  # type: ignore[attr-defined]
     subprocess.os = frozen(os)  # type: ignore[attr-defined]  # what it starts processes with
     subprocess.signal = frozen(signal)  # type: ignore[attr-defined]  # what it ends them with
+    resource_tracker.signal = frozen(signal)  # type: ignore[attr-defined]  # of processes that `multiprocessing` starts
     for name in MISSING[system]:
         if hasattr(os, name):
             delattr(os, name)
