@@ -87,7 +87,7 @@ def test_signals_write_a_checkpoint_and_a_model(data: str, number: signal.Signal
     while process.poll() is None and (not log.exists() or log.read_text().count("\n") < 5):
         time.sleep(0.01)
     process.send_signal(number)
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=300)
     assert process.returncode == code, err
     assert f"by {number.name}. The model so far is kept." in err
     assert "The same command with --resume goes on from c." in err

@@ -44,7 +44,7 @@ def full(folder: Path) -> Iterator[IO[Any]]:
 def test_an_output_that_is_full_is_said_in_one_line(model: str, start: Start, full: IO[Any], words: Any) -> None:
     """Exit code 1, on every command, whatever prints: click, rich or json."""
     process = start(*words, stdout=full)
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=300)
     assert process.returncode == 1, err
     assert err == "Error: The output cannot be written: No space left on device.\n"
 
@@ -56,7 +56,7 @@ def test_a_reader_that_went_away_is_not_spoken_of(model: str, start: Start, word
     os.close(ours)
     process = start(*words, stdout=theirs)
     os.close(theirs)
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=300)
     assert (process.returncode, err) == (141, "")
 
 
@@ -67,7 +67,7 @@ def test_a_fit_needs_no_standard_error(start: Start, full: IO[Any], folder: Path
     for number, stream in enumerate((full, theirs, subprocess.DEVNULL)):
         options = {} if stream is not subprocess.DEVNULL else {"preexec_fn": lambda: os.close(2)}
         process = start("train", "x.npy", "-o", f"{number}.npz", "--max-iter", 3, stderr=stream, **options)
-        out, _ = process.communicate(timeout=60)
+        out, _ = process.communicate(timeout=300)
         assert process.returncode == 0, out
         assert f"Model written to {number}.npz." in out
         assert (folder / f"{number}.npz").is_file()
@@ -100,7 +100,7 @@ def test_a_kernel_that_would_end_the_process(start: Start, folder: Path, raised:
         "kernel.encode = encode"
     )
     process = start("train", "x.npy", "--backend", "numpy", "-o", "m.npz", program=program)
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=300)
     assert (process.returncode, out) == (1, ""), err
     assert err.startswith("Error: ")
     assert said in err
@@ -120,7 +120,7 @@ def test_sigterm_while_data_loads_ends_the_process(start: Start, folder: Path) -
         assert process.poll() is None, process.communicate()
         time.sleep(0.01)
     process.send_signal(signal.SIGTERM)
-    process.communicate(timeout=60)
+    process.communicate(timeout=300)
     assert process.returncode == -signal.SIGTERM
     assert not (folder / "model.npz").exists()
 
@@ -131,7 +131,7 @@ def test_a_full_disk_is_a_failure_and_not_a_mistake(start: Start, folder: Path) 
     limit = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))"
     words = ("train", "x.npy", "-o", "m.npz", "--force", "--max-iter", 2, "--quiet")
     process = start(*words, program=limit)
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=300)
     assert (process.returncode, err) == (1, "Error: Cannot write m.npz: File too large.\n")
     assert (folder / "m.npz").read_bytes() == b"old"
 
@@ -141,7 +141,7 @@ def test_a_shell_gets_completions(start: Start, run: Run) -> None:
     code, out, _ = run("completion", "zsh")
     assert (code, "_SPARSAE_COMPLETE=zsh_complete" in out) == (0, True)
     program = "import os; os.environ.update(_SPARSAE_COMPLETE='bash_complete', COMP_WORDS='sparsae tr', COMP_CWORD='1')"
-    out, err = start(program=program).communicate(timeout=60)
+    out, err = start(program=program).communicate(timeout=300)
     assert (out, err) == ("plain,train\n", "")
 
 
@@ -183,6 +183,6 @@ def test_no_color_is_respected(start: Start, model: str) -> None:
         process = start(*words, program=f"import os; os.environ[{name!r}] = {value!r}", stdout=theirs)
         os.close(theirs)
         drawn = read_all(ours)
-        process.communicate(timeout=60)
+        process.communicate(timeout=300)
         assert b"PASS" in drawn
         assert (b"\x1b[" in drawn) == coloured, (variable, drawn)

@@ -82,7 +82,7 @@ def _screen(start: Callable[..., object], *words: str, columns: int) -> list[str
             break
         drawn += piece
     os.close(ours)
-    process.communicate(timeout=60)  # type: ignore[attr-defined]
+    process.communicate(timeout=300)  # type: ignore[attr-defined]
     return drawn.decode().splitlines()
 
 
@@ -92,7 +92,7 @@ def test_lists_and_facts_fit_the_terminal(start: Callable[..., object], model: s
     for words in (("backends",), ("info", "m.npz")):
         lines = _screen(start, *words, columns=columns)
         assert max(map(len, lines)) <= columns, lines
-        out, _ = start(*words).communicate(timeout=60)  # type: ignore[attr-defined]
+        out, _ = start(*words).communicate(timeout=300)  # type: ignore[attr-defined]
         assert "".join("".join(lines).split()) == "".join(out.split())
     assert sum(line.startswith("fused ") for line in start("backends").communicate()[0].splitlines()) == 1  # type: ignore[attr-defined]
 

@@ -180,7 +180,7 @@ def test_a_terminal_is_read_with_a_word(start: Callable[..., Any], model: str) -
     os.close(theirs)
     os.write(ours, b"0.1,0.2,0.3,0.4,0.5,0.6\n\x04")
     try:
-        out, err = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=300)
     finally:
         process.kill()
         os.close(ours)

@@ -40,7 +40,7 @@ def settle(client):
     def wait():
         while True:
             try:
-                client.wait_for_workers(2, timeout=20)
+                client.wait_for_workers(2, timeout=300)
             except TimeoutError:
                 client.cluster.scale(0)
                 client.cluster.scale(2)

@@ -147,7 +147,7 @@ def test_a_reader_that_is_dropped_ends_its_thread(tmp_path: Any) -> None:
     reader.read_ahead(ROWS)
     [thread] = [thread for thread in threading.enumerate() if thread.name == "sparsae-reader"]
     del reader
-    thread.join(5)
+    thread.join(300)
     assert not thread.is_alive()
 
 

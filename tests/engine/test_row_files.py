@@ -128,7 +128,7 @@ def test_the_file_is_closed_and_the_readahead_thread_ends_when_it_is_dropped(tmp
         rows.will_need(start, start + 10)
     (thread,) = [t for t in threading.enumerate() if t.name == "sparsae-readahead"]
     del rows
-    thread.join(10)
+    thread.join(300)
     assert not thread.is_alive()
     names = {os.path.realpath(link) for link in Path("/proc/self/fd").iterdir()}
     assert str(tmp_path / "x.npy") not in names

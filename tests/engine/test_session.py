@@ -26,7 +26,7 @@ def worker_threads():
     return [t for t in threading.enumerate() if t.name.startswith("sparsae-worker")]
 
 
-def run_python(code, *, timeout=60, **options):
+def run_python(code, *, timeout=300, **options):
     """Run a script in a process of its own."""
     command = [sys.executable, "-c", textwrap.dedent(code)]
     return subprocess.run(command, capture_output=True, text=True, timeout=timeout, **options)

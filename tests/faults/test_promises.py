@@ -112,7 +112,7 @@ def test_a_deadlocked_kernel_can_be_ended(tmp_path: Path, number: signal.Signals
         for _ in range(3):
             time.sleep(0.5)
             process.send_signal(number)
-        process.wait(timeout=60)
+        process.wait(timeout=300)
     finally:
         process.kill()
         process.communicate()

@@ -55,7 +55,7 @@ def test_a_fork_in_an_open_objective(python) -> None:
         "        os._exit(0 if same else 7)\n"
         "    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))\n"
     )
-    assert python(code, timeout=60).out.strip() == "0"
+    assert python(code, timeout=300).out.strip() == "0"
 
 
 def test_use_backend_without_with(python) -> None:

@@ -39,7 +39,7 @@ def test_a_truncated_file_is_a_data_error_and_the_checkpoint_is_whole(tmp_path: 
         time.sleep(0.05)
     os.truncate(data, 100_000)
     try:
-        out, err = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=300)
     finally:
         process.kill()
     assert process.returncode == 2, (process.returncode, out, err)

@@ -30,7 +30,7 @@ def test_a_pipe_where_a_file_is_read(start, rows: Path, words: tuple[str, ...]) 
     os.mkfifo(rows.with_name("pipe"))
     process = start(*words)
     try:
-        _, err = process.communicate(timeout=60)
+        _, err = process.communicate(timeout=300)
     except subprocess.TimeoutExpired:
         process.kill()
         raise
@@ -45,7 +45,7 @@ def test_a_device_without_end_is_not_read(start, tmp_path: Path) -> None:
 
     os.mknod(tmp_path / "zero", stat.S_IFCHR | 0o600, os.makedev(1, 5))
     for words in (("bench", "show", "zero"), ("train", "zero"), ("info", "zero")):
-        _, err = start(*words).communicate(timeout=60)
+        _, err = start(*words).communicate(timeout=300)
         assert len(err.strip().splitlines()) == 1, (words, err)
 
 
@@ -68,7 +68,7 @@ def test_term_while_data_is_loaded(start, tmp_path: Path) -> None:
     time.sleep(2)
     process.send_signal(signal.SIGTERM)
     try:
-        process.communicate(timeout=20)
+        process.communicate(timeout=300)
     except subprocess.TimeoutExpired:
         process.kill()
         raise
@@ -84,7 +84,7 @@ def test_two_fits_on_one_checkpoint(start, rows: Path) -> None:
         while not rows.with_name("c.ckpt").exists() and time.monotonic() < deadline:
             time.sleep(0.1)
         second = start(*words, "-o", "b.npz", "--resume")
-        _, err = second.communicate(timeout=60)
+        _, err = second.communicate(timeout=300)
         assert second.returncode == 2, err
         assert str(first.pid) in err
     finally:

@@ -40,7 +40,7 @@ def child():
     assert process.stdout.readline() == "ready\n"
     yield process
     process.stdin.close()
-    process.wait(timeout=20)
+    process.wait(timeout=300)
     process.stdout.close()
 
 

@@ -44,7 +44,7 @@ other.join()
 def test_a_limit_of_another_thread_ends_with_a_fork():
     """The thread is not in the child, and would never release it; in the parent the limit is in force."""
     environment = os.environ | {"OPENBLAS_NUM_THREADS": "2", "OMP_NUM_THREADS": "2"}
-    done = subprocess.run([sys.executable, "-c", FORK], capture_output=True, text=True, timeout=60, env=environment)
+    done = subprocess.run([sys.executable, "-c", FORK], capture_output=True, text=True, timeout=300, env=environment)
     assert done.stderr == ""
     alone, child, parent = map(json.loads, done.stdout.splitlines())
     assert child == alone

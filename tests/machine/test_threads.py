@@ -106,7 +106,7 @@ def test_limits_nest_and_overlap_between_threads():
     def other():
         with limit(1):
             inside.set()
-            leave.wait(10)
+            leave.wait(300)
 
     thread = threading.Thread(target=other)
     with limit(1):
@@ -114,7 +114,7 @@ def test_limits_nest_and_overlap_between_threads():
             assert set(blas()) == {1}
         assert set(blas()) == {1}
         thread.start()
-        inside.wait(10)
+        inside.wait(300)
     assert set(blas()) == {1}, "the other thread's limit is still in force"
     leave.set()
     thread.join()
@@ -130,11 +130,11 @@ def test_a_limit_that_is_not_honoured_is_reported():
     def user():
         with threadpoolctl.threadpool_limits(2, user_api="blas"):
             held.set()
-            leave.wait(10)
+            leave.wait(300)
 
     thread = threading.Thread(target=user)
     thread.start()
-    held.wait(10)
+    held.wait(300)
     try:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")

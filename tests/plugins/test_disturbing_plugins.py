@@ -160,7 +160,7 @@ def test_ctrl_c_while_listing_ends_the_child(tmp_path):
     while not (file.exists() and file.read_text()):
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
-    assert process.communicate(timeout=60)[0] == "interrupted\n"
+    assert process.communicate(timeout=300)[0] == "interrupted\n"
     with pytest.raises(ProcessLookupError):
         os.kill(int(file.read_text()), 0)
 

@@ -202,7 +202,7 @@ def test_an_object_is_checked_in_a_worker_of_a_pool():
     queue = context.SimpleQueue()
     worker = context.Process(target=check_in_a_worker, args=(queue,), daemon=True)
     worker.start()
-    worker.join(60)
+    worker.join(300)
     assert worker.exitcode == 0
     passed, messages = queue.get()
     assert passed
