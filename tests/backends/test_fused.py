@@ -317,3 +317,16 @@ def test_rows_are_cut_in_one_two_or_a_multiple_of_four_blocks(dtype, expected):
         problem = resolve_problem(get_backend("fused"), draft, n_samples=m, threads=1, block_rows=None)[1]
         assert (problem.block_rows, -(-m // rows)) == (rows, blocks)
         assert rows // layers_of(rows, 64 * padded(26, dtype)) <= small_rows(64 * padded(26, dtype))
+
+
+def test_rows_are_copied_where_they_are_kept_or_not_in_c_order():
+    """A block that is read in each evaluation is used as it lies; one that is kept has its own, aligned rows."""
+    made, x = kernel(5, 3, 8, DTYPES[0]), np.random.default_rng(0).random((8, 5))
+    assert made.prepare(x, x, False).x is x
+    kept, turned = made.prepare(x, x, True), made.prepare(np.asfortranarray(x), x, False)
+    for rows in (kept.x, turned.x):
+        np.testing.assert_array_equal(rows, x)
+        assert rows.flags.c_contiguous
+        assert not np.shares_memory(rows, x)
+    assert kept.x.ctypes.data % 64 == 0
+    assert turned.target is x

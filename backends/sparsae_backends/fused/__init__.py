@@ -7,7 +7,7 @@ What makes the first fast is told with figures in docs/performance.md; in short:
 
 - Scales folded into the weights, once per evaluation.  Both layers are a = 1 / (1 + 2^z), or e^z where NumPy computes
   that faster (`powers.py`): accurate also where a unit is almost off, for the mean of the hidden units stands in a
-  denominator.  Rows are kept doubled, so that 2 a3 - 2 x is twice the error; `finish` takes the factors out.
+  denominator.
 - A unit that is always on.  One more hidden unit, of activation exactly 1 and slope exactly 0, carries the output bias
   through the products: b2 is a row of the folded W2, and its gradient a row of the gradient.
 - Blocks that stay in cache; scratch made once, results in place.

@@ -25,11 +25,11 @@ from sparsae_backends.fused.scratch import (
 class FoldedWeights(NamedTuple):
     """The parameters as the products take them; `factor` and `off` are those of `Powers`."""
 
-    W1: Array  # (n, width) -factor/2 W1', then zeros
+    W1: Array  # (n, width) -factor W1', then zeros
     b1: Array  # (width,) -factor b1, then off
-    W2: Array  # (p + 1, n) W2' above b2, times -factor for a sigmoid and doubled for a linear output
-    W2_back: Array  # (n, width) W2 over the scale of delta3, then zeros
-    reach: tuple[float, float]  # no exponent of the hidden layer is above reach[0] max|2x| + reach[1]
+    W2: Array  # (p + 1, n) W2' above b2, times -factor for a sigmoid output
+    W2_back: Array  # (n, width) W2, then zeros
+    reach: tuple[float, float]  # no exponent of the hidden layer is above reach[0] max|x| + reach[1]
     output_reach: float  # nor one of the output layer above this
 
 
@@ -44,11 +44,10 @@ class FusedKernel(Kernel[FusedBlock, FoldedWeights, FusedHidden]):
         m, n, p, dtype = problem.block_rows, problem.n_visible, problem.n_hidden, problem.dtype
         self.width = padded(p + 1, dtype)
         self.sigmoid = problem.output == "sigmoid"
-        self.scale = 8.0 if self.sigmoid else 2.0  # what `accumulate` computes is so many times delta3
         self.powers = fastest_powers(dtype, problem.choices)
         self.notes = (powers_note(self.powers, dtype, problem.choices),)
         self.choices = {CHOICE: self.powers.key}
-        self.one, self.two = (np.full((), i, dtype) for i in (1, 2))  # arrays: NumPy takes longer to look at a number
+        self.one = np.full((), 1, dtype)  # an array: NumPy takes longer to look at a number
         self.fetches = dtype == np.float64  # a plain pass fetches rows faster than the product; float32 is fast enough
         self.scratch = BlockScratch(m, n, p, self.width, dtype)
         self.part = BlockSums(n, p, dtype)
@@ -56,14 +55,12 @@ class FusedKernel(Kernel[FusedBlock, FoldedWeights, FusedHidden]):
         self.bias, self.s = RepeatedVector(m, self.width, dtype), RepeatedVector(m, self.width, dtype)
 
     def prepare(self, x: Array, target: Array, keep: bool) -> FusedBlock:
-        """Twice the rows, in C order: in arrays of their own when they are kept, else in scratch."""
+        """The rows in C order: in aligned arrays of their own when they are kept, else as they are if possible."""
         room = self.scratch.cut(len(x))
-        twice = np.add(x, x, out=aligned(x.shape, x.dtype) if keep else room.x)
-        goal = twice
-        if target is not x:
-            goal = np.add(target, target, out=aligned(x.shape, x.dtype) if keep else room.target)
-        peak = float(max(twice.max(), -twice.min())) if keep else np.inf
-        return FusedBlock(twice, goal, peak, keep, room.layers)
+        rows = _in_c_order(x, room.x, keep)
+        goal = rows if target is x else _in_c_order(target, room.target, keep)
+        peak = float(max(rows.max(), -rows.min())) if keep else np.inf
+        return FusedBlock(rows, goal, peak, keep, room.layers)
 
     def begin(self, parameters: Parameters) -> FoldedWeights:
         """Transpose, scale and pad, once per evaluation."""
@@ -73,10 +70,10 @@ class FusedKernel(Kernel[FusedBlock, FoldedWeights, FusedHidden]):
         bias = np.full(self.width, self.powers.off, dtype)
         V1[:, p:], back[:, p:] = 0, 0
         factor = self.powers.factor
-        out = -factor if self.sigmoid else 2.0
-        np.multiply(W1.T, -factor / 2, out=V1[:, :p])
+        out = -factor if self.sigmoid else 1.0
+        np.multiply(W1.T, -factor, out=V1[:, :p])
         np.multiply(b1, -factor, out=bias[:p])
-        np.multiply(W2, 1 / self.scale, out=back[:, :p])
+        back[:, :p] = W2
         np.multiply(W2.T, out, out=V2[:p])
         np.multiply(b2, out, out=V2[p])
         reach = (float(np.abs(V1).sum(axis=0).max()), float(np.abs(bias).max()))
@@ -97,7 +94,7 @@ class FusedKernel(Kernel[FusedBlock, FoldedWeights, FusedHidden]):
     def accumulate(
         self, weights: FoldedWeights, block: FusedBlock, hidden: FusedHidden | None, sparsity: Array | None, into: Sums
     ) -> None:
-        """Add this block's sums, scaled; those of W2 and b2 lie as one matrix (p + 1, n) until `finish`."""
+        """Add this block's sums; those of W2 and b2 lie as one matrix (p + 1, n) until `finish`."""
         part, x, one = self.part, block.layers, self.one
         room = self.scratch.cut(len(block.x))
         hidden = hidden or self._hidden(weights, block, room.hidden, room)
@@ -105,18 +102,18 @@ class FusedKernel(Kernel[FusedBlock, FoldedWeights, FusedHidden]):
         part.rows[0] = room.m
         part.hidden[:] = hidden.total
 
-        np.matmul(hidden.on, weights.W2, room.t_layers)  # (m, n) -z3 times a factor, or 2 a3
+        np.matmul(hidden.on, weights.W2, room.t_layers)  # (m, n) -z3 times a factor, or a3
         if self.sigmoid:
             self.powers.replace(t, weights.output_reach)
             np.add(t, one, t)
-            np.divide(self.two, t, d)  # (m, n) 2 a3
-            np.subtract(self.two, d, t)
-            np.multiply(t, d, t)  # (m, n) 4 a3 (1 - a3)
-            np.subtract(d, block.target, d)  # (m, n) 2 (a3 - target)
+            np.divide(one, t, d)  # (m, n) a3
+            np.subtract(one, d, t)
+            np.multiply(t, d, t)  # (m, n) slope
+            np.subtract(d, block.target, d)  # (m, n) a3 - target
             part.squared_error[0] = np.vdot(d, d)
-            np.multiply(d, t, d)  # (m, n) 8 delta3
+            np.multiply(d, t, d)  # (m, n) delta3
         else:
-            np.subtract(t, block.target, d)  # (m, n) 2 delta3
+            np.subtract(t, block.target, d)  # (m, n) delta3
             part.squared_error[0] = np.vdot(d, d)
         room.gram(hidden.on_t, room.d_layers, part.W2)  # (p + 1, n)
 
@@ -139,17 +136,13 @@ class FusedKernel(Kernel[FusedBlock, FoldedWeights, FusedHidden]):
             into.head += part.head
 
     def finish(self, weights: FoldedWeights, sums: Sums) -> None:
-        """Take the scales out, and put the sums of W2 and b2 in the order that `Sums` names."""
+        """Put the sums of W2 and b2 in the order that `Sums` names."""
         n, p = self.problem.n_visible, self.problem.n_hidden
         at = sums.layout
         lying, b1 = (part.copy() for part in split_gradient(sums.vector[at.W2 : at.threshold], n, p))
-        lying /= self.scale
         sums.W2[...] = lying[:p].T
         sums.b1[...] = b1
         sums.b2[...] = lying[p]
-        sums.squared_error /= 4
-        sums.W1 /= 2
-        sums.W1_sparsity /= 2
 
     def backprop(self, a1: Array, a2: Array, a3: Array, W2: Array, sparsity: Array, target: Array) -> Parameters:
         """Gradient sums over the rows given, piece by piece."""
@@ -194,3 +187,12 @@ class FusedKernel(Kernel[FusedBlock, FoldedWeights, FusedHidden]):
         np.divide(one, a2, a2)
         np.dot(room.ones, a2, into.sums)
         return into
+
+
+def _in_c_order(rows: Array, room: Array, keep: bool) -> Array:
+    """Return rows in C order: in an array of their own when they are kept, else in `room` where they have another."""
+    if keep or not rows.flags.c_contiguous:
+        room = aligned(rows.shape, rows.dtype) if keep else room
+        np.copyto(room, rows)
+        return room
+    return rows

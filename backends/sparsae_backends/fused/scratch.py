@@ -30,14 +30,14 @@ class FusedHidden:
 
 @final
 class FusedBlock:
-    """A block: twice its rows, in C order and aligned; a kept one has room for its hidden activations."""
+    """A block: its rows, in C order; a kept one has room for its hidden activations."""
 
     __slots__ = ("hidden", "keep", "layers", "peak", "target", "x")
 
     def __init__(self, x: Array, target: Array, peak: float, keep: bool, layers: int) -> None:
         self.x, self.target = x, target  # (m, n), (m, n)
         self.layers = stacked(x, layers)
-        self.peak = peak  # max |2x|, or infinity where it was not looked for
+        self.peak = peak  # max |x|, or infinity where it was not looked for
         self.keep = keep
         self.hidden: FusedHidden | None = None
 
