@@ -42,16 +42,20 @@ def test_an_evaluation_from_sums_is_that_of_an_objective():
 
 
 @pytest.mark.parametrize(
-    "settings",
+    ("settings", "expected"),
     [
-        {"beta": 1.5},
-        {"activation": "relu", "l1": 0.3, "pre_bias": True},
-        {"activation": "jumprelu", "l0": 0.2, "bandwidth": 0.5, "pre_bias": True},
-        {"activation": "topk", "weight_decay": 0.0},
+        ({"beta": 1.5}, [6]),
+        ({"activation": "relu", "l1": 0.3, "pre_bias": True, "l1_weighted": True}, [6, 3 + 3, 5]),
+        ({"activation": "jumprelu", "l0": 0.2, "bandwidth": 0.5, "pre_bias": True}, [7, 3, 5]),
+        ({"activation": "topk", "weight_decay": 0.0}, [6]),
     ],
 )
-def test_pieces_of_the_gradient_make_the_same_bits_as_the_whole(settings, monkeypatch):
-    """In any order, with every term of the cost; and the part of a mini-batch, which begins with the mean."""
+def test_pieces_of_the_gradient_make_the_same_bits_as_the_whole(settings, expected, monkeypatch):
+    """In any order, with every term of the cost; and the part of a mini-batch, which begins with the mean.
+
+    Pieces are of seven numbers, or of whole rows: of W1 two at a time, of W2 one; weight decay is last where it is
+    added to more than the mean.
+    """
     cost, rng = Cost(**{"weight_decay": 0.03} | settings), np.random.default_rng(0)
     sums = Sums(3, 5, rng.standard_normal(Sums(3, 5).vector.size))
     sums.rows = 7
@@ -72,7 +76,7 @@ def test_pieces_of_the_gradient_make_the_same_bits_as_the_whole(settings, monkey
     found = cost.evaluate(sums, theta, run_tasks=backwards)
     np.testing.assert_array_equal(found.gradient, whole.gradient)
     assert found.terms == whole.terms
-    assert counts == [6]  # two of the five rows of W1 at a time, one of the three rows of W2
+    assert counts == expected
 
 
 def test_the_sparsity_vector_is_the_derivative_of_the_penalty_and_continuous_at_the_edges():

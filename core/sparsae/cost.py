@@ -242,11 +242,24 @@ class Cost:
         """
         if rho_hat is None:
             rho_hat = sums.hidden / sums.rows  # (p,)
-        gradient = np.empty(theta.size)
-        rest = slice(2 * sums.W1.size, theta.size)  # all but W1 and W2
-        np.divide(sums.gradient[rest], sums.rows, out=gradient[rest])
+        gradient, weights = np.empty(theta.size), 2 * sums.W1.size
         parameters = _parameters(sums, theta)
-        self._complete(_parameters(sums, gradient), parameters, sums, run_tasks, whole=True)
+        decays_last = self.pre_bias or self._grows_with_lengths
+
+        def decay(index: int) -> None:
+            piece = slice(index * PIECE, min((index + 1) * PIECE, weights))
+            gradient[piece] += self.weight_decay * theta[piece]
+
+        def average(index: int) -> None:
+            piece = slice(index * PIECE, min((index + 1) * PIECE, theta.size))
+            np.divide(sums.gradient[piece], sums.rows, out=gradient[piece])
+            if self.weight_decay > 0 and not decays_last:
+                decay(index)
+
+        run_tasks(average, -(-theta.size // PIECE))
+        self.complete(_parameters(sums, gradient), parameters, sums, run_tasks)
+        if self.weight_decay > 0 and decays_last:
+            run_tasks(decay, -(-weights // PIECE))
         terms = self._terms(sums, theta, parameters, rho_hat)
         return Evaluation(sum(terms), gradient, terms, rho_hat, sums.squared_error, sums.fired / sums.rows)
 
@@ -254,16 +267,10 @@ class Cost:
         self, gradient: Parameters, parameters: Parameters, sums: GradientSums, run_tasks: RunTasks = run_in_turn
     ) -> None:
         """Turn the mean gradient of the kernel's parameters into that of the cost without weight decay, in place."""
-        self._complete(gradient, parameters, sums, run_tasks, whole=False)
-
-    def _complete(
-        self, gradient: Parameters, parameters: Parameters, sums: GradientSums, run_tasks: RunTasks, *, whole: bool
-    ) -> None:
-        """As `complete`; the `whole` of it where W1 and W2 have no values yet: means, completed, with weight decay."""
         scale = None
         if self.pre_bias:
             gradient.b2[...] -= parameters.W1.T @ gradient.b1  # (n,)
-        if self.activation == "relu" and self.l1_weighted and self.l1 > 0:
+        if self._grows_with_lengths:
             lengths = _column_lengths(parameters.W2)  # (p,)
             scale = self.l1 / sums.rows * sums.hidden / np.where(lengths > 0, lengths, np.inf)  # (p,)
         if gradient.threshold is not None and parameters.threshold is not None and self.bandwidth is not None:
@@ -271,21 +278,23 @@ class Cost:
             gradient.threshold[...] += self.l0 / sums.rows * sums.near
             gradient.threshold[...] /= -self.bandwidth
 
+        pieces = [(True, rows) for rows in _pieces(gradient.W1)] if self.pre_bias else []
+        pieces += [(False, rows) for rows in _pieces(gradient.W2)] if scale is not None else []
+
         def work(index: int) -> None:
             first, rows = pieces[index]
-            made, theta = (gradient.W1, parameters.W1) if first else (gradient.W2, parameters.W2)
-            if whole:
-                np.divide((sums.W1 if first else sums.W2)[rows], sums.rows, out=made[rows])
-            if first and self.pre_bias:
-                made[rows] -= np.outer(gradient.b1[rows], parameters.b2)
-            if not first and scale is not None:
-                made[rows] += scale * theta[rows]
-            if whole and self.weight_decay > 0:
-                made[rows] += self.weight_decay * theta[rows]
+            if first:
+                gradient.W1[rows] -= np.outer(gradient.b1[rows], parameters.b2)
+            elif scale is not None:
+                gradient.W2[rows] += scale * parameters.W2[rows]
 
-        pieces = [(True, rows) for rows in _pieces(gradient.W1)] if whole or self.pre_bias else []
-        pieces += [(False, rows) for rows in _pieces(gradient.W2)] if whole or scale is not None else []
-        run_tasks(work, len(pieces))
+        if pieces:
+            run_tasks(work, len(pieces))
+
+    @property
+    def _grows_with_lengths(self) -> bool:
+        """Whether the penalty is weighted by the lengths of the columns of W2."""
+        return self.activation == "relu" and self.l1_weighted and self.l1 > 0
 
     def _l1_weights(self, W2: Array) -> NDArray[np.float64]:
         """Return the weights (p,) of the activations in the L1 term."""
