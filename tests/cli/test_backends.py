@@ -139,7 +139,8 @@ def test_the_first_minutes_of_a_new_backend(tmp_path):
     done = command("new-backend", "mine", "--dir", ".", folder=tmp_path)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "sparsae-mine" / "sparsae_mine.py").is_file()
-    assert "pip install -e sparsae-mine" in done.stdout
+    assert "  pip install -e sparsae-mine\n" in done.stdout
+    assert "  pip install -e 'sparsae-mine[test]' && python -m pytest sparsae-mine\n" in done.stdout  # brings pytest
     done = command("check", "mine", folder=tmp_path)
     assert (done.returncode, done.stdout) == (2, "")
     assert "It has been written and is not installed yet: pip install -e sparsae-mine" in done.stderr

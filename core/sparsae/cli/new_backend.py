@@ -41,5 +41,10 @@ def new_backend(*, name: str, parent: Path, as_json: bool) -> None:
     quoted = shlex.quote(str(folder))
     say()
     say("Next:")
-    for line in (f"pip install -e {quoted}", f"sparsae check {name} --quick", f"python -m pytest {quoted}"):
+    with_pytest = shlex.quote(f"{folder}[test]")
+    for line in (
+        f"pip install -e {quoted}",
+        f"sparsae check {name} --quick",
+        f"pip install -e {with_pytest} && python -m pytest {quoted}",
+    ):
         say(line, indent=2)
