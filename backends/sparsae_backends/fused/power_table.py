@@ -23,7 +23,7 @@ from sparsae_backends._memory import LOG2E, aligned
 
 NODES = 1024  # of the table, from one power of two to the next
 OCTAVES = 64  # the table goes from 2^-OCTAVES to 2^OCTAVES
-CHUNK = 16_384  # elements: the scratch of a chunk stays in the second-level cache beside the rows
+CHUNK = 65_536  # elements: a quarter as many are 1 % faster with one worker, and 19 % slower where two need the GIL
 ALPHA, BETA, GAMMA = 2357.908126355869, 1037.0255280887825, 7128997.503015745
 LEADING = 5.169222967952339e-11
 ROUND = 1.5 * 2.0**52
