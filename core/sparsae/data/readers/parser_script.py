@@ -93,7 +93,7 @@ class Hdf5File:
     def read(self, name: str) -> Any:
         """Return one variable as a dense array."""
         value = self._file[name]
-        if value.is_virtual if hasattr(value, "is_virtual") else False:
+        if getattr(value, "is_virtual", False):
             raise ValueError("it shows data sets of other files, of which a missing one reads as fill values")
         if getattr(value, "external", None):
             raise ValueError("it keeps its numbers in other files")
