@@ -57,7 +57,7 @@ $(OLDEST)/.installed: pyproject.toml tests/support/oldest.py
 coverage: $(STAMP) ## branch coverage of both suites, child processes included; slow, see CONTRIBUTING.md
 	find core backends -name '*.nb[ic]' -delete # what emits machine code runs where nothing is cached
 	$(BIN)/python -m coverage erase
-	$(MAKE) test test-peers COVERED='-m coverage run'
+	-$(MAKE) --keep-going test test-peers COVERED='-m coverage run'
 	$(BIN)/python -m coverage combine --quiet
 	$(BIN)/python -m coverage report
 
