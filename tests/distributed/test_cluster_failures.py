@@ -165,6 +165,20 @@ def test_workers_that_die_again_and_again_end_in_an_error(client, settle):
     settle()
 
 
+def unregister(client, settle, name):
+    """Take a plugin from the workers; where one ends at that moment, the scheduler has not asked all others."""
+    try:
+        client.unregister_worker_plugin(name)
+    except OSError:
+        settle()
+
+        async def remove(dask_worker):
+            if name in dask_worker.plugins:
+                await dask_worker.plugin_remove(name=name)
+
+        client.run(remove)
+
+
 def test_workers_that_die_in_every_evaluation_end_in_an_error(client, settle, monkeypatch):
     """A storm: each worker that evaluates is gone, and its nanny starts another; an error within the deadline."""
     from distributed import WorkerPlugin
@@ -195,6 +209,6 @@ def test_workers_that_die_in_every_evaluation_end_in_an_error(client, settle, mo
                 objective(THETA)
             assert time.monotonic() - started < 120
         finally:
-            client.unregister_worker_plugin("deadly")
+            unregister(client, settle, "deadly")
     settle()
     assert evaluate(X, cluster=client)[0] == evaluate(X, passes=1)[0]
