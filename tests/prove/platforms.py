@@ -24,8 +24,8 @@ CORE = (
 )
 OF_LINUX = ("machine/test_cpu_demand.py", "engine/test_dask_rows.py")
 TESTS_OF_LINUX = (
-    "engine/test_engine.py::test_read_ahead_asks_for_what_comes_next",
-    "engine/test_engine.py::test_what_is_in_memory_is_not_asked_for_again",
+    "engine/test_streaming.py::test_read_ahead_asks_for_what_comes_next",
+    "engine/test_streaming.py::test_what_is_in_memory_is_not_asked_for_again",
     "engine/test_row_files.py::test_the_file_is_closed_and_the_readahead_thread_ends_when_it_is_dropped",
     "engine/test_row_files.py::test_what_is_in_memory_is_not_requested_again",
 )
@@ -37,6 +37,9 @@ OF_POSIX = (  # left out on Windows: SIGKILL ends what is running there, and fil
 
 def main() -> int:
     """Run them; the failures of both systems are printed."""
+    for name in TESTS_OF_LINUX + OF_POSIX:
+        file, _, function = name.partition("::")
+        assert f"def {function}(" in (ROOT / "tests" / file).read_text(encoding="utf-8"), f"{name} has moved"
     worst = 0
     for system in sys.argv[1:] or SYSTEMS:
         print(f"{system}:", flush=True)

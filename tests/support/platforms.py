@@ -65,7 +65,6 @@ MISSING = {
         "nice",
         "getpriority",
         "setpriority",
-        "statvfs",
     ),
 }
 MODULES = {"darwin": (), "win32": ("fcntl", "resource", "pty", "termios", "tty", "pwd", "grp")}
