@@ -87,6 +87,7 @@ ESCAPED: dict[str, tuple[str, Edit]] = {
     "moments in float32": ("checkpoint, topk", array("state.second", "<f4")),
     "silent units in float": ("checkpoint, topk", array("state.silent", "<f8")),
     "more updates than can be": ("checkpoint, topk", array("state.counts", value=2**63 - 1)),
+    "more updates of the threshold than can be": ("checkpoint, topk", array("state.threshold", value=1e300)),
     "half of a history": ("checkpoint, sigmoid", array("state.products", shape=[3])),
     "a history of one number": ("checkpoint, sigmoid", array("state.rows", shape=[])),
     "more pairs than kept": ("checkpoint, sigmoid", array("state.counts", value=21)),

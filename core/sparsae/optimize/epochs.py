@@ -312,6 +312,8 @@ class Epochs(BoundMethod):
         """
         self._check_packed(arrays)
         updates, iteration, position, best_epoch = unpack_counts(arrays["counts"], 4)
+        with np.errstate(invalid="ignore"):  # what is too large for an integer is no count either
+            (threshold_updates,) = unpack_counts(arrays["threshold"][1:].astype(np.int64), 1)
         outcome: Outcome = "not finite" if arrays["not_finite"] else ""
         if not outcome and position == 0 and self._out_of_patience(iteration, best_epoch):
             outcome = "converged"
@@ -325,7 +327,7 @@ class Epochs(BoundMethod):
             fired=arrays["fired"],
             density=arrays["density"],
             gradient_max=float(arrays["gradient_max"]),
-            units=UnitState(arrays["silent"], float(arrays["threshold"][0]), int(arrays["threshold"][1])),
+            units=UnitState(arrays["silent"], float(arrays["threshold"][0]), threshold_updates),
             best_theta=arrays["best_theta"],
             best_cost=float(arrays["best_cost"]),
             best_epoch=best_epoch,

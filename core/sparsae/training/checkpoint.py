@@ -38,17 +38,18 @@ PREVIOUS, PART = ".previous", ".part"
 STATE = "state."
 CURVE = "history"
 DEFAULT_SECONDS = 30.0
+_MOST_COUNTED = 1 << 53  # what an integer of NumPy and a float64 hold exactly
 _SCHEMA: Schema = {
     "identity": {**dict.fromkeys(("n_samples", "n_visible", "n_hidden"), Count(1)), "data_digest": str},
     "method": {"method": str},
-    "settings": {"max_iter": Count(0)},
+    "settings": {"max_iter": Count(0, _MOST_COUNTED)},
     "shuffle_seed": Count(0),
-    "planned": Count(1),
+    "planned": Count(1, _MOST_COUNTED),
     "receipt": {**RECEIPT, "block_rows": Count(1), "passes": OneOf((1, 2))},
     "saved": str,
-    "iteration": Count(0),
+    "iteration": Count(0, _MOST_COUNTED),
     "columns": list,
-    "counts": Each((float, int)),
+    "counts": Each((float, int), list),
 }
 
 

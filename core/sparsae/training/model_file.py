@@ -33,7 +33,7 @@ _SCHEMA: Schema = {
         "k": Optional(Count(1)),
         "pre_bias": Optional(bool),
     },
-    "metrics": Each((float, int)),
+    "metrics": Each((float, int), dict),
     "receipt": RECEIPT,
     "transform": list,
     "data": {"source": Optional(str), "image_shape": Optional(Each(Count(1)))},

@@ -66,17 +66,18 @@ RECEIPT: Schema = {
     "threads_requested": Optional(int),
     "seed": Optional(int),
     "data_digest": str,
-    "versions": Each(str),
+    "versions": Each(str, dict),
     "pools": Each(
         {
             "internal_api": str,
             "num_threads": int,
             **dict.fromkeys(("user_api", "version", "architecture", "library"), Optional(str)),
-        }
+        },
+        list,
     ),
-    "cluster": Optional(Each(dict)),
+    "cluster": Optional(Each(dict, list)),
     "choices": Optional(dict),
-    "notes": Each(str),
+    "notes": Each(str, list),
 }
 """A `Receipt` as JSON has it."""
 
