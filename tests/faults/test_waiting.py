@@ -76,13 +76,14 @@ def test_term_while_data_is_loaded(start, tmp_path: Path) -> None:
 
 
 def test_two_fits_on_one_checkpoint(start, rows: Path) -> None:
-    """The second is refused and names the first."""
+    """The second is refused and names the first, which is stopped meanwhile: on a busy machine it could end before."""
     words = ("train", rows, "--hidden", 3, "--max-iter", 1_000_000, "--checkpoint", "c.ckpt", "--checkpoint-every", 1)
     first = start(*words, "-o", "a.npz", "--quiet", "--gradient-tolerance", 0)
     try:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 300
         while not rows.with_name("c.ckpt").exists() and time.monotonic() < deadline:
-            time.sleep(0.1)
+            time.sleep(0.01)
+        first.send_signal(signal.SIGSTOP)
         second = start(*words, "-o", "b.npz", "--resume")
         _, err = second.communicate(timeout=300)
         assert second.returncode == 2, err
