@@ -64,7 +64,8 @@ def _print_model(path: Path, *, as_json: bool) -> None:
     facts["data"] = f"{source}{receipt.n_samples} samples, SHA-256 {receipt.data_digest[:16]}"
     facts["backend"] += f" ({receipt.distribution} {receipt.distribution_version})"
     facts["pools"] = "; ".join(
-        f"{p['internal_api']} {p['version']} {p['architecture'] or ''} {plural(p['num_threads'], 'thread')}"
+        f"{p['internal_api']} {p.get('version') or ''} {p.get('architecture') or ''} "
+        f"{plural(p['num_threads'], 'thread')}"
         for p in receipt.pools
     )
     facts["versions"] = ", ".join(f"{name} {version}" for name, version in receipt.versions.items())
