@@ -29,6 +29,7 @@ from sparsae.errors import (
 )
 from sparsae.files import file_kind, sync_folder
 from sparsae.model import check_size
+from sparsae.optimize.packing import MOST_COUNTED
 from sparsae.training.archive import HEADER, read_archive, write_archive
 from sparsae.training.curve import COLUMNS
 from sparsae.training.schema import RECEIPT, Count, Each, OneOf, Schema, check_schema
@@ -38,16 +39,15 @@ PREVIOUS, PART = ".previous", ".part"
 STATE = "state."
 CURVE = "history"
 DEFAULT_SECONDS = 30.0
-_MOST_COUNTED = 1 << 53  # what an integer of NumPy and a float64 hold exactly
 _SCHEMA: Schema = {
     "identity": {**dict.fromkeys(("n_samples", "n_visible", "n_hidden"), Count(1)), "data_digest": str},
     "method": {"method": str},
-    "settings": {"max_iter": Count(0, _MOST_COUNTED)},
+    "settings": {"max_iter": Count(0, MOST_COUNTED)},
     "shuffle_seed": Count(0),
-    "planned": Count(1, _MOST_COUNTED),
+    "planned": Count(1, MOST_COUNTED),
     "receipt": {**RECEIPT, "block_rows": Count(1), "passes": OneOf((1, 2))},
     "saved": str,
-    "iteration": Count(0, _MOST_COUNTED),
+    "iteration": Count(0, MOST_COUNTED),
     "columns": list,
     "counts": Each((float, int), list),
 }
