@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import gc
+import json
 import multiprocessing
 import os
 import platform
+import subprocess
+import sys
 import time
 import warnings
 
@@ -178,14 +181,32 @@ def test_an_interrupt_of_the_user_ends_the_child(monkeypatch):
         os.kill(pids[0], 0)
 
 
-def test_without_fork_objects_are_checked_in_this_process_and_it_is_said(monkeypatch):
-    """A stated limitation: a warning, and verdicts as otherwise."""
-    monkeypatch.setattr("sparsae.testing.runner.can_fork", lambda: False)
-    with pytest.warns(sparsae.errors.SparsaeWarning, match="cannot fork: its checks run in this process"):
-        report = check(mutants.make(mutants.Twin), quick=True, only=["reference", "one_block"])
-    assert report.passed
-    with pytest.warns(sparsae.errors.SparsaeWarning):
-        assert not check(mutants.make(mutants.SignFlipped), only=["reference"]).passed
+WITHOUT_FORK = """
+import json
+import warnings
+
+from sparsae.testing import runner
+from tests.support import mutants
+
+runner.can_fork = lambda: False
+with warnings.catch_warnings(record=True) as warned:
+    warnings.simplefilter("always")
+    right = runner.check(mutants.make(mutants.Twin), quick=True, only=["reference", "one_block"])
+    wrong = runner.check(mutants.make(mutants.SignFlipped), quick=True, only=["reference"])
+failed = [[f"{verdict.check}: {verdict.message}" for verdict in report.verdicts if verdict.outcome == "fail"]
+          for report in (right, wrong)]
+print(json.dumps([*failed, [str(warning.message) for warning in warned]]))
+"""
+
+
+def test_without_fork_objects_are_checked_in_this_process_and_it_is_said():
+    """A stated limitation: a warning, and verdicts as otherwise; in an interpreter that runs nothing else meanwhile."""
+    done = subprocess.run([sys.executable, "-c", WITHOUT_FORK], stdout=subprocess.PIPE, text=True, check=True)
+    right, wrong, warned = json.loads(done.stdout)
+    assert not right
+    assert wrong
+    assert len(warned) == 2
+    assert all("cannot fork: its checks run in this process" in words for words in warned)
 
 
 def check_in_a_worker(queue):
