@@ -10,12 +10,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, settings
 
 import sparsae
 from sparsae.machine import limits
 
 INHERITED = dict(os.environ)
 PEERS = ("jax", "torch")  # tested by `make test-peers`, in an environment that has them
+
+# on a busy machine an example may take any time
+settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any machine")
 
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as a shell starts what runs in its background

@@ -67,7 +67,7 @@ def test_promised_relative_accuracy_in_float64(backend, dtype, digits):
 
 
 @given(m=st.integers(1, 70), n=st.integers(1, 6), p=st.integers(1, 6), block_rows=st.integers(1, 80))
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 def test_any_shape_and_any_split_into_blocks(backend, m, n, p, block_rows):
     """M = 1, n = 1, p = 1, n = p, a short last block: nothing changes beyond rounding."""
     made, X = problem(m, n, p, seed=m)

@@ -79,7 +79,7 @@ def test_constant_data_is_an_error_that_says_so(value: float, m: int) -> None:
         MetricSums(4, 1).metrics()
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(2, 40), st.integers(1, 5), st.integers(1, 6), st.integers(0, 99), st.integers(-200, 200))
 def test_the_formulas(m: int, n: int, p: int, seed: int, power: int) -> None:
     """Each figure, as the docstring defines it, computed at once; at any offset of the data."""

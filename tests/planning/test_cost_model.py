@@ -76,7 +76,7 @@ def test_large_parameters_pass_the_scheduler_once():
         assert predict(wide, COSTS, workers, 1).broadcast == pytest.approx(expected)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     m=st.integers(1, 10**8), workers=st.integers(1, 300), threads=st.integers(1, 64), block_rows=st.integers(16, 10**5)
 )

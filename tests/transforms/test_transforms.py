@@ -100,7 +100,7 @@ def test_standardise_gives_mean_0_and_variance_1() -> None:
     np.testing.assert_allclose(fitted.deviation[1], X[:, 1].std(), rtol=1e-12)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(-300, 300), st.integers(1, 40), st.integers(1, 6))
 def test_unit_rms_gives_mean_square_1_at_any_magnitude(power: int, m: int, n: int) -> None:
     """From 1e-300 to 1e300, where squares over- and underflow; zero stays zero."""
