@@ -1,13 +1,14 @@
 """`sparsae.backprop` on given activations."""
 
+import threading
 from contextlib import contextmanager
 
 import numpy as np
 import pytest
 
 import sparsae
-from sparsae import Backend, DataError, Parameters, SimpleKernel
-from sparsae.backpropagation import _calls
+from sparsae import Backend, DataError, Parameters, SimpleKernel, backpropagation
+from sparsae.engine.backprop_engine import calls_for
 
 
 def activations(m, n, p, dtype=np.float64):
@@ -70,6 +71,62 @@ def test_results_are_the_callers_own(backend):
         np.testing.assert_array_equal(part, copy)
 
 
+def test_what_is_kept_between_calls_does_not_outlast_what_it_is_for(monkeypatch):
+    """Other rows, sizes, dtype, unit, backend or threads in between; a backend that is taken out of use is refused."""
+    calls = [
+        lambda: sparsae.backprop(*activations(40, 4, 3)),
+        lambda: sparsae.backprop(*activations(50, 4, 3)),
+        lambda: sparsae.backprop(*activations(40, 5, 3)),
+        lambda: sparsae.backprop(*activations(40, 4, 3, np.float32)),
+        lambda: sparsae.backprop(*activations(40, 4, 3), output="linear"),
+        lambda: sparsae.backprop(*activations(40, 4, 3), backend="dot"),
+        lambda: sparsae.backprop([list(row) for row in activations(40, 4, 3)[0]], *activations(40, 4, 3)[1:]),
+    ]
+    alone = []
+    for call in calls:
+        monkeypatch.setattr(backpropagation, "_LOCAL", threading.local())
+        alone.append(call())
+    for first in range(len(calls)):
+        for second in range(len(calls)):
+            calls[first]()
+            again = calls[second]()
+            assert all(np.array_equal(a, b) for a, b in zip(again, alone[second], strict=True)), (first, second)
+    with sparsae.use_backend("einsum"):
+        calls[0]()
+        assert backpropagation._LOCAL.kept[1].backend.name == "einsum"
+    monkeypatch.setenv("SPARSAE_DISABLE", "dot")
+    calls[0]()
+    with pytest.raises(sparsae.BackendError, match="disabled"):
+        calls[5]()
+
+
+def test_sums_of_large_models_are_not_kept():
+    """The engine that stays for the next call holds kernels, and of sums those that are small."""
+    for n, made_again in ((4, False), (300, True)):
+        sparsae.backprop(*activations(3, n, 300), backend="numpy")
+        before = backpropagation._LOCAL.kept[1]._tree
+        sparsae.backprop(*activations(3, n, 300), backend="numpy")
+        assert (backpropagation._LOCAL.kept[1]._tree is not before) == made_again
+
+
+def test_a_call_that_fails_keeps_nothing():
+    """A kernel that was interrupted may still be at it: the next call has another."""
+    made = []
+
+    class Interrupted(SimpleKernel):
+        def backprop(self, a1, a2, a3, W2, sparsity, target):
+            if self not in made:
+                made.append(self)
+                raise KeyboardInterrupt
+            return expected(a1, a2, a3, W2, sparsity)
+
+    stopped = Backend("stopped", Interrupted, threading="none")
+    for _ in range(2):
+        with pytest.raises(KeyboardInterrupt):
+            sparsae.backprop(*activations(5, 4, 3), backend=stopped)
+    assert len(made) == 2
+
+
 def test_shapes_that_do_not_fit_are_named():
     """All shapes given and expected stand in the message."""
     a1, a2, a3, W2, s = activations(6, 4, 3)
@@ -116,7 +173,7 @@ def test_long_arrays_give_the_same_bits_with_any_number_of_workers():
 
 def test_calls_are_few_for_few_rows_and_divide_among_workers():
     """A call costs what some hundred rows do."""
-    assert [_calls(m) for m in (1, 2999, 3000, 4500, 6000, 10_000, 17_999, 18_000, 10**7)] == [
+    assert [calls_for(m) for m in (1, 2999, 3000, 4500, 6000, 10_000, 17_999, 18_000, 10**7)] == [
         1,
         1,
         2,

@@ -3,32 +3,25 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple, final
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from sparsae._types import ACTIVATIONS, Activation, Array, Output
-from sparsae.engine.containers import without_mask
-from sparsae.engine.fold import sum_blocks
+from sparsae.engine.backprop_engine import BackpropEngine, GivenActivations
+from sparsae.engine.containers import check_matrix, without_mask
 from sparsae.engine.guard import check_backprop, is_third_party
-from sparsae.engine.kernel_calls import make_kernel
-from sparsae.engine.partition import SEGMENTS, Partition, TreeSum
-from sparsae.engine.setup import limit_all_threads, resolve_problem
+from sparsae.engine.setup import complete_problem, grant_threads, limit_all_threads
 from sparsae.engine.sources import DataSource, common_dtype
-from sparsae.engine.workers import WorkerPool
 from sparsae.errors import BackendDeclinedError, DataError, ParameterError
+from sparsae.machine.threads import ThreadGrant
 from sparsae.model import Parameters, check_output
 from sparsae.model.settings import DEFAULTS, IS_JUMPRELU, check_k, check_word, kernel_activation
-from sparsae.plugins.contract import AnyKernel, Backend, Problem
-from sparsae.plugins.kernel_checks import check_gradient_sums
+from sparsae.plugins.contract import Backend, Problem
 from sparsae.plugins.selection import AUTO, requested_backend, select
-from sparsae.plugins.sums import Sums
 
-LEAST_ROWS = 1500  # of a call, whose fixed cost is 20 microseconds
-_LOCAL = threading.local()  # kernels of the last call in this thread: making them costs more than a small call
+_LOCAL = threading.local()  # the engine of the last call in this thread: making it costs more than a small call
 
 
 def backprop(
@@ -100,30 +93,54 @@ def backprop(
     `cost_and_gradient`.  With a pre-bias a1 is the data less b2, target the data, and W1' b1 is to be taken from b2.
     """
     activation, output = _checked_units(activation, k, output)
-    arrays = _checked_arrays(a1, a2, a3, W2, sparsity, target)
-    (m, n), p, dtype = arrays["a1"].shape, arrays["sparsity"].size, arrays["a1"].dtype
+    given = _checked_arrays(a1, a2, a3, W2, sparsity, target)
     if requested_backend(backend)[1] == AUTO:
         raise ParameterError("auto times whole evaluations; for backprop name a backend, such as 'fused'.")
     selected = select(backend)
     chosen = selected.backend
-    unit, kept = kernel_activation(activation), _checked_k(activation, k, arrays["a2"])
-    draft = Problem(n_visible=n, n_hidden=p, dtype=dtype, activation=unit, k=kept, output=output)
-    what = IS_JUMPRELU if activation == "batchtopk" else ""
-    granted, problem = resolve_problem(chosen, draft, n_samples=m, threads=threads, block_rows=None, what=what)
-    workers = min(granted.workers, -(-m // problem.block_rows))
-    # kernels first: the library of one may be loaded where it is made, and is to be limited too
-    with _kept_kernels(chosen, problem, workers) as kernels, limit_all_threads(chosen, granted):
-        if not kernels[0].has_backprop:
+    (m, n), p = given.a1.shape, given.sparsity.size
+    request = _BackpropRequest(activation, _checked_k(activation, k, given.a2), output, m, n, p, given.a1.dtype)
+    granted = grant_threads(chosen, threads)
+    key = chosen, request, granted
+    engine = _take_engine(key)  # before limits: the library of a kernel may be loaded where it is made
+    with limit_all_threads(chosen, granted):
+        kernel, problem = engine.kernels[0], engine.problem
+        if not kernel.has_backprop:
             raise BackendDeclinedError(
                 f"Backend {chosen.name!r} computes whole evaluations only: its kernel defines no backprop. "
-                f"Name another backend, such as 'numpy', or define backprop in {type(kernels[0]).__name__}."
+                f"Name another backend, such as 'numpy', or define backprop in {type(kernel).__name__}."
             )
         if is_third_party(selected.record) and getattr(_LOCAL, "compared", None) != (chosen, problem):
-            _LOCAL.compared = (chosen, problem) if check_backprop(chosen, kernels[0], **arrays) else None
-        rows = problem.block_rows
-        if all(kernel.splits_rows for kernel in kernels):
-            rows = max(rows, -(-m // _calls(m)))
-        return _sum_rows(chosen.name, kernels, Partition(m, rows), arrays)
+            _LOCAL.compared = (chosen, problem) if check_backprop(chosen, kernel, given) else None
+        sums = engine.sum(given)
+    _LOCAL.kept = key, engine  # after a success alone: a kernel that was interrupted may still run
+    return sums
+
+
+@final
+class _BackpropRequest(NamedTuple):
+    """What is asked for: units, sizes and dtype."""
+
+    activation: Activation
+    k: int | None
+    output: Output
+    n_samples: int
+    n_visible: int
+    n_hidden: int
+    dtype: np.dtype[Any]
+
+    def problem(self, backend: Backend, granted: ThreadGrant) -> Problem:
+        """Return the problem that kernels are made for."""
+        draft = Problem(
+            n_visible=self.n_visible,
+            n_hidden=self.n_hidden,
+            dtype=self.dtype,
+            activation=kernel_activation(self.activation),
+            k=self.k,
+            output=self.output,
+        )
+        what = IS_JUMPRELU if self.activation == "batchtopk" else ""
+        return complete_problem(backend, draft, granted, n_samples=self.n_samples, block_rows=None, what=what)
 
 
 def _checked_units(activation: object, k: object, output: object) -> tuple[Activation, Output]:
@@ -150,73 +167,45 @@ def _checked_k(activation: Activation, k: object, a2: Array) -> int | None:
     return kept
 
 
-def _checked_arrays(a1: Any, a2: Any, a3: Any, W2: Any, sparsity: Any, target: Any) -> dict[str, Array]:
-    """Return the arrays by name, in the dtype of a1 if that is float32 or float64, else float64."""
-    source = DataSource(a1, "a1")
-    dtype = common_dtype(source, None)
-    given = {"a2": a2, "a3": a3, "W2": W2}
-    if target is not None and target is not a1:
-        given["target"] = target
-    arrays = {"a1": source.values(dtype)}
-    arrays |= {name: _as_float(name, value, dtype) for name, value in given.items()}
-    none = np.zeros(arrays["a2"].shape[-1:], dtype) if sparsity is None else sparsity
-    arrays["sparsity"] = _as_float("sparsity", none, dtype)
-    arrays.setdefault("target", arrays["a1"])
-    (m, n), p = arrays["a1"].shape, arrays["sparsity"].size
-    expected = {"a1": (m, n), "a2": (m, p), "a3": (m, n), "W2": (n, p), "sparsity": (p,), "target": (m, n)}
-    if p == 0 or any(arrays[name].shape != shape for name, shape in expected.items()):
-        shapes = ", ".join(f"{name} {value.shape}" for name, value in arrays.items())
+def _checked_arrays(a1: Any, a2: Any, a3: Any, W2: Any, sparsity: Any, target: Any) -> GivenActivations:
+    """Return the arrays in the dtype of a1 if that is float32 or float64, else in float64."""
+    x: Array
+    if type(a1) is np.ndarray:
+        check_matrix(a1, "a1")
+        dtype = common_dtype(a1, None)
+        x = a1 if a1.dtype == dtype else a1.astype(dtype)
+    else:
+        source = DataSource(a1, "a1")
+        dtype = common_dtype(source, None)
+        x = source.values(dtype)
+    h, o, W = _as_float("a2", a2, dtype), _as_float("a3", a3, dtype), _as_float("W2", W2, dtype)
+    s = np.zeros(h.shape[-1:], dtype) if sparsity is None else _as_float("sparsity", sparsity, dtype)
+    y = x if target is None or target is a1 else _as_float("target", target, dtype)
+    given = GivenActivations(x, h, o, W, s, y)
+    (m, n), p = x.shape, s.size
+    if p == 0 or tuple([a.shape for a in given]) != ((m, n), (m, p), (m, n), (n, p), (p,), (m, n)):
+        shapes = ", ".join(f"{name} {value.shape}" for name, value in given._asdict().items())
         raise DataError(
             f"Shapes do not fit together: given {shapes}; expected a1, a3 and target (n_samples, n_visible), "
             f"a2 (n_samples, n_hidden), W2 (n_visible, n_hidden), sparsity (n_hidden,)."
         )
-    return arrays
+    return given
 
 
-def _sum_rows(backend: str, kernels: list[AnyKernel], partition: Partition, arrays: dict[str, Array]) -> Parameters:
-    """Add the sums of all blocks in the engine's order, so that workers change no bit."""
-    n, p = arrays["W2"].shape
-    a1, a2, a3, W2, sparsity = (arrays[name] for name in ("a1", "a2", "a3", "W2", "sparsity"))
-    target = arrays["target"]
+def _take_engine(key: tuple[Backend, _BackpropRequest, ThreadGrant]) -> BackpropEngine:
+    """Return the engine of the last call in this thread where it fits, else a new one, with its kernels if they fit.
 
-    def add(kernel: AnyKernel, index: int, sums: Sums) -> None:
-        r = partition.rows(index)
-        x = a1[r]
-        part = kernel.backprop(x, a2[r], a3[r], W2, sparsity, x if target is a1 else target[r])
-        part = check_gradient_sums(kernel, part)
-        for view, addend in zip((sums.W1, sums.b1, sums.W2, sums.b2), part, strict=True):
-            view += addend
-
-    pool = WorkerPool(kernels)
-    try:
-        tree = TreeSum(n, p, partition.n_segments, with_sparsity=False)
-        total = sum_blocks(pool, partition, backend, tree, add)
-    finally:
-        pool.close()
-    return Parameters(total.W1, total.b1, total.W2, total.b2)
-
-
-@contextmanager
-def _kept_kernels(backend: Backend, problem: Problem, workers: int) -> Iterator[list[AnyKernel]]:
-    """Give kernels for the problem: those of the last call in this thread where they fit.
-
-    They are taken out while they are used, so that a call within a call has its own, and kept after a success alone:
-    a kernel that was interrupted may still run.
+    It is taken out while it is used, so that a call within a call has its own.
     """
-    kernels: list[AnyKernel]
-    key, kernels = getattr(_LOCAL, "kept", (None, []))
-    _LOCAL.kept = None, []
-    if key != (backend, problem):
-        kernels = []
-    while len(kernels) < workers:
-        kernels.append(make_kernel(backend, problem))
-    yield kernels[:workers]
-    _LOCAL.kept = (backend, problem), kernels
-
-
-def _calls(m: int) -> int:
-    """Return in how many calls `m` rows are given to a kernel that splits them itself; depends on `m` alone."""
-    return next((calls for calls in (SEGMENTS, 6, 4, 3, 2) if m >= calls * LEAST_ROWS), 1)
+    kept: tuple[object, BackpropEngine | None] = getattr(_LOCAL, "kept", (None, None))
+    _LOCAL.kept = None, None
+    last = kept[1]
+    if last is not None and kept[0] == key:
+        return last
+    backend, request, granted = key
+    problem = request.problem(backend, granted)
+    same = last is not None and (last.backend, last.problem) == (backend, problem)
+    return BackpropEngine(backend, problem, granted, request.n_samples, last.kernels if last and same else ())
 
 
 def _as_float(name: str, value: Any, dtype: np.dtype[Any]) -> Array:

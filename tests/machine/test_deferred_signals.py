@@ -1,5 +1,6 @@
 """Sections that an interrupt does not cut in two, and limits that are released in the middle of a change."""
 
+import _signal
 import os
 import signal
 import threading
@@ -108,7 +109,7 @@ def test_a_limit_that_a_finalizer_releases_in_the_middle_of_a_change_is_released
 
 def interrupt_after_restoring(monkeypatch, number):
     """Send that signal once, as soon as its own handler is back."""
-    set_handler, sent = signal.signal, []
+    set_handler, sent = _signal.signal, []
 
     def restored_then_interrupted(n, handler):
         before = set_handler(n, handler)
@@ -117,7 +118,7 @@ def interrupt_after_restoring(monkeypatch, number):
             os.kill(os.getpid(), n)
         return before
 
-    monkeypatch.setattr(signal, "signal", restored_then_interrupted)
+    monkeypatch.setattr(_signal, "signal", restored_then_interrupted)
     return sent
 
 
@@ -146,7 +147,7 @@ def test_an_interrupt_while_handlers_are_restored_leaves_none_behind(monkeypatch
 def test_an_interrupt_while_handlers_are_replaced_leaves_none_behind(monkeypatch):
     """SIGTERM comes when SIGINT is deferred already and SIGTERM is not: nothing was entered, nothing stays."""
     handlers = {n: signal.signal(n, raise_interrupt) for n in (signal.SIGINT, signal.SIGTERM)}
-    set_handler = signal.signal
+    set_handler = _signal.signal
 
     def interrupted_then_replaced(n, handler):
         if n == signal.SIGTERM:
@@ -155,7 +156,7 @@ def test_an_interrupt_while_handlers_are_replaced_leaves_none_behind(monkeypatch
 
     try:
         with monkeypatch.context() as patch:
-            patch.setattr(signal, "signal", interrupted_then_replaced)
+            patch.setattr(_signal, "signal", interrupted_then_replaced)
             with pytest.raises(KeyboardInterrupt):
                 DeferredSignals().__enter__()
         assert [signal.getsignal(n) for n in handlers] == [raise_interrupt] * 2

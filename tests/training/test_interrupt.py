@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _signal
 import json
 import os
 import signal
@@ -143,7 +144,7 @@ def test_the_exception_knows_its_signal() -> None:
 def test_a_signal_while_handlers_are_restored_leaves_none_behind(monkeypatch: pytest.MonkeyPatch) -> None:
     """SIGINT comes as soon as Python's own handler is back: SIGTERM's is restored too, and the next fit has its own."""
     handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
-    set_handler, sent = signal.signal, []
+    set_handler, sent = _signal.signal, []
 
     def restored_then_interrupted(number: int, handler: Any) -> Any:
         before = set_handler(number, handler)
@@ -153,7 +154,7 @@ def test_a_signal_while_handlers_are_restored_leaves_none_behind(monkeypatch: py
         return before
 
     with monkeypatch.context() as patch:
-        patch.setattr(signal, "signal", restored_then_interrupted)
+        patch.setattr(_signal, "signal", restored_then_interrupted)
         section = interruptible(signal.SIGTERM, signal.SIGINT)
         first = section.__enter__()
         with pytest.raises(KeyboardInterrupt):

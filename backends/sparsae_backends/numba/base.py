@@ -56,7 +56,13 @@ class GivenGradients:
         n, p, dtype = problem.n_visible, problem.n_hidden, problem.dtype
         compile_for((passes.backprop, passes.pack), dtype)
         self._passes, self._one, self._shape = passes, dtype.type(1), (n, p)
-        self._sigmoid, self._layout = problem.activation == "sigmoid", Sums(n, p).layout
+        at = Sums(n, p).layout
+        self._sigmoid, self._layout, self._gradient = (
+            problem.activation == "sigmoid",
+            tuple(at),
+            slice(at.W1, at.threshold),
+        )
+        self._size = at.head_size
         self._sizes = n, p, problem.output == "sigmoid", dtype.type(0)
         rows, width = rows_of_piece(problem), emit.width(dtype)
         self._rows = -(-rows // width) * width
@@ -67,12 +73,11 @@ class GivenGradients:
         """Return the sums of given a1, a2, a3 and target."""
         self._passes.pack(W2.T, self._one, self._packed)
         self._s[:] = sparsity
-        layout = self._layout
-        sums = np.zeros(layout.size)
+        sums = np.zeros(self._size)
         self._passes.backprop(
-            self._sizes, given, self._packed, self._s, self._sigmoid, self._rows, self._scratch, (sums, tuple(layout))
+            self._sizes, given, self._packed, self._s, self._sigmoid, self._rows, self._scratch, (sums, self._layout)
         )
-        return Parameters.from_flat(sums[layout.W1 : layout.threshold], *self._shape)
+        return Parameters.from_flat(sums[self._gradient], *self._shape)
 
 
 def is_wide(problem: Problem) -> bool:

@@ -10,6 +10,7 @@ import numpy as np
 
 from sparsae._types import Array
 from sparsae.cost import Cost
+from sparsae.engine.backprop_engine import GivenActivations
 from sparsae.engine.engine import Engine
 from sparsae.engine.fold import Sparsity
 from sparsae.engine.kernel_calls import call_kernel, make_kernel
@@ -148,13 +149,7 @@ def _direct_sums(
 def check_backprop(
     backend: Backend,
     kernel: AnyKernel,
-    *,
-    a1: Array,
-    a2: Array,
-    a3: Array,
-    W2: Array,
-    sparsity: Array,
-    target: Array,
+    given: GivenActivations,
 ) -> bool:
     """Compare a kernel's `backprop` with the formulas on the first rows of the arrays given.
 
@@ -169,6 +164,7 @@ def check_backprop(
         As in `check_kernel`.
     """
     problem = kernel.problem
+    a1, a2, a3, W2, sparsity, target = given
     rows = slice(0, min(FIRST_BLOCK, problem.block_rows))
     x, h, o = a1[rows], a2[rows], a3[rows]
     y = x if target is a1 else target[rows]

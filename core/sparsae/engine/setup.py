@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from typing import Any, final
 
@@ -62,13 +62,25 @@ def resolve_problem(
     ParameterError
         When `threads` or `block_rows` cannot be used.
     """
-    granted = grant(requested_threads() if threads is None else threads, backend.threading)
+    granted = grant_threads(backend, threads)
+    return granted, complete_problem(backend, draft, granted, n_samples=n_samples, block_rows=block_rows, what=what)
+
+
+def grant_threads(backend: Backend, threads: int | None) -> ThreadGrant:
+    """Grant what is asked for here, by `use_backend` or by the environment, as the backend spends it."""
+    return grant(requested_threads() if threads is None else threads, backend.threading)
+
+
+def complete_problem(
+    backend: Backend, draft: Problem, granted: ThreadGrant, *, n_samples: int, block_rows: object, what: str = ""
+) -> Problem:
+    """Fill in what follows from the threads granted and from the backend; parameters and errors as above."""
     draft = replace(draft, threads=granted.pool, block_rows=n_samples)
     reason = backend.declines(draft)
     if reason is not None:
         more = f" ({what})" if what else ""
         raise BackendDeclinedError(f"Backend {backend.name!r} declines this problem: {reason}{more}.")
-    return granted, replace(draft, block_rows=choose_block_rows(block_rows, backend, draft, n_samples))
+    return replace(draft, block_rows=choose_block_rows(block_rows, backend, draft, n_samples))
 
 
 @contextmanager
@@ -112,10 +124,15 @@ class _BackendLimit:
             raise raised
 
 
+def limit_all_threads(backend: Backend, granted: ThreadGrant) -> AbstractContextManager[object]:
+    """Limit BLAS and OpenMP pools, and the backend's own where it has one, to what was granted."""
+    return limit(granted.pool) if backend.limit_threads is None else _limit_own_too(backend, granted.pool)
+
+
 @contextmanager
-def limit_all_threads(backend: Backend, granted: ThreadGrant) -> Iterator[None]:
-    """Limit BLAS and OpenMP pools, and the backend's own, to what was granted."""
-    with limit(granted.pool), limit_backend_threads(backend, granted.pool):
+def _limit_own_too(backend: Backend, n: int) -> Iterator[None]:
+    """Limit the pools of libraries and that of the backend."""
+    with limit(n), limit_backend_threads(backend, n):
         yield
 
 

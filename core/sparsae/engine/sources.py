@@ -285,7 +285,7 @@ class DataSource:
         return self._summary
 
 
-def common_dtype(source: DataSource, dtype: Any) -> np.dtype[Any]:
+def common_dtype(source: DataSource | NDArray[Any], dtype: Any) -> np.dtype[Any]:
     """Return the dtype to compute in: the one asked for, else float32 for float32 and float16 data, else float64."""
     if dtype is None:
         dtype = np.float32 if source.dtype.kind == "f" and source.dtype.itemsize <= 4 else np.float64

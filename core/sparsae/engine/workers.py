@@ -119,9 +119,15 @@ class WorkerPool:
         if self.abandoned:
             raise BackendError("A kernel did not return after an interrupt and may still run; prepare it anew.")
         helpers = min(len(self._kernels), n_segments) - 1
+        if helpers == 0:
+            run = SegmentRun(task, n_segments, describe, _ALONE)
+            run.work(self._kernels[0], 0)
+            if run.error is not None:
+                raise run.error
+            return
         self._start(helpers)
         threads = [threading.get_native_id(), *(thread.native_id or 0 for thread in self._threads[:helpers])]
-        balancer = CpuBalancer(threads) if helpers > 0 else _ALONE
+        balancer = CpuBalancer(threads)
         run = SegmentRun(task, n_segments, describe, balancer)
         given = 0
 

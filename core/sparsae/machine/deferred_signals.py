@@ -1,14 +1,19 @@
-"""Sections that Ctrl-C does not interrupt: what a signal handler raises is raised at their end."""
+"""Sections that Ctrl-C does not interrupt: what a signal handler raises is raised at their end.
+
+The functions of `signal` turn numbers and handlers into enumerations, whichever they are given: a section takes 20 us
+with them, and 3 with those of `_signal`, which they call.
+"""
 
 from __future__ import annotations
 
+import _signal  # type: ignore[import-not-found]  # typeshed knows `signal` alone
 import signal
 import threading
 from collections.abc import Callable, Mapping
 from types import FrameType
 from typing import Any, Self, final
 
-_SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM") if hasattr(signal, name))
+_SIGNALS = tuple(int(getattr(signal, name)) for name in ("SIGINT", "SIGTERM") if hasattr(signal, name))
 _ATTEMPTS = 10
 
 Handler = Callable[[int, FrameType | None], Any] | int | None
@@ -27,8 +32,9 @@ def restore_handlers(handlers: Mapping[int, Handler]) -> BaseException | None:
     for _ in range(_ATTEMPTS):
         try:
             while remaining:
-                signal.signal(*remaining[-1])  # once more where it was interrupted: that changes nothing
-                remaining.pop()
+                number, handler = remaining[-1]
+                _signal.signal(number, int(handler) if isinstance(handler, int) else handler)  # SIG_DFL is a number
+                remaining.pop()  # once more where it was interrupted: that changes nothing
             break
         except BaseException as error:  # noqa: BLE001 (returned)
             raised = error
@@ -68,10 +74,10 @@ class DeferredSignals:
             self._active = True
             try:
                 for number in _SIGNALS:
-                    handler = signal.getsignal(number)
+                    handler = _signal.getsignal(number)
                     if callable(handler):  # SIG_DFL, SIG_IGN and handlers in C raise nothing in Python
                         self._handlers[number] = handler
-                        signal.signal(number, self._handle)
+                        _signal.signal(number, self._handle)
             except BaseException:  # of a handler that was not replaced yet
                 self.__exit__()
                 raise
@@ -80,7 +86,7 @@ class DeferredSignals:
     def __exit__(self, *_: object) -> None:
         try:
             # a handler that the block has set stays
-            ours = {n: handler for n, handler in self._handlers.items() if signal.getsignal(n) == self._handle}
+            ours = {n: handler for n, handler in self._handlers.items() if _signal.getsignal(n) == self._handle}
             raised = restore_handlers(ours)
         finally:
             self._active = False

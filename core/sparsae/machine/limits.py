@@ -73,8 +73,7 @@ class limit:  # noqa: N801  (a verb: `with limit(1):`)
     def __enter__(self) -> tuple[str, ...]:
         try:
             with DeferredSignals():
-                _REGISTRY.acquire(self._key, self._n)
-            missed = _REGISTRY.missed(self._n)
+                missed = _REGISTRY.acquire(self._key, self._n)
             for sentence in missed:
                 warn_caller(ThreadsWarning(sentence))
         except BaseException:
@@ -150,18 +149,21 @@ class LimitRegistry:
             ]
         return min((n for n in limits if n), default=None)
 
-    def acquire(self, key: object, n: int) -> None:
-        """Register a limit, then put it in force."""
+    def acquire(self, key: object, n: int) -> tuple[str, ...]:
+        """Register a limit, put it in force, and return what `missed` does."""
         with self._changing():
             libraries = self.controller().lib_controllers
+            openmp = []
             for library in libraries:
-                if library.user_api == "blas":  # a pool that came late is remembered when it is first seen
-                    self._before.setdefault(library.filepath, library.num_threads)
-            openmp = [(library, library.num_threads) for library in libraries if library.user_api == "openmp"]
+                if library.user_api == "openmp":
+                    openmp.append((library, library.num_threads))
+                elif library.user_api == "blas" and library.filepath not in self._before:  # remembered when first seen
+                    self._before[library.filepath] = library.num_threads
             self._active[key] = _Entry(n, openmp=openmp)
             for library, _ in openmp:
                 library.set_num_threads(n)
             self._apply()
+            return self.missed(n)
 
     def release(self, key: object) -> None:
         """End a limit; one that is not registered is ignored."""

@@ -95,14 +95,14 @@ def grant(requested: int | None, threading: Threading, *, warn: bool = True) -> 
     if threading == "none":
         return ThreadGrant(requested, 1, 1, 1)
     budget = cpu_budget()
-    granted, notes = requested or budget.granted, []
-    if granted > budget.granted:
+    most = budget.granted
+    granted, notes = requested or most, []
+    if granted > most:
         what = "honoured: more workers than CPUs are slower, and change no result"
         if threading != "workers":
-            what, granted = f"clamped to {budget.granted}", budget.granted
+            what, granted = f"clamped to {most}", most
         notes.append(
-            f"{plural(requested or 0, 'thread')} were asked for and the CPU budget is {budget.granted} "
-            f"({budget.reason}); {what}."
+            f"{plural(requested or 0, 'thread')} were asked for and the CPU budget is {most} ({budget.reason}); {what}."
         )
         if warn:
             warn_caller(ThreadsWarning(notes[-1]))

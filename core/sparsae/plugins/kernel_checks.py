@@ -47,8 +47,8 @@ def check_gradient_sums(kernel: AnyKernel, sums: object) -> Parameters:
     """
     n, p = kernel.problem.n_visible, kernel.problem.n_hidden
     shapes = ((p, n), (p,), (n, p), (n,))
-    if isinstance(sums, tuple) and tuple(getattr(part, "shape", None) for part in sums) == shapes:
-        return Parameters(*sums)
+    if isinstance(sums, tuple) and tuple([getattr(part, "shape", None) for part in sums]) == shapes:
+        return sums if isinstance(sums, Parameters) else Parameters(*sums)
     given = f"a {type(sums).__name__}"
     if isinstance(sums, (tuple, list)):
         given = "arrays of shapes " + ", ".join(str(np.shape(part)) for part in sums)

@@ -81,6 +81,10 @@ class Registry:
         """In the child after a fork: a thread that was loading a plugin is not there to release the lock."""
         self._lock = threading.RLock()
 
+    def __contains__(self, name: object) -> bool:
+        """Whether a backend of that name is registered; nothing is imported."""
+        return name in self._points
+
     def names(self) -> list[str]:
         """Every registered name, sorted; nothing is imported."""
         return sorted(self._points)

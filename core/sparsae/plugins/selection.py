@@ -57,13 +57,12 @@ def requested_backend(backend: str | Backend | None = None) -> tuple[str, str | 
     """
     if backend is not None and not isinstance(backend, (str, Backend)):
         raise ParameterError(f"backend must be the name of a backend or a sparsae.Backend; given {backend!r}.")
-    for how, value in (
-        ("argument", backend),
-        ("context", _NAME.get()),
-        ("environment", os.environ.get("SPARSAE_BACKEND", "").strip()),
-    ):
-        if value:
-            return how, value
+    if backend:
+        return "argument", backend
+    if chosen := _NAME.get():
+        return "context", chosen
+    if word := os.environ.get("SPARSAE_BACKEND", "").strip():
+        return "environment", word
     return "default", DEFAULT_BACKEND
 
 
@@ -102,9 +101,10 @@ def select(backend: str | Backend | None = None) -> Selected:
             "'auto' is not a backend: it picks the fastest one for a problem. "
             "Give it to train, Objective or cost_and_gradient; elsewhere name a backend."
         )
-    if value not in registry().names():
+    backends = registry()
+    if value not in backends:
         raise BackendNotFoundError(_not_found(value, how))
-    found, record = registry().get(value)
+    found, record = backends.get(value)
     return Selected(found, record, how, (why_default(),) if how == "default" else ())
 
 
@@ -126,10 +126,11 @@ def requested_threads() -> int | None:
     ParameterError
         When the variable is not a positive integer.
     """
-    asked = _THREADS.get()
-    word = os.environ.get("SPARSAE_THREADS", "").strip()
-    if asked is not None or not word:
+    if (asked := _THREADS.get()) is not None:
         return asked
+    word = os.environ.get("SPARSAE_THREADS", "").strip()
+    if not word:
+        return None
     if not (word.isascii() and word.isdigit()) or int(word) < 1:
         raise ParameterError(f"SPARSAE_THREADS must be an integer of at least 1; it is {word!r}.")
     return int(word)
