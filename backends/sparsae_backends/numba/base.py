@@ -16,6 +16,7 @@ PIECE_BYTES = (
     128 * 1024
 )  # of a1 in what `backprop` does at a time: 10,000 x 64 in 2.69 ms, 2.75 with 256 kB, 2.98 with 512
 WIDE = 96  # inputs and hidden units, at least, for the gradient products of `wide.py`
+FLOAT64_WEIGHTS = 100_000  # mini-batches of smaller models have sums of float64, as full batches do
 WIDE_ROWS = 1008  # of a block of such layers
 
 Block = TypeVar("Block")

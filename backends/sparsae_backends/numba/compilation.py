@@ -10,18 +10,28 @@ import os
 import pickle
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, final
 
 import numpy as np
 from numba import njit, types
 from numba.core.caching import FunctionCache, IndexDataCacheFile, NullCache
+from numba.core.compiler_lock import global_compiler_lock
+from numba.core.registry import cpu_target
 from numba.core.runtime import rtsys
 
 from sparsae_backends._memory import uncollected
 
-OPTIONS = {"nogil": True, "error_model": "numpy", "fastmath": {"contract"}}  # without the GIL; NaN kept
+OPTIONS = {
+    "nogil": True,
+    "error_model": "numpy",
+    "fastmath": {"contract"},  # NaN kept
+    "_nrt": False,  # no pass makes an array: without counts of references half of a pass's instructions are gone
+    "no_cfunc_wrapper": True,  # nobody calls a pass from C
+}
 EXACT = OPTIONS | {"fastmath": False}  # each operation is rounded for itself, as NumPy does
 _LOCK = threading.Lock()  # two workers that are made at once compile once
 _UNCACHED: set[str] = set()
@@ -167,12 +177,29 @@ def _compile(function: Any, signature: tuple[Any, ...]) -> None:
     if isinstance(function._cache, NullCache):
         announce(signature, "since it cannot remember them")
     try:
-        function.compile(signature)
+        with simple_function_passes():
+            function.compile(signature)
     except (OSError, EOFError, ValueError, pickle.UnpicklingError):
         _UNCACHED.add(function.py_func.__name__)
         if signature not in function.signatures:  # else it is compiled, and was not remembered
             function._cache = NullCache()
-            function.compile(signature)
+            with simple_function_passes():
+                function.compile(signature)
+
+
+@contextmanager
+def simple_function_passes() -> Iterator[None]:
+    """Tell numba to clean up single functions at LLVM's first level, before the whole module is optimised at its own.
+
+    What the second and third level do to a function, the passes for the module do anyway: a tenth of the time.
+    """
+    with global_compiler_lock:  # others who compile meanwhile wait, as they do for each other
+        codegen = cpu_target.target_context.codegen()
+        codegen._function_pass_manager = partial(codegen._function_pass_manager, opt=1)
+        try:
+            yield
+        finally:
+            del codegen._function_pass_manager
 
 
 def describe(seconds: float) -> str:

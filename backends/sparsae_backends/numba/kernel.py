@@ -9,10 +9,9 @@ from numpy.typing import NDArray
 
 from sparsae import Array, Parameters, Problem, Sums
 from sparsae_backends._memory import ALIGNMENT, LOG2E, ArraysInTurns, aligned, uncollected
-from sparsae_backends.numba.base import CompiledKernel, is_wide
+from sparsae_backends.numba.base import FLOAT64_WEIGHTS, CompiledKernel, is_wide
 
 IN_TURNS = 4 << 20  # bytes of a packed matrix; larger ones have left the other core's cache by themselves
-FLOAT64_WEIGHTS = 100_000  # mini-batches of smaller models have sums of float64, as full batches do
 
 PackedWeights = tuple[Array, ...]  # W1, b1, W2, b2, W2', flat, in the order of the products, and the thresholds
 

@@ -179,7 +179,10 @@ def encode_screened(
         bounds_of(at(maxima, 0), len(maxima) // width, k, low, high, middle, count)
         low[live:] = 0x7FFFFFFF  # there is no row
         collect(z_bits, low, found, found_bits, count)
-        if count[:live].sum() > most * live:
+        many = 0
+        for lane in range(live):
+            many += count[lane]
+        if many > most * live:
             return False
         for lane in range(live):
             row, start, stop = first + lane, lane * room, lane * room + count[lane]

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from sparsae import Array, Parameters, Problem, Sums
 from sparsae_backends._memory import ALIGNMENT, aligned, uncollected
-from sparsae_backends.numba.base import CompiledKernel
+from sparsae_backends.numba.base import FLOAT64_WEIGHTS, CompiledKernel
 
 BLOCK_ROWS = 1056  # whole panels of 24 and 48 rows; 2,048 and 4,096 rows make 2 and 4 blocks of about equal length
 GROUPS_OF_K = 4  # groups of units for each of the k, at least: 37 candidates for k = 32 of 4,096 normal numbers
@@ -72,7 +72,8 @@ class SparseHidden(NamedTuple):
 class TopKKernel(CompiledKernel[tuple[Array, Array], SparseWeights, SparseHidden]):
     """Dense encoder on panels of rows, fast selection, sparse decoder and gradients.
 
-    The constructor compiles what a fit calls, or loads what an earlier process compiled.
+    The constructor compiles what a fit calls, or loads what an earlier process compiled.  `accumulate` of large models,
+    whose sums are of either dtype, is compiled when it is first called.
 
     Raises
     ------
@@ -98,7 +99,8 @@ class TopKKernel(CompiledKernel[tuple[Array, Array], SparseWeights, SparseHidden
         self._reserve_selection(self.width)
         self.screens = TARGET.pairs and dtype == np.float32 and self.encode_sizes[2] < -(-p // self.tall)
         encoders = (screen.round_weights, screen.encode_screened) if self.screens else (passes.pack, topk.encode_topk)
-        self.notes = (describe(compile_for((topk.transpose, *encoders, topk.accumulate_topk), dtype)),)
+        at_once = (topk.accumulate_topk,) if 2 * n * p <= FLOAT64_WEIGHTS else ()
+        self.notes = (describe(compile_for((topk.transpose, *encoders, *at_once), dtype)),)
         if self.screens:
             self._reserve_screen(self.width)
             self.notes += (SCREENED,)
