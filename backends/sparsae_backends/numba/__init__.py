@@ -26,8 +26,9 @@ Top-k units in float32, where the processor multiplies pairs of bfloat16 numbers
 `target.py` finds out what numba compiles for; `emit.py`, `tiles.py`, `lanes.py`, `sparse.py` and `pairs.py` emit vector
 code; `helpers.py`, `gradients.py` and `select.py` hold the loops in Python that passes are made of; `passes.py`,
 `wide.py`, `rectified.py`, `topk.py` and `screen.py` the passes of sigmoid units, wide layers, relu and JumpReLU, and
-top-k units; `compilation.py` compiles and caches.  These import numba (inside this package ``import numba`` is
-absolute: the library) and are imported when a kernel is made: `kernel.py` or `topk_kernel.py`, which share `base.py`.
+top-k units; `compilation.py` compiles and caches, `apart.py` in two processes.  These import numba (inside this package
+``import numba`` is absolute: the library) and are imported when a kernel is made: `kernel.py` or `topk_kernel.py`,
+which share `base.py`.
 docs/performance.md has the figures.
 """
 

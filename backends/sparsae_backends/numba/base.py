@@ -86,6 +86,11 @@ def is_wide(problem: Problem) -> bool:
     return min(problem.n_visible, problem.n_hidden) >= WIDE
 
 
+def sums_are_float64(problem: Problem) -> bool:
+    """Whether no fit asks for sums of another dtype, so that the pass that adds to them can be compiled beforehand."""
+    return problem.dtype == np.float64 or 2 * problem.n_visible * problem.n_hidden <= FLOAT64_WEIGHTS
+
+
 def block_rows(problem: Problem) -> int:
     """Return the rows of a block of dense units; those of narrow layers stay in cache."""
     return WIDE_ROWS if is_wide(problem) else _whole_panels(problem, BLOCK_BYTES)

@@ -10,7 +10,7 @@ import os
 import pickle
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -24,6 +24,7 @@ from numba.core.registry import cpu_target
 from numba.core.runtime import rtsys
 
 from sparsae_backends._memory import uncollected
+from sparsae_backends.numba.apart import can_start, compiled_apart, share
 
 OPTIONS = {
     "nogil": True,
@@ -33,6 +34,7 @@ OPTIONS = {
     "no_cfunc_wrapper": True,  # nobody calls a pass from C
 }
 EXACT = OPTIONS | {"fastmath": False}  # each operation is rounded for itself, as NumPy does
+DAMAGES = (OSError, EOFError, ValueError, pickle.UnpicklingError)  # of a cache that is damaged or full
 _LOCK = threading.Lock()  # two workers that are made at once compile once
 _UNCACHED: set[str] = set()
 _LOG = logging.getLogger("sparsae.numba")
@@ -43,7 +45,9 @@ _READY: set[tuple[Any, ...]] = set()  # what `compile_for` was asked for
 def _renew_lock() -> None:
     """In the child after a fork: a thread of the parent that held the lock is not there to release it."""
     global _LOCK
-    _LOCK = threading.Lock()
+
+
+_LOCK = threading.Lock()
 
 
 if hasattr(os, "register_at_fork"):
@@ -79,6 +83,14 @@ class CompiledCache(FunctionCache):  # type: ignore[misc]  # numba has no types
         if found is None:
             announce(sig)
         return found
+
+    def holds(self, signature: tuple[Any, ...]) -> bool:
+        """Whether code for the signature is remembered; also where that cannot be read, which loading finds out."""
+        try:
+            index = self._cache_file._load_index()
+        except DAMAGES:
+            return True
+        return self._index_key(signature, cpu_target.target_context.codegen()) in index
 
 
 def announce(signature: tuple[Any, ...], how: str = "once for this machine") -> None:
@@ -162,14 +174,37 @@ def compile_for(functions: tuple[Any, ...], dtype: np.dtype[Any], sums_dtype: An
         return 0.0
     started = time.perf_counter()
     with _LOCK, uncollected():
-        for function in functions:
-            signature = signature_of(function.py_func.__name__, dtype, np.dtype(sums_dtype))
-            if signature not in function.signatures:
-                function.disable_compile(False)
-                _compile(function, signature)
-                function.disable_compile()
+        wanted = [(f, signature_of(f.py_func.__name__, dtype, np.dtype(sums_dtype))) for f in functions]
+        apart = _work_for_another(wanted)
+        with compiled_apart(apart, dtype, np.dtype(sums_dtype)):
+            for function, signature in wanted:
+                if function not in apart:
+                    _make_ready(function, signature)
+        for function, signature in wanted:
+            _make_ready(function, signature)
     _READY.add(key)
     return time.perf_counter() - started
+
+
+def _work_for_another(wanted: Sequence[tuple[Any, tuple[Any, ...]]]) -> list[Any]:
+    """Return the entry points that a second process had better compile."""
+    missing = [function for function, signature in wanted if not _is_remembered(function, signature)]
+    names = share([function.py_func.__name__ for function in missing]) if can_start() else ()
+    return [function for function in missing if function.py_func.__name__ in names]
+
+
+def _is_remembered(function: Any, signature: tuple[Any, ...]) -> bool:
+    """Whether it need not be compiled, or could not be remembered."""
+    cache = function._cache
+    return signature in function.signatures or not isinstance(cache, CompiledCache) or cache.holds(signature)
+
+
+def _make_ready(function: Any, signature: tuple[Any, ...]) -> None:
+    """Load or compile, unless it is there."""
+    if signature not in function.signatures:
+        function.disable_compile(False)
+        _compile(function, signature)
+        function.disable_compile()
 
 
 def _compile(function: Any, signature: tuple[Any, ...]) -> None:
@@ -179,7 +214,7 @@ def _compile(function: Any, signature: tuple[Any, ...]) -> None:
     try:
         with simple_function_passes():
             function.compile(signature)
-    except (OSError, EOFError, ValueError, pickle.UnpicklingError):
+    except DAMAGES:
         _UNCACHED.add(function.py_func.__name__)
         if signature not in function.signatures:  # else it is compiled, and was not remembered
             function._cache = NullCache()

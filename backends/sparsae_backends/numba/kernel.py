@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from sparsae import Array, Parameters, Problem, Sums
 from sparsae_backends._memory import ALIGNMENT, LOG2E, ArraysInTurns, aligned, uncollected
-from sparsae_backends.numba.base import FLOAT64_WEIGHTS, CompiledKernel, is_wide
+from sparsae_backends.numba.base import CompiledKernel, is_wide, sums_are_float64
 
 IN_TURNS = 4 << 20  # bytes of a packed matrix; larger ones have left the other core's cache by themselves
 
@@ -38,8 +38,8 @@ class PanelBlock:
 class NumbaKernel(CompiledKernel[PanelBlock, PackedWeights, PanelHidden]):
     """Forward and backward pass on panels of rows.
 
-    The constructor compiles what a fit calls, or loads what an earlier process compiled.  `accumulate` of large models,
-    whose sums are of either dtype, is compiled when it is first called.
+    The constructor compiles what a fit calls, or loads what an earlier process compiled.  `accumulate` of large float32
+    models, whose sums are of either dtype, is compiled when it is first called.
 
     Attributes
     ----------
@@ -61,7 +61,7 @@ class NumbaKernel(CompiledKernel[PanelBlock, PackedWeights, PanelHidden]):
         n, p, dtype = problem.n_visible, problem.n_hidden, problem.dtype
         self.passes, self.compile_for = passes, compile_for
         self.encode_pass, self.accumulate_pass = passes_of(problem)
-        at_once = (self.accumulate_pass,) if 2 * n * p <= FLOAT64_WEIGHTS else ()
+        at_once = (self.accumulate_pass,) if sums_are_float64(problem) else ()
         self.compile_seconds = compile_for((passes.to_panels, passes.pack, self.encode_pass, *at_once), dtype)
         self.notes = (describe(self.compile_seconds),)
         self.width = emit.width(dtype)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from sparsae import Array, Parameters, Problem, Sums
 from sparsae_backends._memory import ALIGNMENT, aligned, uncollected
-from sparsae_backends.numba.base import FLOAT64_WEIGHTS, CompiledKernel
+from sparsae_backends.numba.base import CompiledKernel, sums_are_float64
 
 BLOCK_ROWS = 1056  # whole panels of 24 and 48 rows; 2,048 and 4,096 rows make 2 and 4 blocks of about equal length
 GROUPS_OF_K = 4  # groups of units for each of the k, at least: 37 candidates for k = 32 of 4,096 normal numbers
@@ -72,8 +72,8 @@ class SparseHidden(NamedTuple):
 class TopKKernel(CompiledKernel[tuple[Array, Array], SparseWeights, SparseHidden]):
     """Dense encoder on panels of rows, fast selection, sparse decoder and gradients.
 
-    The constructor compiles what a fit calls, or loads what an earlier process compiled.  `accumulate` of large models,
-    whose sums are of either dtype, is compiled when it is first called.
+    The constructor compiles what a fit calls, or loads what an earlier process compiled.  `accumulate` of large float32
+    models, whose sums are of either dtype, is compiled when it is first called.
 
     Raises
     ------
@@ -85,6 +85,7 @@ class TopKKernel(CompiledKernel[tuple[Array, Array], SparseWeights, SparseHidden
         super().__init__(problem)
         with uncollected():
             from sparsae_backends.numba import emit, passes, screen, tiles, topk  # imports numba
+            from sparsae_backends.numba.apart import can_start
             from sparsae_backends.numba.compilation import compile_for, describe
             from sparsae_backends.numba.target import TARGET
 
@@ -98,9 +99,13 @@ class TopKKernel(CompiledKernel[tuple[Array, Array], SparseWeights, SparseHidden
         self.width = emit.width(dtype)
         self._reserve_selection(self.width)
         self.screens = TARGET.pairs and dtype == np.float32 and self.encode_sizes[2] < -(-p // self.tall)
-        encoders = (screen.round_weights, screen.encode_screened) if self.screens else (passes.pack, topk.encode_topk)
-        at_once = (topk.accumulate_topk,) if 2 * n * p <= FLOAT64_WEIGHTS else ()
-        self.notes = (describe(compile_for((topk.transpose, *encoders, *at_once), dtype)),)
+        exact, screened = (passes.pack, topk.encode_topk), (screen.round_weights, screen.encode_screened)
+        wanted: tuple[object, ...] = (topk.transpose, *(screened if self.screens else exact))
+        if self.screens and can_start():  # another process does it meanwhile: blocks that cannot be screened need it
+            wanted += exact
+        if sums_are_float64(problem):
+            wanted += (topk.accumulate_topk,)
+        self.notes = (describe(compile_for(wanted, dtype)),)
         if self.screens:
             self._reserve_screen(self.width)
             self.notes += (SCREENED,)
