@@ -38,17 +38,17 @@ compile_named(*sys.argv[2:])
 """
 
 
-def share(names: Sequence[str]) -> tuple[str, ...]:
-    """Return which functions another process had better compile: none, where that would save little."""
-    weights = {name: SECONDS.get(name, OTHERS) for name in names}
+def share(names: Sequence[str]) -> tuple[int, ...]:
+    """Return the places of functions that another process had better compile: none, where that would save little."""
+    weights = [SECONDS.get(name, OTHERS) for name in names]
 
-    def seconds(others: tuple[str, ...]) -> float:
-        apart = sum(weights[name] for name in others)
-        return max(sum(weights.values()) - apart, START + apart)
+    def seconds(others: tuple[int, ...]) -> float:
+        apart = sum(weights[i] for i in others)
+        return max(sum(weights) - apart, START + apart)
 
-    choices = [others for size in range(1, len(names)) for others in combinations(names, size)]
+    choices = [others for size in range(1, len(names)) for others in combinations(range(len(names)), size)]
     best = min(choices, key=seconds, default=())
-    return best if best and seconds(best) + WORTH <= sum(weights.values()) else ()
+    return best if best and seconds(best) + WORTH <= sum(weights) else ()
 
 
 def can_start() -> bool:
@@ -58,13 +58,16 @@ def can_start() -> bool:
 
 
 @contextmanager
-def compiled_apart(functions: Sequence[Any], dtype: np.dtype[Any], sums_dtype: np.dtype[Any]) -> Iterator[None]:
-    """Start a process that compiles entry points; at the end wait for it, or end it when there was an error here."""
-    if not functions:
+def compiled_apart(wanted: Sequence[tuple[Any, np.dtype[Any]]], dtype: np.dtype[Any]) -> Iterator[None]:
+    """Start a process that compiles entry points; at the end wait for it, or end it when there was an error here.
+
+    wanted are functions and the dtypes of the sums that they add to.
+    """
+    if not wanted:
         yield
         return
-    names = [f"{function.py_func.__module__}:{function.py_func.__name__}" for function in functions]
-    command = [sys.executable, "-c", SCRIPT, os.pathsep.join(sys.path), dtype.name, sums_dtype.name, *names]
+    names = [f"{function.py_func.__module__}:{function.py_func.__name__}:{sums.name}" for function, sums in wanted]
+    command = [sys.executable, "-c", SCRIPT, os.pathsep.join(sys.path), dtype.name, *names]
     quiet = subprocess.DEVNULL
     try:
         process = subprocess.Popen(command, stdin=quiet, stdout=quiet, stderr=quiet)  # noqa: S603 (a fixed script)
@@ -79,10 +82,10 @@ def compiled_apart(functions: Sequence[Any], dtype: np.dtype[Any], sums_dtype: n
             raise
 
 
-def compile_named(dtype: str, sums_dtype: str, *names: str) -> None:
-    """Compile functions, each a module and a name with a colon between them: what the other process does."""
+def compile_named(dtype: str, *names: str) -> None:
+    """Compile what the other process is given: modules, functions and dtypes of sums, with colons between them."""
     from sparsae_backends.numba.compilation import compile_for
 
     for name in names:
-        module, _, function = name.partition(":")
-        compile_for((getattr(import_module(module), function),), np.dtype(dtype), np.dtype(sums_dtype))
+        module, function, sums = name.split(":")
+        compile_for((getattr(import_module(module), function),), np.dtype(dtype), np.dtype(sums))

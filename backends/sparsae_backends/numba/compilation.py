@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any, final
+from typing import Any, NamedTuple, final
 
 import numpy as np
 from numba import njit, types
@@ -162,45 +162,59 @@ def _tuple(*parts: Any) -> Any:
     return types.BaseTuple.from_types(parts)
 
 
-def compile_for(functions: tuple[Any, ...], dtype: np.dtype[Any], sums_dtype: Any = np.float64) -> float:
+class Wanted(NamedTuple):
+    """An entry point, the types to compile it for, and the dtype of the sums that these are for."""
+
+    function: Any
+    signature: tuple[Any, ...]
+    sums_dtype: np.dtype[Any]
+
+
+def compile_for(functions: tuple[Any, ...], dtype: np.dtype[Any], *sums_dtypes: Any) -> float:
     """Compile entry points for a dtype, or load them from the cache; returns the seconds that it took.
 
-    `sums_dtype` is that of the `Sums` that they add to.
+    `sums_dtypes` are those of the `Sums` that they add to; float64 where nothing is said.
     Nothing is compiled at a call: numba would otherwise compile once more for matrices in C order, which the signature
     for any strides takes as well.
     """
-    key = functions, dtype, np.dtype(sums_dtype)
+    key = functions, dtype, sums_dtypes
     if key in _READY:  # kernels ask before each call, and numba takes 0.3 ms to look at its signatures
         return 0.0
     started = time.perf_counter()
     with _LOCK, uncollected():
-        wanted = [(f, signature_of(f.py_func.__name__, dtype, np.dtype(sums_dtype))) for f in functions]
+        wanted = [
+            Wanted(function, signature_of(function.py_func.__name__, dtype, np.dtype(sums)), np.dtype(sums))
+            for function in functions
+            for sums in sums_dtypes or (np.float64,)
+        ]
         apart = _work_for_another(wanted)
-        with compiled_apart(apart, dtype, np.dtype(sums_dtype)):
-            for function, signature in wanted:
-                if function not in apart:
-                    _make_ready(function, signature)
-        for function, signature in wanted:
-            _make_ready(function, signature)
+        with compiled_apart([(one.function, one.sums_dtype) for one in apart], dtype):
+            for one in wanted:
+                if one not in apart:
+                    _make_ready(one)
+        for one in wanted:
+            _make_ready(one)
     _READY.add(key)
     return time.perf_counter() - started
 
 
-def _work_for_another(wanted: Sequence[tuple[Any, tuple[Any, ...]]]) -> list[Any]:
-    """Return the entry points that a second process had better compile."""
-    missing = [function for function, signature in wanted if not _is_remembered(function, signature)]
-    names = share([function.py_func.__name__ for function in missing]) if can_start() else ()
-    return [function for function in missing if function.py_func.__name__ in names]
+def _work_for_another(wanted: Sequence[Wanted]) -> list[Wanted]:
+    """Return what a second process had better compile."""
+    missing = {one[:2]: one for one in wanted if not _is_remembered(one)}  # many passes add to no sums
+    kept = list(missing.values())
+    return [kept[i] for i in share([one.function.py_func.__name__ for one in kept])] if can_start() else []
 
 
-def _is_remembered(function: Any, signature: tuple[Any, ...]) -> bool:
+def _is_remembered(wanted: Wanted) -> bool:
     """Whether it need not be compiled, or could not be remembered."""
+    function, signature, _ = wanted
     cache = function._cache
     return signature in function.signatures or not isinstance(cache, CompiledCache) or cache.holds(signature)
 
 
-def _make_ready(function: Any, signature: tuple[Any, ...]) -> None:
+def _make_ready(wanted: Wanted) -> None:
     """Load or compile, unless it is there."""
+    function, signature, _ = wanted
     if signature not in function.signatures:
         function.disable_compile(False)
         _compile(function, signature)

@@ -68,10 +68,10 @@ def encode_topk(sizes: Any, x: Any, weights: Any, hidden: Any, scratch: Any, lis
             columns, group = (at(z_bits, start * width), stop - start), tile // grouped
             raise_maxima(columns, at(maxima, group * width))
             mark_negative_nan(columns, minus_infinity, at(bad, 0))
-        if grouped < tiles:
-            bounds_of(at(maxima, 0), len(maxima) // width, k, low, high, middle, count)
-        else:
-            bounds_of(at(z_bits, 0), p, k, low, high, middle, count)
+        looked_at, many_of_them = at(maxima, 0), len(maxima) // width
+        if grouped == tiles:
+            looked_at, many_of_them = at(z_bits, 0), p
+        bounds_of(looked_at, many_of_them, k, low, high, middle, count)
         collect(z_bits, low, found, found_bits, count)
         for lane in range(min(width, m - first)):
             row, start = first + lane, lane * room

@@ -72,8 +72,7 @@ class SparseHidden(NamedTuple):
 class TopKKernel(CompiledKernel[tuple[Array, Array], SparseWeights, SparseHidden]):
     """Dense encoder on panels of rows, fast selection, sparse decoder and gradients.
 
-    The constructor compiles what a fit calls, or loads what an earlier process compiled.  `accumulate` of large float32
-    models, whose sums are of either dtype, is compiled when it is first called.
+    The constructor compiles what a fit calls, or loads what an earlier process compiled.
 
     Raises
     ------
@@ -103,9 +102,8 @@ class TopKKernel(CompiledKernel[tuple[Array, Array], SparseWeights, SparseHidden
         wanted: tuple[object, ...] = (topk.transpose, *(screened if self.screens else exact))
         if self.screens and can_start():  # another process does it meanwhile: blocks that cannot be screened need it
             wanted += exact
-        if sums_are_float64(problem):
-            wanted += (topk.accumulate_topk,)
-        self.notes = (describe(compile_for(wanted, dtype)),)
+        sums = (np.float64,) if sums_are_float64(problem) else (dtype, np.float64)  # of mini-batches; of revived units
+        self.notes = (describe(compile_for((*wanted, topk.accumulate_topk), dtype, *sums)),)
         if self.screens:
             self._reserve_screen(self.width)
             self.notes += (SCREENED,)
