@@ -129,7 +129,8 @@ def test_tiles_fit_the_registers():
         made = VectorTarget(32, registers, fma=True)
         high, broad = made.row_gram_shape
         assert made.product_columns * 3 + 4 <= registers
-        assert made.gram_side**2 + made.gram_side + 1 <= registers
+        gram_high, gram_broad = made.gram_shape
+        assert gram_high * gram_broad + gram_broad + 1 <= registers
         assert high * broad + broad + 1 <= registers
 
 

@@ -6,8 +6,8 @@ All results are compared before anything is timed.  See `tests/support/peers.py`
 ``--isa native,avx2`` runs all of it once for each instruction set; every process says what it really uses.
 ``--clock cpu`` counts the processor time of the process, which tells more than the wall clock where others compete for
 the processor; for one thread only.
-The limit of sigmoid units is the time of 10mnp flop at the best product speed of BLAS and of m(n + p) powers at that of
-the compiled loop of `numba`; that of top-k units is the encoder's dense product.  Both are measured in the same run.
+The limit of sigmoid units is the time of 10mnp flop at the best product speed of BLAS and of m(n + p) sigmoids at that
+of the compiled loop of `numba`; that of top-k units is the encoder's dense product.  Both are measured in the same run.
 Needs jax, torch and numba; run it with the peers' environment, on a quiet machine:
 
     .venv-peers-3.11/bin/python tests/prove/targets.py [--rounds 15] [--threads 1,2] [--isa native,avx2]

@@ -16,19 +16,19 @@ Products are loops over *tiles*: sums that stay in registers while a loop runs o
                                    +-----+-----+-----+  sums (i)
 
     `add_gram`   C += A' B         columns of A x columns of B, summed over all rows of all panels; a tile is up to
-                                   3 x 3 columns (5 x 5), one register of partial sums each
+                                   4 x 3 columns (5 x 5), one register of partial sums each
 
 Biases, activations and slopes are computed while a product's result is in the first-level cache.
 Each call handles a block without the GIL, so row workers run side by side.
 
 Top-k units in float32, where the processor multiplies pairs of bfloat16 numbers, take half the product: `screen.py`.
 
-`target.py` finds out what numba compiles for; `emit.py`, `tiles.py`, `lanes.py`, `sparse.py` and `pairs.py` emit vector
-code; `helpers.py`, `gradients.py` and `select.py` hold the loops in Python that passes are made of; `passes.py`,
-`wide.py`, `rectified.py`, `topk.py` and `screen.py` the passes of sigmoid units, wide layers, relu and JumpReLU, and
-top-k units; `compilation.py` compiles and caches, `apart.py` in two processes.  These import numba (inside this package
-``import numba`` is absolute: the library) and are imported when a kernel is made: `kernel.py` or `topk_kernel.py`,
-which share `base.py`.
+`target.py` finds out what numba compiles for; `emit.py`, `tiles.py`, `activations.py`, `lanes.py`, `sparse.py` and
+`pairs.py` emit vector code; `helpers.py`, `gradients.py` and `select.py` hold the loops in Python that passes are made
+of; `passes.py`, `wide.py`, `rectified.py`, `topk.py` and `screen.py` the passes of sigmoid units, wide layers, relu and
+JumpReLU, and top-k units; `compilation.py` compiles and caches, `apart.py` in two processes.  These import numba
+(inside this package ``import numba`` is absolute: the library) and are imported when a kernel is made: `kernel.py` or
+`topk_kernel.py`, which share `base.py`.
 docs/performance.md has the figures.
 """
 

@@ -134,7 +134,7 @@ def signature_of(name: str, dtype: np.dtype[Any], sums_dtype: np.dtype[Any]) -> 
         "pack": (matrix, number, flat),
         "encode": (sizes, flat, integer, weights, hidden),
         "accumulate": (
-            sizes, _tuple(flat, flat, integer), weights, hidden, flat, truth, _tuple(*[flat] * 4), sums,
+            sizes, _tuple(flat, flat, integer), weights, hidden, flat, truth, _tuple(*[flat] * 5), sums,
         ),
         "backprop": (sizes, _tuple(*[matrix] * 4), flat, flat, truth, integer, flat, sums),
         "adam": (_tuple(flat, flat, flat), _tuple(flat, flat), truth, integer, _tuple(*[number] * 8), flat),

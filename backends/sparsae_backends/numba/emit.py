@@ -159,23 +159,29 @@ class Emit:
         self.builder.position_at_end(after)
 
 
-def call_shared(builder: Any, name: str, bits: int, operands: Sequence[Any], body: Callable[..., None]) -> None:
+def call_shared(
+    builder: Any, name: str, bits: int, operands: Sequence[Any], body: Callable[..., Any], result: Any = None
+) -> Any:
     """Call a function that the module holds once: `body(emit, *operands)` emits it at its first call.
 
+    `result` is the LLVM type of what the body returns, where it returns something.
     A tile has up to 25 cases.  Inlined at each place that uses it, and in each function above that one, it took most
     of the time of compiling.
     """
     full = f"sparsae.{name}.f{bits}"
     function = builder.module.globals.get(full)
     if function is None:
-        kind = ir.FunctionType(ir.VoidType(), [operand.type for operand in operands])
+        kind = ir.FunctionType(result or ir.VoidType(), [operand.type for operand in operands])
         function = ir.Function(builder.module, kind, full)
         function.linkage = "internal"
         function.attributes.add("noinline")
         inner = ir.IRBuilder(function.append_basic_block("entry"))
-        body(Emit(inner, bits), *function.args)
-        inner.ret_void()
-    builder.call(function, operands)
+        returned = body(Emit(inner, bits), *function.args)
+        if result is None:
+            inner.ret_void()
+        else:
+            inner.ret(returned)
+    return builder.call(function, operands)
 
 
 def bits_of(pointer: Any) -> int:

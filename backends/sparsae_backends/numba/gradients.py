@@ -10,9 +10,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from sparsae_backends.numba.activations import add_totals, linear_errors, sigmoid_errors, sigmoid_slopes
 from sparsae_backends.numba.compilation import helper
-from sparsae_backends.numba.emit import PANEL_BYTES, at
-from sparsae_backends.numba.helpers import NOTHING, clear_lanes, hidden_error, output_error, set_lanes
+from sparsae_backends.numba.emit import PANEL_BYTES, VECTORS, at
+from sparsae_backends.numba.helpers import NOTHING, clear_lanes, set_lanes
 from sparsae_backends.numba.tiles import add_gram, add_sums, multiply_rows
 
 
@@ -50,26 +51,33 @@ def products_of_narrow(
 
 
 @helper
-def decode_panel(weights: Any, h: Any, goal: Any, sizes: Any, live: int, here: Any) -> Any:
-    """delta3 of one panel, 0 in lanes without a row; returns its squared error."""
+def decode_panel(weights: Any, h: Any, goal: Any, sizes: Any, live: int, here: Any, totals: Any) -> Any:
+    """delta3 of one panel, 0 in lanes without a row, added to `totals`; returns its squared error."""
     n, p, sigmoid, _ = sizes
     _, _, W2, b2, _, _ = weights
     multiply_rows((at(W2, 0), at(b2, 0)), (at(h, 0), p, at(h, len(h))), (at(here, 0), n), live)
     if live < PANEL_BYTES // here.itemsize:
         set_lanes(here, n, live, here.dtype.type(NOTHING if sigmoid else 0.0))
-    return 0.0 + output_error(here, goal, sigmoid)
+    if sigmoid:
+        return 0.0 + sigmoid_errors(at(here, 0), at(goal, 0), n, at(totals, 0))
+    return 0.0 + linear_errors(at(here, 0), at(goal, 0), n, at(totals, 0))
 
 
 @helper
 def add_block(
-    products: Any, sizes: Any, block: Any, hidden: Any, errors: Any, q: Any, one_pass: bool, squares: float, strip: Any,
-    sums: Any,
+    products: Any, sizes: Any, block: Any, hidden: Any, errors: Any, q: Any, one_pass: bool, squares: float,
+    scratch: Any, sums: Any,
 ) -> None:  # fmt: skip
-    """Add what a block's panels x, d (delta3), a2, delta2 and q give: everything but counts."""
+    """Add what a block's panels x, d (delta3), a2, delta2 and q give: everything but counts.
+
+    scratch is (strip, totals): sums of the columns of d and of delta2, a register each.
+    """
     n, p, _, _ = sizes
     _, m = block
     a2, total = hidden
-    d, delta2 = errors
+    d, _ = errors
+    strip, totals = scratch
+    lanes = PANEL_BYTES // VECTORS // d.itemsize
     out, layout = sums
     at_rows, at_squares, at_hidden, _, _, _, _, at_b1, at_b2, _, _, at_b1_sparsity, _ = layout
     panels, add = len(d) // (n * PANEL_BYTES // d.itemsize), out[at_rows] > 0
@@ -78,8 +86,8 @@ def add_block(
     for j in range(p):
         out[at_hidden + j] += out.dtype.type(total[j])  # rounded first, as sums of two blocks are added
     products(sizes, block, a2, errors, q, one_pass, strip, sums, add)
-    add_sums((at(delta2, 0), p), panels, at(out, at_b1))
-    add_sums((at(d, 0), n), panels, at(out, at_b2))
+    add_totals(at(totals, 0), n, at(out, at_b2))
+    add_totals(at(totals, n * lanes), p, at(out, at_b1))
     if one_pass:
         add_sums((at(q, 0), p), panels, at(out, at_b1_sparsity))
 
@@ -93,22 +101,22 @@ def accumulate_sigmoid(
     x, target, m = block
     W2_back = weights[4]
     a2, total = hidden
-    room3, room2, room_q, strip = scratch
+    room3, room2, room_q, strip, totals = scratch
     width = PANEL_BYTES // a2.itemsize
     panels, wide, narrow = (m + width - 1) // width, n * width, p * width
     x, a2, d, delta2 = x[: panels * wide], a2[: panels * narrow], room3[: panels * wide], room2[: panels * narrow]
-    squares = 0.0
+    totals[:], squares = 0, 0.0
     for panel in range(panels):
         here, goal = d[panel * wide : (panel + 1) * wide], target[panel * wide : (panel + 1) * wide]
         h, back = a2[panel * narrow : (panel + 1) * narrow], delta2[panel * narrow : (panel + 1) * narrow]
         live = m - panel * width
-        squares += decode_panel(weights, h, goal, sizes, live, here)
+        squares += decode_panel(weights, h, goal, sizes, live, here, totals)
         multiply_rows((at(W2_back, 0), at(s, 0)), (at(here, 0), n, at(goal, wide)), (at(back, 0), p), live)
-        hidden_error(back, h)
         if live < width:
             clear_lanes(back, p, live)
+        sigmoid_slopes(at(back, 0), at(h, 0), p, at(totals, n * width // VECTORS))
     q = room_q[: panels * narrow] if one_pass else room_q[:0]
     one = a2.dtype.type(1)
     for i in range(len(q)):
         q[i] = a2[i] * (one - a2[i])
-    add_block(products, sizes, (x, m), (a2, total), (d, delta2), q, one_pass, squares, strip, sums)
+    add_block(products, sizes, (x, m), (a2, total), (d, delta2), q, one_pass, squares, (strip, totals), sums)

@@ -12,7 +12,7 @@ from typing import Any
 
 from sparsae_backends.numba.compilation import helper
 from sparsae_backends.numba.emit import PANEL_BYTES, VECTORS, at, at_row
-from sparsae_backends.numba.lanes import add_in_any_order, fetch, power_of_two, turn, turn_error
+from sparsae_backends.numba.lanes import fetch, turn, turn_error
 
 NOTHING = 2048.0  # 1 / (1 + 2^z) is the least normal number there: its square is 0
 
@@ -87,41 +87,3 @@ def error_to_panel(given: Any, rows: Any, sigmoid: bool, out: Any) -> None:
             out[k * width + lane] = error * (a * (one - a)) if sigmoid else error
         for lane in range(live, width):
             out[k * width + lane] = 0
-
-
-@helper
-def output_error(d: Any, target: Any, sigmoid: bool) -> Any:
-    """From z to delta3 in one panel; returns the squared error of all its lanes.
-
-    Both are exactly 0 where the target is 0 and z is `NOTHING`, or 0 for a linear output: in lanes without a row.
-    """
-    one, squares = d.dtype.type(1), d.dtype.type(0)
-    if sigmoid:
-        for i in range(len(d)):
-            e = power_of_two(d[i])
-            a3 = one / (one + e)
-            error = a3 - target[i]
-            d[i] = error * (e * a3 * a3)
-            squares = add_in_any_order(squares, error * error)
-    else:
-        for i in range(len(d)):
-            error = d[i] - target[i]
-            d[i] = error
-            squares = add_in_any_order(squares, error * error)
-    return squares
-
-
-@helper
-def hidden_error(delta2: Any, a2: Any) -> None:
-    """delta2 = (delta3 W2 + s) a2 (1 - a2) in one panel; the bracket is given."""
-    one = a2.dtype.type(1)
-    for i in range(len(a2)):
-        delta2[i] *= a2[i] * (one - a2[i])
-
-
-@helper
-def active_error(delta2: Any, a2: Any) -> None:
-    """delta2 = (delta3 W2 + s) where a2 is not 0, else 0; the bracket is given."""
-    zero = a2.dtype.type(0)
-    for i in range(len(a2)):
-        delta2[i] = delta2[i] if a2[i] != zero else zero

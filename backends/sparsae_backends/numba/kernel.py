@@ -71,6 +71,7 @@ class NumbaKernel(CompiledKernel[PanelBlock, PackedWeights, PanelHidden]):
         self.zeros, self.s = np.zeros(p, dtype), np.empty(p, dtype)
         self.rows = -(-problem.block_rows // self.width) * self.width
         self.strip = tiles.BROAD * emit.lanes(dtype) * (is_wide(problem) or problem.activation != "sigmoid")
+        self.totals = aligned(((n + p) * emit.lanes(dtype),), dtype)
         self.scratch: dict[str, Array] = {}
         self.accumulate_scratch: dict[bool, tuple[Array, ...]] = {}  # by whether it is for one pass
         self.packed = ArraysInTurns()
@@ -140,12 +141,13 @@ class NumbaKernel(CompiledKernel[PanelBlock, PackedWeights, PanelHidden]):
         return packed
 
     def _accumulate_scratch(self, one_pass: bool) -> tuple[Array, ...]:
-        """Return room for delta3, delta2, q or the activations of JumpReLU units, and a strip."""
+        """Return room for delta3, delta2, q or the activations of JumpReLU units, a strip, and sums of columns."""
         if one_pass not in self.accumulate_scratch:
             n, p = self.sizes[:2]
             third = p if one_pass or self.problem.activation == "jumprelu" else 0
             columns = {"d": n, "delta2": p, "third": third, "strip": self.strip}
-            self.accumulate_scratch[one_pass] = tuple(self._room(name, many) for name, many in columns.items())
+            rooms = [self._room(name, many) for name, many in columns.items()]
+            self.accumulate_scratch[one_pass] = (*rooms, self.totals)
         return self.accumulate_scratch[one_pass]
 
     def _room(self, name: str, columns: int) -> Array:

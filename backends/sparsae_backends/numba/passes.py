@@ -11,11 +11,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from sparsae_backends.numba.activations import active_slopes, add_totals, sigmoid_slopes, sigmoids
 from sparsae_backends.numba.compilation import entry_point
 from sparsae_backends.numba.emit import PANEL_BYTES, VECTORS, at, at_column, at_row
 from sparsae_backends.numba.gradients import accumulate_sigmoid, products_of_narrow
-from sparsae_backends.numba.helpers import active_error, clear_lanes, error_to_panel, hidden_error, to_panel
-from sparsae_backends.numba.lanes import copy_column, fetch, pack_square, power_of_two
+from sparsae_backends.numba.helpers import clear_lanes, error_to_panel, to_panel
+from sparsae_backends.numba.lanes import copy_column, fetch, pack_square
 from sparsae_backends.numba.tiles import TALL, add_gram, add_gram_of_rows, add_sums, multiply, multiply_rows
 
 
@@ -63,19 +64,16 @@ def encode(sizes: Any, x: Any, m: Any, weights: Any, hidden: Any) -> None:
     n, p, _, _ = sizes
     W1, b1, _, _, _, _ = weights
     a2, total = hidden
-    one = a2.dtype.type(1)
     width = PANEL_BYTES // a2.itemsize
     panels, wide, narrow = (m + width - 1) // width, n * width, p * width
     for panel in range(panels):
-        here = a2[panel * narrow : (panel + 1) * narrow]  # indices without an offset are what lets loops vectorise
         multiply_rows(
             (at(W1, 0), at(b1, 0)),
             (at(x, panel * wide), n, at(x, panel * wide + wide)),
             (at(a2, panel * narrow), p),
             m - panel * width,
         )
-        for i in range(len(here)):
-            here[i] = one / (one + power_of_two(here[i]))
+        sigmoids(at(a2, panel * narrow), p)
     if m < panels * width:
         clear_lanes(a2[(panels - 1) * narrow :], p, m - (panels - 1) * width)
     total[:] = 0
@@ -101,6 +99,8 @@ def backprop(
     _, _, _, _, _, at_W1, at_W2, at_b1, at_b2, _, _, _, _ = layout
     width = PANEL_BYTES // a1.itemsize
     wide, narrow = n * width, p * width
+    totals, scratch = scratch[: p * width // VECTORS], scratch[p * width // VECTORS :]
+    totals[:] = 0
     as_they_are = n % (width // VECTORS) == 0 and a1.strides[1] == a1.itemsize
     for start in range(0, len(a1), rows):
         stop = min(start + rows, len(a1))
@@ -116,9 +116,9 @@ def backprop(
             error_to_panel((a3, target), (start + first, stop), sigmoid, d[panel * wide :])
             multiply((at(W2_back, 0), at(s, 0)), (at(d, panel * wide), n, at(d, panel * wide)), (at(back, 0), p))
             if sigmoid_units:
-                hidden_error(back, here)
+                sigmoid_slopes(at(back, 0), at(here, 0), p, at(totals, 0))
             else:
-                active_error(back, here)
+                active_slopes(at(back, 0), at(here, 0), p, at(totals, 0))
         if as_they_are:
             add_gram_of_rows(
                 (at(delta2, 0), p), (at_row(a1, start, 0), stop - start, a1.strides[0], n), (at(out, at_W1), n, n), True
@@ -128,5 +128,5 @@ def backprop(
                 to_panel(a1[start:stop], panel * width, x[panel * wide :])
             add_gram((at(delta2, 0), p), (at(x, 0), n), panels, (at(out, at_W1), n, 1), True)
         add_gram((at(h, 0), p), (at(d, 0), n), panels, (at(out, at_W2), 1, p), True)
-        add_sums((at(delta2, 0), p), panels, at(out, at_b1))
         add_sums((at(d, 0), n), panels, at(out, at_b2))
+    add_totals(at(totals, 0), p, at(out, at_b1))

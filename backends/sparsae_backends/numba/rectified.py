@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from sparsae_backends.numba.activations import active_slopes
 from sparsae_backends.numba.compilation import entry_point, helper
-from sparsae_backends.numba.emit import PANEL_BYTES, at
+from sparsae_backends.numba.emit import PANEL_BYTES, VECTORS, at
 from sparsae_backends.numba.gradients import add_block, decode_panel
-from sparsae_backends.numba.helpers import active_error, clear_lanes
+from sparsae_backends.numba.helpers import clear_lanes
 from sparsae_backends.numba.lanes import add_in_any_order
 from sparsae_backends.numba.tiles import add_sums, multiply
 from sparsae_backends.numba.wide import products_of_wide
@@ -58,21 +59,21 @@ def accumulate_relu(
     x, target, m = block
     W2_back = weights[4]
     a2, total = hidden
-    room3, room2, _, strip = scratch
+    room3, room2, _, strip, totals = scratch
     out, layout = sums
     width = PANEL_BYTES // a2.itemsize
     panels, wide, narrow = (m + width - 1) // width, n * width, p * width
     d, delta2 = room3[: panels * wide], room2[: panels * narrow]
     fired = out[layout[3] : layout[3] + p]
-    squares = 0.0
+    totals[:], squares = 0, 0.0
     for panel in range(panels):
         here, goal = d[panel * wide : (panel + 1) * wide], target[panel * wide : (panel + 1) * wide]
         h, back = a2[panel * narrow : (panel + 1) * narrow], delta2[panel * narrow : (panel + 1) * narrow]
-        squares += decode_panel(weights, h, goal, sizes, m - panel * width, here)
+        squares += decode_panel(weights, h, goal, sizes, m - panel * width, here, totals)
         multiply((at(W2_back, 0), at(s, 0)), (at(here, 0), n, at(goal, wide)), (at(back, 0), p))
         count_active(h, p, min(width, m - panel * width), fired)
-        active_error(back, h)
-    add_block(products_of_wide, sizes, (x, m), (a2, total), (d, delta2), delta2, False, squares, strip, sums)
+        active_slopes(at(back, 0), at(h, 0), p, at(totals, n * width // VECTORS))
+    add_block(products_of_wide, sizes, (x, m), (a2, total), (d, delta2), delta2, False, squares, (strip, totals), sums)
 
 
 @helper
@@ -132,14 +133,14 @@ def accumulate_jumprelu(
     x, target, m = block
     W2_back, threshold = weights[4], weights[5]
     z, total = hidden
-    room3, room2, room_a2, strip = scratch
+    room3, room2, room_a2, strip, totals = scratch
     out, layout = sums
     width = PANEL_BYTES // z.itemsize
     panels, wide, narrow = (m + width - 1) // width, n * width, p * width
     d, delta2, a2 = room3[: panels * wide], room2[: panels * narrow], room_a2[: panels * narrow]
     fired, near = out[layout[3] : layout[3] + p], out[layout[4] : layout[4] + p]
     out_threshold = out[layout[9] : layout[9] + p]
-    squares = 0.0
+    totals[:], squares = 0, 0.0
     for panel in range(panels):
         live = min(width, m - panel * width)
         here, goal = d[panel * wide : (panel + 1) * wide], target[panel * wide : (panel + 1) * wide]
@@ -148,10 +149,10 @@ def accumulate_jumprelu(
         jump(above, threshold, h)
         if live < width:
             clear_lanes(h, p, live)
-        squares += decode_panel(weights, h, goal, sizes, live, here)
+        squares += decode_panel(weights, h, goal, sizes, live, here, totals)
         multiply((at(W2_back, 0), at(s, 0)), (at(here, 0), n, at(goal, wide)), (at(back, 0), p))
         count_active(h, p, live, fired)
         if half > 0:
             add_near(above, threshold, s, half, live, back, near, out_threshold)
-        active_error(back, h)
-    add_block(products_of_wide, sizes, (x, m), (a2, total), (d, delta2), delta2, False, squares, strip, sums)
+        active_slopes(at(back, 0), at(h, 0), p, at(totals, n * width // VECTORS))
+    add_block(products_of_wide, sizes, (x, m), (a2, total), (d, delta2), delta2, False, squares, (strip, totals), sums)

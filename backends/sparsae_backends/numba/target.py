@@ -69,9 +69,9 @@ class VectorTarget:
         return 9 if self.registers >= 32 else 4
 
     @property
-    def gram_side(self) -> int:
-        """Side of a square tile of `gram`: its square in accumulators, one side and one more for operands."""
-        return 5 if self.registers >= 32 else 3
+    def gram_shape(self) -> tuple[int, int]:
+        """Rows and columns of a tile of `gram`: accumulators for all, registers for a row of operands and one more."""
+        return (5, 5) if self.registers >= 32 else (4, 3)
 
     @property
     def row_gram_shape(self) -> tuple[int, int]:

@@ -24,14 +24,15 @@ from sparsae_backends.numba.target import TARGET
 
 TALL = TARGET.product_columns
 SINGLY = 2 if TALL >= 8 else 1  # registers of a column: a tile of one each takes less time than of all three
-SIDE = TARGET.gram_side
+GRAM_ROWS, GRAM_COLUMNS = TARGET.gram_shape
 HIGH, BROAD = TARGET.row_gram_shape
 AHEAD = (
     4096  # bytes of weights asked for ahead: 784 x 4,096 at 115 instead of 104 GFLOP/s, 55 for 39 in float64 (Zen 4)
 )
 LINE = 64  # bytes of a cache line
 SECOND_LEVEL = 2  # of cache, for `Emit.prefetch`
-CHUNK = 20 * SIDE  # columns of the right-hand side of `add_gram` that stay in cache
+CHUNK = 100  # columns of the right-hand side of `add_gram` that stay in cache
+PANELS = 36  # of both sides, whose columns stay in the first-level cache: 60 instead of 63 us, 864 x 64/25, AVX2
 
 
 @contextmanager
@@ -164,20 +165,22 @@ def add_gram(typing: Any, left: Any, right: Any, panels: Any, out: Any, add: Any
 
 def _add_gram(emit: Emit, *operands: Any) -> None:
     builder = emit.builder
-    A, rows, B, columns, panels, C, row_step, column_step, add = operands
+    A, rows, B, columns, all_panels, C, row_step, column_step, add = operands
     panel = INDEX(emit.panel)
     a_step, b_step = builder.mul(rows, panel), builder.mul(columns, panel)
     with (
+        parts(emit, all_panels, PANELS) as (first_panel, panels),
         parts(emit, columns, CHUNK) as (chunk, chunk_columns),
-        parts(emit, rows, SIDE) as (row, height),
-        parts(emit, chunk_columns, SIDE) as (column_in_chunk, breadth),
+        parts(emit, rows, GRAM_ROWS) as (row, height),
+        parts(emit, chunk_columns, GRAM_COLUMNS) as (column_in_chunk, breadth),
     ):
         column = builder.add(chunk, column_in_chunk)
-        a_first, b_first = emit.step(A, builder.mul(row, panel)), emit.step(B, builder.mul(column, panel))
+        a_first = emit.step(emit.step(A, builder.mul(first_panel, a_step)), builder.mul(row, panel))
+        b_first = emit.step(emit.step(B, builder.mul(first_panel, b_step)), builder.mul(column, panel))
         corner = emit.step(C, builder.add(builder.mul(row, row_step), builder.mul(column, column_step)))
 
         def tile(shape: int) -> None:
-            height, breadth = divmod(shape, SIDE + 1)
+            height, breadth = divmod(shape, GRAM_COLUMNS + 1)
             sums = emit.accumulators(height, breadth)
             with cgutils.for_range(builder, panels) as loop:
                 a_here = emit.step(a_first, builder.mul(loop.index, a_step))
@@ -198,9 +201,9 @@ def _add_gram(emit: Emit, *operands: Any) -> None:
                     number = builder.extract_element(found[register], ir.IntType(32)(lane))
                     emit.put(number, emit.step(line, columns[k]), add)
 
-        sides = range(1, SIDE + 1)
-        shape = builder.add(builder.mul(height, INDEX(SIDE + 1)), breadth)
-        emit.each_case(shape, [h * (SIDE + 1) + b for h in sides for b in sides], tile)
+        shape = builder.add(builder.mul(height, INDEX(GRAM_COLUMNS + 1)), breadth)
+        cases = [h * (GRAM_COLUMNS + 1) + b for h in range(1, GRAM_ROWS + 1) for b in range(1, GRAM_COLUMNS + 1)]
+        emit.each_case(shape, cases, tile)
 
 
 @intrinsic
