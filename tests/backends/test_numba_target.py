@@ -23,6 +23,8 @@ import sparsae
 import sparsae_backends.numba.target as target
 if {replaced!r}:
     target.TARGET = target.VectorTarget{replaced}
+    from sparsae_backends.numba import apart
+    apart.can_start = lambda: False  # a second process would compile for the processor at hand
 from sparsae_backends.numba import emit
 from sparsae.reference import evaluate_reference
 
