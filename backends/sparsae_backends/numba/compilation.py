@@ -45,9 +45,7 @@ _READY: set[tuple[Any, ...]] = set()  # what `compile_for` was asked for
 def _renew_lock() -> None:
     """In the child after a fork: a thread of the parent that held the lock is not there to release it."""
     global _LOCK
-
-
-_LOCK = threading.Lock()
+    _LOCK = threading.Lock()
 
 
 if hasattr(os, "register_at_fork"):
