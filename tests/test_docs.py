@@ -138,6 +138,14 @@ def test_the_site_loads_nothing_from_the_network(site: Path) -> None:
     assert not foreign
 
 
+def test_the_page_of_a_wrong_address_loads_nothing(site: Path) -> None:
+    """Neither addresses that begin at the root of a server nor those beside the page hold wherever it is shown."""
+    text = (site / "404.html").read_text()
+    assert re.findall(r'\b(?:src|href)="([^"]*)"', text) == ["/index.html"]
+    assert "import" not in text
+    assert "url(" not in text
+
+
 def test_every_reference_to_a_name_is_a_link(site: Path) -> None:
     """A name that moved would be left as it was typed, and the strict build does not mind."""
     left = {page.name: re.findall(r"\]\[sparsae[\w.]*\]", page.read_text()) for page in site.rglob("*.html")}
