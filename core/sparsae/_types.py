@@ -18,6 +18,10 @@ OUTPUTS: tuple[Output, ...] = ("sigmoid", "linear")
 
 Activation = Literal["sigmoid", "relu", "topk", "batchtopk", "jumprelu"]
 ACTIVATIONS: tuple[Activation, ...] = ("sigmoid", "relu", "topk", "batchtopk", "jumprelu")
+COUNT_BITS = 53
+MOST_COUNTED = 1 << COUNT_BITS
+"""Larger than anything that is counted; up to here each integer is a float64 too."""
+
 FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 
 Threading = Literal["workers", "blas", "own", "none"]

@@ -135,7 +135,10 @@ def test_what_is_no_method_is_refused(name: Any, settings: dict[str, Any], messa
     [
         (lambda: Adam(learning_rate=0), "learning_rate must be a positive number; given 0"),
         (lambda: Adam(beta1=1), "beta1 must be at least 0 and below 1; given 1"),
-        (lambda: Adam(epsilon=0), "epsilon must be positive"),
+        (lambda: Adam(learning_rate=10**400), "learning_rate must be a positive number; given 1000"),
+        (lambda: SGD(clip=10**400), "clip must be a positive number or None; given 1000"),
+        (lambda: Adam(epsilon=0), "epsilon must be a positive number; given 0"),
+        (lambda: Adam(epsilon=10**400), "epsilon must be a positive number; given 1000"),
         (lambda: Adam(batch_rows=0), "batch_rows must be an integer of at least 1"),
         (lambda: Adam(held_out=0.6), "held_out must lie from 0 to 0.5; given 0.6"),
         (lambda: Adam(rho_decay=1.0), "rho_decay must be at least 0 and below 1"),

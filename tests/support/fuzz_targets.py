@@ -6,15 +6,16 @@ program would.  An attempt returns a word for what happened; what it raises must
 
 from __future__ import annotations
 
-import contextlib
 import io
 import json
+import os
 import random
-import warnings
+import socket
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
+from unittest import mock
 
 import numpy as np
 import scipy.io
@@ -22,11 +23,11 @@ from tests.support import matrix_files
 from tests.support.damaged_files import load_outcome
 from tests.support.exchange_models import make_model
 from tests.support.fuzz_damage import Target, damage_bytes, damage_either, damage_safetensors
+from tests.support.fuzz_uses import is_drawn, named, quietly, run_command, use_model
 from tests.support.sound_files import PICTURES, SOUND, mat_bytes, picture_bytes
 from tests.support.sound_files import X as SMALL
 
 import sparsae
-from sparsae._text import printable
 from sparsae.errors import SparsaeError
 
 X = np.random.default_rng(0).uniform(0.1, 0.9, (40, 6))
@@ -35,7 +36,8 @@ LARGEST = 10**5  # numbers in an array that a description asks for
 
 def targets(folder: Path) -> dict[str, Callable[[], Target]]:
     """Every target by name, made when it is called; their files lie in the folder."""
-    return {**_readers(folder), **_archives(folder), **_exchange(folder), "record of a race": _record(folder)}
+    alone = {"record of a race": _record(folder), "lock of a checkpoint": partial(_lock, folder)}
+    return {**_readers(folder), **_archives(folder), **_exchange(folder), **alone}
 
 
 # Readers of data
@@ -182,64 +184,25 @@ def _array(sound: Any, dtype: Any, shape: Any, value: Any) -> Any:
     return np.full([int(n) for n in shape], 0 if value is None else value, dtype=str(dtype))
 
 
-def _named(path: Path, error: SparsaeError) -> str:
-    """The name of the error; its message must be one printable line that names the file."""
-    message = str(error)
-    assert printable(message) == message, message
-    assert len(message) < 3000, message
-    assert path.stem in message or path.parent.name in message, f"not named: {type(error).__name__}: {message}"
-    return type(error).__name__
-
-
-def _command(*words: object) -> int:
-    """Run a command in this process; return its exit code."""
-    from sparsae.cli import main
-
-    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()) as said:
-        try:
-            code = main([str(word) for word in words])
-        except SystemExit as error:
-            code = error.code if isinstance(error.code, int) else 1
-    assert code in (0, 1, 2), code
-    assert "Traceback" not in said.getvalue(), said.getvalue()
-    return code
-
-
-def _quietly(function: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
-    with warnings.catch_warnings(), np.errstate(all="ignore"):
-        warnings.simplefilter("ignore")
-        return function(*arguments, **options)
-
-
-def use_model(path: Path, load: Callable[[Path], Any]) -> str:
-    """Load a model, and do with it what a program does."""
-    try:
-        model = _quietly(load, path)
-    except SparsaeError as error:
-        return _named(path, error)
-    assert repr(model)
-    samples = np.full((3, model.parameters.n_visible), 0.5)
-    for function in (model.encode, model.reconstruct):
-        with contextlib.suppress(SparsaeError):
-            _quietly(function, samples)
-    again = path.with_name("again.npz")
-    _quietly(sparsae.save, again, model)
-    assert sparsae.load(again).parameters.flatten().tobytes() == model.parameters.flatten().tobytes()
-    return "used"
-
-
 def _model(activation: str, folder: Path) -> Archive:
     from sparsae.training.model_file import FORMAT
 
     path = folder / "damaged.npz"
     units = {"k": 2} if activation == "topk" else {}
-    result = _quietly(sparsae.train, X, 3, max_iter=3, activation=activation, transform=["zca", "scale"], **units)
+    result = quietly(sparsae.train, X, 3, max_iter=3, activation=activation, transform=["zca", "scale"], **units)
     sparsae.save(path, result)
+    samples = folder / "samples.npy"
+    np.save(samples, X[:3])
 
     def use() -> str:
         outcome = use_model(path, sparsae.load)
-        codes = {_quietly(_command, "info", path, *json_) for json_ in ((), ("--json",))}
+        codes = {quietly(run_command, "info", path, *json_) for json_ in ((), ("--json",))}
         assert codes == ({0} if outcome == "used" else {2}), (outcome, codes)
+        quietly(run_command, "evaluate", path, samples)
+        quietly(run_command, "export", path, folder / "out", "--format", "npz", "--force")
+        if is_drawn(path):
+            for what in ("features", "history"):
+                quietly(run_command, "plot", path, "--what", what, "--force")
         return outcome
 
     return Archive(path, FORMAT, use)
@@ -254,16 +217,16 @@ def _checkpoint(activation: str, folder: Path) -> Archive:
     method = sparsae.optimize.Adam(batch_rows=batch_rows) if batch_rows else "lbfgs"
     options: dict[str, Any] = {"method": method, "activation": activation, "checkpoint": path, "threads": 1, **units}
     path.unlink(missing_ok=True)
-    _quietly(sparsae.train, X, 3, max_iter=4, **options)
+    quietly(sparsae.train, X, 3, max_iter=4, **options)
 
     def use() -> str:
         previous(path).unlink(missing_ok=True)
         for json_ in ((), ("--json",)):
-            _quietly(_command, "info", path, *json_)
+            quietly(run_command, "info", path, *json_)
         try:
-            _quietly(sparsae.train, X, 3, max_iter=6, resume=True, **options)
+            quietly(sparsae.train, X, 3, max_iter=6, resume=True, **options)
         except SparsaeError as error:
-            return _named(path, error)
+            return named(path, error)
         return "resumed"
 
     return Archive(path, FORMAT, use)
@@ -276,6 +239,27 @@ def _arrays(activation: str, folder: Path) -> Archive:
     export_model(model, folder / "sae", format="npz", force=True)
     path = folder / "sae" / "weights.npz"
     return Archive(path, "sparsae arrays", lambda: use_model(path, lambda path: import_model(path.parent)))
+
+
+def _lock(folder: Path) -> Target:
+    """Who holds a checkpoint, where the existence of the file is the lock."""
+    from sparsae.files import locks
+    from sparsae.training.checkpoint_lock import lock_checkpoint
+
+    path = folder / "run"
+    lock = folder / "run.lock"
+
+    def attempt(content: bytes) -> str:
+        lock.write_bytes(content)
+        with mock.patch.object(locks, "fcntl", None):
+            try:
+                with lock_checkpoint(path):
+                    return "taken"
+            except SparsaeError as error:
+                return named(path, error)
+
+    sound = {"process": os.getpid(), "host": socket.gethostname(), "since": "2000-01-01T00:00:00+00:00"}
+    return Target(json.dumps(sound).encode(), attempt, damage_either)
 
 
 # Folders of other projects
@@ -327,10 +311,10 @@ def _record(folder: Path) -> Callable[[], Target]:
 
         def attempt(content: bytes) -> str:
             path.write_bytes(content)
-            codes = [
-                _quietly(_command, "bench", *words)
-                for words in (("show", path), ("show", path, "--json"), ("compare", sound, path))
-            ]
+            commands: list[tuple[object, ...]] = [("show", path), ("show", path, "--json"), ("compare", sound, path)]
+            if is_drawn(path):
+                commands.append(("show", path, "--html", folder / "page.html", "--plot", folder / "r.png", "--force"))
+            codes = [quietly(run_command, "bench", *words) for words in commands]
             return f"exit codes {codes}"
 
         return Target(encode(events), attempt, damage)

@@ -225,7 +225,7 @@ def portions_for_lbfgs(patch: Patch) -> None:
 
 
 def more_epochs_than_planned(patch: Patch) -> None:
-    resume.planned_epochs({"planned": 10}, get_method("adam", decay=0.5), 12)
+    resume.planned_epochs(Path("run"), {"planned": 10}, get_method("adam", decay=0.5), 12)
 
 
 def settings_of_no_optimiser(patch: Patch) -> None:
@@ -303,7 +303,7 @@ PROVOKED: dict[str, Callable[[Patch], Any]] = {
     ),
     "No lock file can be made beside run: No space left on device.": a_lock_on_a_full_disk,
     "Method 'lbfgs' needs all rows at once": portions_for_lbfgs,
-    "max_iter=12 exceeds the 10 epochs that the checkpoint's fit was planned for": more_epochs_than_planned,
+    "max_iter=12 exceeds the 10 epochs that the fit of the checkpoint run was planned for": more_epochs_than_planned,
     "cannot be used:": settings_of_no_optimiser,
     "NUMBA_CPU_NAME names the processor 'abacus', which numba's compiler": a_processor_that_llvm_does_not_know,
     "of a model with sigmoid output: it can be folded": a_transform_before_a_sigmoid_output,

@@ -132,6 +132,40 @@ def test_an_owner_on_another_machine_is_believed(path: Path) -> None:
             pass
 
 
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"[" * 1000,
+        b"\xff",
+        b"[]",
+        b'{"process": true, "host": "here", "since": "now"}',
+        b'{"process": -1, "host": "here", "since": "now"}',
+        b'{"process": 1%s, "host": "HOST", "since": "now"}' % (b"0" * 30),
+        b'{"process": 1, "host": 2, "since": "now"}',
+        b'{"process": 1, "host": "here"}',
+    ],
+)
+def test_a_lock_file_of_another_form_names_no_owner(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes
+) -> None:
+    """Where the file is the lock, its content is never believed beyond its form."""
+    monkeypatch.setattr(locks, "fcntl", None)
+    (tmp_path / "run.lock").write_bytes(content.replace(b"HOST", socket.gethostname().encode()))
+    with pytest.raises(CheckpointError, match="is in use by another process"), lock_checkpoint(tmp_path / "run"):
+        pass
+
+
+def test_an_owner_is_printed_without_control_characters(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A name of a machine in a file of somebody else reaches no terminal as it is."""
+    monkeypatch.setattr(locks, "fcntl", None)
+    (tmp_path / "run.lock").write_text(json.dumps({"process": 1, "host": "a\x1b[31mb", "since": "now\n"}))
+    with (
+        pytest.raises(CheckpointError, match=r"process 1 on ab, which started at now\."),
+        lock_checkpoint(tmp_path / "run"),
+    ):
+        pass
+
+
 def test_a_fit_that_fails_lets_go(tmp_path: Path) -> None:
     """An error in the middle of a fit leaves no lock behind."""
 

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
@@ -14,7 +15,7 @@ import pytest
 from tests.support.fuzz_damage import Target, damaged_versions
 from tests.support.fuzz_targets import targets
 
-from sparsae.training.schema import Count, Each, Null, Number, OneOf, Optional, check_schema
+from sparsae.training.schema import Count, Each, Null, Number, OneOf, Optional, check_schema, parse_integer
 
 KINDS = ("model file, topk", "checkpoint, sigmoid", "checkpoint, topk", "arrays, sigmoid")
 Edit = Callable[[dict[str, Any]], object]
@@ -43,7 +44,7 @@ def test_other_contents_are_used_or_refused_in_one_line(made: Callable[[str], Ta
     assert outcomes["FileFormatError"] + outcomes["CheckpointError"] > 3
 
 
-def header(*path: str, value: Any) -> Edit:
+def header(*path: str | int, value: Any) -> Edit:
     """Set a value in the header."""
 
     def edit(described: dict[str, Any]) -> None:
@@ -71,10 +72,29 @@ ESCAPED: dict[str, tuple[str, Edit]] = {
     "pools without a name": ("model file, topk", header("receipt", "pools", value=[{}])),
     "versions that are numbers": ("model file, topk", header("receipt", "versions", value={"python": 3})),
     "a source that is a list": ("model file, topk", header("data", value={"source": []})),
+    "a cost of a thousand bits": ("model file, topk", header("cost", value=10**400)),
+    "a setting of a thousand bits": ("model file, topk", header("settings", "rho", value=10**400)),
+    "a transform of a thousand bits": (
+        "model file, topk",
+        header("transform", 0, "settings", "epsilon", value=10**400),
+    ),
+    "a curve that counts to infinity": ("model file, topk", array("history.iteration", "<f8", value=math.inf)),
+    "fewer than no evaluations": ("model file, topk", array("history.evaluations", value=-1)),
     "another unit": ("model file, topk", header("settings", "activation", value="swish")),
     "no k": ("model file, topk", header("settings", "k", value=0)),
     "a curve of text": ("model file, topk", array("history.cost", "<U3", value="low")),
     "counts that are text": ("checkpoint, topk", header("counts", value=[1, "2", 3])),
+    "an infinite count": ("checkpoint, topk", header("counts", value=[math.inf, 1.0, 1.0])),
+    "half an evaluation": ("checkpoint, topk", header("counts", value=[1.5, 1.0, 1.0])),
+    "seconds that are no number": ("checkpoint, topk", header("counts", value=[1, math.nan, 1.0])),
+    "an iteration that is infinite": ("checkpoint, sigmoid", array("history", value=math.inf)),
+    "an iteration that is no number": ("checkpoint, topk", array("history", value=math.nan)),
+    "half an iteration": ("checkpoint, topk", array("history", value=0.5)),
+    "a rate of a thousand bits": ("checkpoint, topk", header("method", "learning_rate", value=10**400)),
+    "fewer epochs planned than wanted": (
+        "checkpoint, topk",
+        lambda described: described["header"]["method"].update(decay=1.0),
+    ),
     "two counts": ("checkpoint, topk", header("counts", value=[1, 2])),
     "blocks of -1 rows": ("checkpoint, topk", header("receipt", "block_rows", value=-1)),
     "three passes": ("checkpoint, topk", header("receipt", "passes", value=3)),
@@ -110,6 +130,43 @@ def test_what_once_escaped_is_refused(made: Callable[[str], Target], case: str) 
     assert outcome in ("FileFormatError", "CheckpointError")
 
 
+USED: dict[str, tuple[str, Edit]] = {
+    "a pool without a version": ("model file, topk", lambda described: _pool(described).pop("version", None)),
+    "a pool whose version is null": ("model file, topk", lambda described: _pool(described).update(version=None)),
+    "a seed of 128 bits": ("model file, topk", header("receipt", "seed", value=2**128 - 1)),
+    "figures that are no numbers": ("model file, topk", header("metrics", value={"a": math.nan, "b": -math.inf})),
+    "an infinite cost": ("model file, topk", header("cost", value=math.inf)),
+    "a curve of infinite costs": ("model file, topk", array("history.cost", value=math.inf)),
+    "a curve of times that are no numbers": ("model file, topk", array("history.seconds", value=math.nan)),
+}
+
+
+def _pool(described: dict[str, Any]) -> dict[str, Any]:
+    pools = described["header"]["receipt"]["pools"]
+    pools[:] = [{"internal_api": "openblas", "num_threads": 1, "version": "1"}]
+    pool: dict[str, Any] = pools[0]
+    return pool
+
+
+@pytest.mark.parametrize("case", USED)
+def test_what_a_fit_or_an_earlier_version_can_write_is_used(made: Callable[[str], Target], case: str) -> None:
+    """Read, shown by `sparsae info`, used and saved again."""
+    kind, edit = USED[case]
+    target = made(f"{kind}, described")
+    described = json.loads(target.sound)
+    edit(described)
+    assert target.attempt(json.dumps(described).encode()) == "used"
+
+
+def test_an_integer_that_cannot_become_a_float_is_refused() -> None:
+    """Whatever it is for; Python's own limit on digits is a ValueError too."""
+    assert parse_integer(str(2**512 - 1)) == 2**512 - 1
+    with pytest.raises(ValueError, match=r"^it has an integer of 513 bits, above 512$"):
+        parse_integer(str(-(2**512)))
+    with pytest.raises(ValueError, match="digits"):
+        parse_integer("9" * 5000)
+
+
 @pytest.mark.parametrize(
     ("value", "message"),
     [
@@ -117,7 +174,7 @@ def test_what_once_escaped_is_refused(made: Callable[[str], Target], case: str) 
         ({"n": 1, "word": []}, r"header.word is \[\], not one of 'a'"),
         ({"n": 0, "word": "a"}, "header.n is 0, below 1"),
         ({"n": True, "word": "a"}, "header.n is bool"),
-        ({"n": 1 << 64, "word": "a"}, "header.n is an integer of 65 bits"),
+        ({"n": 1 << 64, "word": "a"}, "header.n is an integer of 65 bits, above 64"),
         ({"word": "a"}, "header has no 'n'"),
         ({"n": 1, "word": "a", "each": [1, "x"]}, "header.each.1 is str"),
         ({"n": 1, "word": "a", "each": {"key": "x"}}, "header.each.key is str"),

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import sparsae
-from sparsae.errors import FileAccessError, FileFormatError, FileMissingError, OutputExistsError
+from sparsae.errors import FileAccessError, FileFormatError, FileMissingError, OutputExistsError, ParameterError
 from sparsae.files import atomic_write, check_writable
 
 
@@ -127,3 +127,18 @@ def test_outputs_are_checked_before_the_work(tmp_path):
         check_writable(tmp_path)
     check_writable(tmp_path / "x")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.filterwarnings("ignore::sparsae.ConvergenceWarning")
+def test_the_largest_seed_and_the_longest_fit_can_be_read_again(tmp_path):
+    """What is larger is refused before the fit, since no file could give it back."""
+    X = np.random.default_rng(0).uniform(0.1, 0.9, (20, 4))
+    options = {"max_iter": 1, "seed": 2**512 - 1, "checkpoint": tmp_path / "run"}
+    fit = sparsae.train(X, 2, **options)
+    sparsae.save(tmp_path / "m.npz", fit)
+    assert sparsae.load(tmp_path / "m.npz").receipt.seed == 2**512 - 1
+    assert sparsae.train(X, 2, resume=True, **options).receipt.seed == 2**512 - 1
+    with pytest.raises(ParameterError, match=r"^seed must be an integer below 2\*\*512; given one of 513 bits\.$"):
+        sparsae.train(X, 2, seed=2**512)
+    with pytest.raises(ParameterError, match=r"^max_iter must be an integer below 2\*\*53; given one of 54 bits\.$"):
+        sparsae.train(X, 2, max_iter=2**53)

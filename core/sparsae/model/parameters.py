@@ -219,10 +219,12 @@ class Parameters(tuple[Array, ...]):
         return type(self)(*(np.asarray(part, dtype=dtype) for part in self))
 
 
-def check_size(name: str, value: object, *, least: int = 1) -> int:
-    """Return `value` as an int of at least `least`, or raise `ParameterError`."""
+def check_size(name: str, value: object, *, least: int = 1, bits: int | None = None) -> int:
+    """Return `value` as an int of at least `least` and at most so many bits, or raise `ParameterError`."""
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, np.integer)) or value < least:
         raise ParameterError(f"{name} must be an integer of at least {least}, not {value!r}.")
+    if bits is not None and int(value).bit_length() > bits:
+        raise ParameterError(f"{name} must be an integer below 2**{bits}; given one of {int(value).bit_length()} bits.")
     return int(value)
 
 

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sparsae._types import MOST_COUNTED
 from sparsae.cost import Evaluation, Terms
 from sparsae.errors import ParameterError
 
-MOST_COUNTED = 1 << 53
 Arrays = Mapping[str, NDArray[Any]]
 
 

@@ -30,6 +30,7 @@ from sparsae.plugins.contract import AdamStep
 if TYPE_CHECKING:
     from sparsae.optimize.epochs import Epochs
 
+_LARGEST = float(np.finfo(np.float64).max)  # larger integers cannot become floats
 FLOAT64_PARAMETERS = 100_000  # up to this many, the state is float64 whatever the kernel computes in
 
 
@@ -94,7 +95,7 @@ class StochasticMethod(Method):
     clip: float | None = None
 
     def __post_init__(self) -> None:
-        if not 0 < self.learning_rate < np.inf:
+        if not 0 < self.learning_rate <= _LARGEST:
             raise ParameterError(f"learning_rate must be a positive number; given {self.learning_rate!r}.")
         check_size("batch_rows", self.batch_rows)
         check_size("patience", self.patience)
@@ -108,7 +109,7 @@ class StochasticMethod(Method):
         check_size("warm_up", self.warm_up, least=0)
         if not 0 <= self.decay <= 1:
             raise ParameterError(f"decay must lie from 0 to 1; given {self.decay!r}.")
-        if self.clip is not None and not 0 < self.clip < np.inf:
+        if self.clip is not None and not 0 < self.clip <= _LARGEST:
             raise ParameterError(f"clip must be a positive number or None; given {self.clip!r}.")
 
     def rate_factor(self, updates: int, planned: int) -> float:
@@ -222,8 +223,8 @@ class Adam(StochasticMethod):
         super().__post_init__()
         check_share("beta1", self.beta1, below=1)
         check_share("beta2", self.beta2, below=1)
-        if not self.epsilon > 0:
-            raise ParameterError(f"epsilon must be positive; given {self.epsilon!r}.")
+        if not 0 < self.epsilon <= _LARGEST:
+            raise ParameterError(f"epsilon must be a positive number; given {self.epsilon!r}.")
 
     def start(self, theta: Vector) -> Moments:
         """Return moments of zero."""

@@ -24,6 +24,7 @@ from sparsae._text import printable
 from sparsae.errors import FileFormatError
 from sparsae.files import check_readable
 from sparsae.machine.resources import memory_limit
+from sparsae.training.schema import parse_integer
 
 HEADER = "header"
 _ENCRYPTED = 0x1
@@ -85,7 +86,7 @@ def _read(path: Path, file: BinaryIO, *, kind: str, version: int, what: str) -> 
         entries = _check_entries(path, archive, what)
         if HEADER not in entries:
             raise FileFormatError(f"{path} is not a {what} of sparsae.")
-        header = json.loads(_read_member(archive, entries[HEADER], None).tobytes())
+        header = json.loads(_read_member(archive, entries[HEADER], None).tobytes(), parse_int=parse_integer)
         _check_format(path, header, kind=kind, version=version, what=what)
         members = header.pop("members", None)
         if not isinstance(members, dict) or members.keys() != entries.keys() - {HEADER}:

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sparsae._text import printable
+from sparsae._types import MOST_COUNTED
 from sparsae.errors import (
     CheckpointError,
     FileAccessError,
@@ -29,10 +30,10 @@ from sparsae.errors import (
 )
 from sparsae.files import file_kind, sync_folder
 from sparsae.model import check_size
-from sparsae.optimize.packing import MOST_COUNTED
 from sparsae.training.archive import HEADER, read_archive, write_archive
 from sparsae.training.curve import COLUMNS
-from sparsae.training.schema import RECEIPT, Count, Each, OneOf, Schema, check_schema
+from sparsae.training.result import COUNTED
+from sparsae.training.schema import RECEIPT, SEED, Count, Each, Number, OneOf, Schema, check_counted, check_schema
 
 FORMAT, VERSION = "sparsae checkpoint", 1
 PREVIOUS, PART = ".previous", ".part"
@@ -43,13 +44,13 @@ _SCHEMA: Schema = {
     "identity": {**dict.fromkeys(("n_samples", "n_visible", "n_hidden"), Count(1)), "data_digest": str},
     "method": {"method": str},
     "settings": {"max_iter": Count(0, MOST_COUNTED)},
-    "shuffle_seed": Count(0),
+    "shuffle_seed": SEED,
     "planned": Count(1, MOST_COUNTED),
     "receipt": {**RECEIPT, "block_rows": Count(1), "passes": OneOf((1, 2))},
     "saved": str,
     "iteration": Count(0, MOST_COUNTED),
     "columns": list,
-    "counts": Each((float, int), list),
+    "counts": Each(Number(0, MOST_COUNTED), list, 3, 3),
 }
 
 
@@ -219,8 +220,9 @@ def load(path: Path) -> SavedFit:
         history = arrays.pop(CURVE)
         if header["columns"] != list(COLUMNS) or history.shape[1:] != (len(COLUMNS),) or history.dtype != np.float64:
             raise ValueError("its learning curve has other columns")
-        if not len(history) or not isinstance(header["counts"], list) or len(header["counts"]) != 3:
-            raise ValueError("its learning curve or its counts are empty")
+        if not len(history):
+            raise ValueError("its learning curve is empty")
+        check_counted(np.append(history[:, [COLUMNS.index(name) for name in COUNTED]], header["counts"][0]))
         if not all(name.startswith(STATE) for name in arrays):
             raise ValueError("it has members of an unknown kind")
     except (ValueError, KeyError) as error:

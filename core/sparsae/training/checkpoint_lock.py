@@ -16,10 +16,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NoReturn
 
+from sparsae._text import printable
 from sparsae.errors import CheckpointError, FileAccessError
 from sparsae.files.locks import has_locks, try_lock
+from sparsae.training.schema import Count, Schema, check_schema
 
 SUFFIX = ".lock"
+_OWNER: Schema = {"process": Count(1, (1 << 31) - 1), "host": str, "since": str}
 
 
 @contextmanager
@@ -99,7 +102,7 @@ def _owner_is_gone(lock: Path) -> bool:
             lock.unlink()
             return True
         return False
-    if owner.get("host") != socket.gethostname() or not isinstance(owner.get("process"), int):
+    if owner.get("host") != socket.gethostname():
         return False
     try:
         os.kill(owner["process"], 0)
@@ -114,10 +117,10 @@ def _refuse(path: Path, lock: Path, advice: str = "") -> NoReturn:
     """Raise the error that names the owner."""
     owner = _read_owner(lock)
     who = "another process"
-    if isinstance(owner.get("process"), int):
-        same = owner["process"] == os.getpid() and owner.get("host") == socket.gethostname()
-        who = f"{'this process' if same else 'process'} {owner['process']} on {owner.get('host')}"
-        who += f", which started at {owner.get('since')}"
+    if owner:
+        same = owner["process"] == os.getpid() and owner["host"] == socket.gethostname()
+        who = f"{'this process' if same else 'process'} {owner['process']} on {printable(owner['host'])}"
+        who += f", which started at {printable(owner['since'])}"
     raise CheckpointError(
         f"The checkpoint {path} is in use by {who}. Wait for its end, or name another checkpoint.{advice}"
     )
@@ -132,10 +135,11 @@ def _owner() -> bytes:
 def _read_owner(lock: Path) -> dict[str, Any]:
     """Return who holds the lock; empty where the file does not say."""
     try:
-        owner = json.loads(lock.read_bytes()[:1000])
-    except (OSError, ValueError):
+        owner: dict[str, Any] = json.loads(lock.read_bytes()[:1000])
+        check_schema(owner, _OWNER)
+    except (OSError, ValueError, RecursionError):
         return {}
-    return owner if isinstance(owner, dict) else {}
+    return owner
 
 
 def _release(lock: Path, descriptor: int) -> None:

@@ -15,7 +15,7 @@ from sparsae.objective import Evaluation, Objective
 from sparsae.optimize.base import OptimizerState
 from sparsae.optimize.objective_functions import RowFunctions, Vector
 from sparsae.training.minibatch import MiniBatches
-from sparsae.training.result import History
+from sparsae.training.result import COUNTED, History
 
 T = TypeVar("T")
 
@@ -40,7 +40,6 @@ class CurveRow(NamedTuple):
 
 COLUMNS = CurveRow._fields
 FIGURES = ("explained_variance", "l0", "dead_share")
-_INTEGERS = ("iteration", "evaluations")
 
 
 @final
@@ -169,7 +168,7 @@ class LearningCurve:
         columns: NDArray[np.float64] = np.array(self.rows).T.copy()
         return History(
             **{
-                name: column.astype(np.int64) if name in _INTEGERS else column
+                name: column.astype(np.int64) if name in COUNTED else column
                 for name, column in zip(COLUMNS, columns, strict=True)
             }
         )

@@ -87,7 +87,7 @@ class Fit:
             assert checkpoint_path is not None
             check_identity(checkpoint_path, saved.header["identity"], self._identity())
             self._method = resumed_method(checkpoint_path, saved.header, options.method)
-            self._planned = planned_epochs(saved.header, self._method, options.max_iter)
+            self._planned = planned_epochs(checkpoint_path, saved.header, self._method, options.max_iter)
             self._notices.notes += plan_notes(saved.header, objective.settings, options.max_iter)
         elif earlier is not None and is_same_fit(earlier.header, self._identity(), options.method):
             saved = earlier

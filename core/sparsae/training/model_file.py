@@ -15,8 +15,8 @@ from sparsae.files import atomic_write
 from sparsae.model import Parameters, check_parameters
 from sparsae.receipt import Receipt
 from sparsae.training.archive import read_archive, write_archive
-from sparsae.training.result import History, Reason, Status, TrainResult
-from sparsae.training.schema import RECEIPT, Count, Each, OneOf, Optional, Schema, check_schema
+from sparsae.training.result import COUNTED, History, Reason, Status, TrainResult
+from sparsae.training.schema import RECEIPT, Count, Each, OneOf, Optional, Schema, check_counted, check_schema
 from sparsae.transforms import from_record, to_record
 
 FORMAT = "sparsae model"
@@ -119,8 +119,11 @@ def _restore(header: Mapping[str, Any], arrays: Mapping[str, Any]) -> TrainResul
     columns = {field.name: arrays[f"{HISTORY}{field.name}"] for field in fields(History)}
     if {column.ndim for column in columns.values()} != {1} or len({len(column) for column in columns.values()}) != 1:
         raise ValueError("the columns of its history have different lengths")
-    if not all(column.dtype.kind in "fi" for column in columns.values()) or not len(columns["cost"]):
+    kinds = {name: "i" if name in COUNTED else "f" for name in columns}
+    if any(column.dtype.kind != kinds[name] for name, column in columns.items()) or not len(columns["cost"]):
         raise ValueError("its history has no rows, or values that are not numbers")
+    for name in COUNTED:
+        check_counted(columns[name])
     return TrainResult(
         parameters=parameters,
         cost=header["cost"],

@@ -8,6 +8,7 @@ from typing import Any, Self, final
 
 import numpy as np
 
+from sparsae._types import COUNT_BITS
 from sparsae.errors import ParameterError
 from sparsae.model import Parameters, check_parameters, check_size
 from sparsae.model.settings import ModelSettings
@@ -16,6 +17,7 @@ from sparsae.optimize import Method, get_method
 from sparsae.optimize.objective_functions import Vector
 from sparsae.training.checkpoint import Checkpoint
 from sparsae.training.result import TrainResult
+from sparsae.training.schema import SEED_BITS
 from sparsae.training.stopping import Stop
 
 
@@ -63,7 +65,7 @@ class FitOptions:
             When one cannot be used.
         """
         if not isinstance(seed, np.random.Generator):
-            check_size("seed", seed, least=0)
+            check_size("seed", seed, least=0, bits=SEED_BITS)
         if resume and checkpoint is None:
             raise ParameterError("resume=True needs checkpoint=PATH, the file to resume from.")
         if stop is not None and not isinstance(stop, Stop):
@@ -74,7 +76,7 @@ class FitOptions:
             initial = check_parameters(initial.parameters if isinstance(initial, TrainResult) else initial)
         return cls(
             method=get_method(method),
-            max_iter=check_size("max_iter", max_iter, least=0),
+            max_iter=check_size("max_iter", max_iter, least=0, bits=COUNT_BITS),
             stop=stop or Stop(),
             seed=seed,
             initial=initial,

@@ -36,6 +36,7 @@ Reason = Literal[
     "not finite",
     "imported",
 ]
+COUNTED = ("iteration", "evaluations")  # columns of the learning curve that are integers
 
 
 @final

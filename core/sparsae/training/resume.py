@@ -119,7 +119,7 @@ def resumed_method(path: Path, header: Mapping[str, Any], given: Method) -> Meth
     return method
 
 
-def planned_epochs(header: Mapping[str, Any], method: Method, max_iter: int) -> int:
+def planned_epochs(path: Path, header: Mapping[str, Any], method: Method, max_iter: int) -> int:
     """Return the number of epochs that the saved fit was planned for, which decides its schedules.
 
     Raises
@@ -130,9 +130,9 @@ def planned_epochs(header: Mapping[str, Any], method: Method, max_iter: int) -> 
     planned, decay = int(header["planned"]), method.settings().get("decay", 0.0)
     if decay > 0 and max_iter > planned:
         raise CheckpointError(
-            f"max_iter={max_iter} exceeds the {planned} epochs that the checkpoint's fit was planned for, at the end "
-            f"of which its learning rate is 0 (decay={decay:g}). Resume with max_iter={planned}, or begin a new fit "
-            f"at the result: initial=result."
+            f"max_iter={max_iter} exceeds the {planned} epochs that the fit of the checkpoint {path} was planned "
+            f"for, at the end of which its learning rate is 0 (decay={decay:g}). Resume with max_iter={planned}, or "
+            f"begin a new fit at the result: initial=result."
         )
     return planned
 

@@ -5,10 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple, final
 
+from numpy.typing import NDArray
+
 from sparsae._text import printable
+from sparsae._types import MOST_COUNTED
 
 Schema = Mapping[str, Any]
 """Name -> type, tuple of types, `Each`, `Count`, `Number`, `OneOf`, `Null`, `Optional`, or a nested schema."""
+
+
+SEED_BITS = 512
+"""Bits of a seed, at most; no integer in a file has more, so that each can become a float."""
 
 
 @final
@@ -23,7 +30,7 @@ class Each(NamedTuple):
 
 @final
 class Count(NamedTuple):
-    """An integer of at least so much, and at most so much where that is said."""
+    """An integer of at least so much, and at most so much; of at most 64 bits where that is not said."""
 
     least: int
     most: int | None = None
@@ -59,12 +66,13 @@ class Optional(NamedTuple):
     null: bool = True
 
 
+SEED = Count(0, (1 << SEED_BITS) - 1)
 RECEIPT: Schema = {
     **dict.fromkeys(("backend", "distribution", "distribution_version", "threading", "storage", "dtype"), str),
     **dict.fromkeys(("contract", "threads_granted", "workers", "passes", "block_rows", "n_blocks"), Count(0)),
     **dict.fromkeys(("n_segments", "n_samples", "n_visible", "n_hidden"), Count(0)),
     "threads_requested": Optional(int),
-    "seed": Optional(int),
+    "seed": Optional(SEED),
     "data_digest": str,
     "versions": Each(str, dict),
     "pools": Each(
@@ -113,7 +121,7 @@ def _check_value(value: Any, form: Any, where: str) -> None:
             for key, item in value.items() if isinstance(value, dict) else enumerate(value):
                 _check_value(item, form.form, f"{where}.{printable(key)}")
         case Count():
-            _check_type(value, int, where)
+            _check_type(value, int, where, 64 if form.most is None else form.most.bit_length())
             _check_range(value, form.least, form.most, where)
         case Number():
             _check_type(value, (int, float), where)
@@ -135,9 +143,36 @@ def _check_range(value: float, least: float, most: float | None, where: str) -> 
         raise ValueError(f"{where} is {value}, above {most:g}")
 
 
-def _check_type(value: Any, expected: Any, where: str) -> None:
-    """Check a type; a truth value is no number, and nothing that is counted takes more than 64 bits."""
+def _check_type(value: Any, expected: Any, where: str, bits: int = 64) -> None:
+    """Check a type; a truth value is no number, and an integer takes no more than so many bits."""
     if not isinstance(value, expected) or (isinstance(value, bool) and expected is not bool):
         raise ValueError(f"{where} is {type(value).__name__}")
-    if isinstance(value, int) and abs(value) >= 1 << 64:
-        raise ValueError(f"{where} is an integer of {value.bit_length()} bits")
+    if isinstance(value, int) and value.bit_length() > bits:
+        raise ValueError(f"{where} is an integer of {value.bit_length()} bits, above {bits}")
+
+
+def parse_integer(digits: str) -> int:
+    """Return an integer of JSON; `json.loads` takes it as `parse_int`.
+
+    Raises
+    ------
+    ValueError
+        When it is larger than any that a file can have.
+    """
+    number = int(digits)
+    if number.bit_length() > SEED_BITS:
+        raise ValueError(f"it has an integer of {number.bit_length()} bits, above {SEED_BITS}")
+    return number
+
+
+def check_counted(counts: NDArray[Any]) -> None:
+    """Check that numbers are what counting gives.
+
+    Raises
+    ------
+    ValueError
+        When one is no integer, negative, or larger than anything that is counted.
+    """
+    wrong = counts[~((counts >= 0) & (counts < MOST_COUNTED) & (counts % 1 == 0))]
+    if len(wrong):
+        raise ValueError(f"{wrong[0]} is no count of iterations or evaluations")

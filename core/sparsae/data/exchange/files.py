@@ -18,6 +18,7 @@ from sparsae.errors import FileFormatError, MissingExtraError
 from sparsae.files import atomic_write, check_readable
 from sparsae.machine.resources import gibibytes, memory_limit
 from sparsae.training.archive import MOST_TEXT
+from sparsae.training.schema import parse_integer
 
 CONFIG_BYTES = 1 << 20  # a configuration takes 2 kB
 FLOATS = {"F64": np.float64, "F32": np.float32, "F16": np.float16}
@@ -48,7 +49,7 @@ def read_config(path: Path) -> dict[str, Any]:
     if path.stat().st_size > CONFIG_BYTES:
         raise FileFormatError(f"{path} has {path.stat().st_size:,} bytes, which is no configuration.")
     try:
-        config = json.loads(path.read_bytes())
+        config = json.loads(path.read_bytes(), parse_int=parse_integer)
     except (ValueError, RecursionError) as error:
         raise FileFormatError(f"{path} is not JSON: {printable(error)[:MOST_TEXT]}.") from error
     if not isinstance(config, dict):
