@@ -157,8 +157,8 @@ class Cost:
         """
         r = _within_edges(rho_hat)  # (p,)
         divergence = self.rho * np.log(self.rho / r) + (1 - self.rho) * np.log((1 - self.rho) / (1 - r))  # (p,)
-        inside = self.beta * divergence.sum()
-        if (r == rho_hat).all():
+        inside = self.beta * np.add.reduce(divergence)
+        if np.logical_and.reduce(r == rho_hat):
             return float(inside)
         return float(inside + (self.sparsity(rho_hat) * (rho_hat - r)).sum())
 
@@ -221,11 +221,10 @@ class Cost:
         self, sums: GradientSums, parameters: Parameters, rho_hat: NDArray[np.float64] | None = None
     ) -> float:
         """Return the third term of the cost; `sums` and `rho_hat` as in `terms`."""
-        mean = sums.hidden / sums.rows  # (p,)
         if self.activation == "sigmoid":
-            return self.penalty(mean if rho_hat is None else rho_hat)
+            return self.penalty(sums.hidden / sums.rows if rho_hat is None else rho_hat)
         if self.activation == "relu":
-            return self.l1 * float(mean @ self._l1_weights(parameters.W2))
+            return self.l1 * float((sums.hidden / sums.rows) @ self._l1_weights(parameters.W2))
         return self.l0 * float(sums.fired.sum() / sums.rows)  # l0 is 0 unless units are jumprelu
 
     def evaluate(

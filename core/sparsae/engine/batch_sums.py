@@ -75,4 +75,4 @@ def put_together(parts: list[Sums], backend: str, kernel: AnyKernel, weights: An
         call_kernel(backend, kernel, "finish", weights, total)
     if kernel.problem.activation == "sigmoid":
         total.fired[:] = total.rows  # a sigmoid unit is never 0
-    return BatchSums(total, tuple(sums.gradient for sums in (total, *others)))
+    return BatchSums(total, tuple([sums.gradient for sums in (total, *others)]))

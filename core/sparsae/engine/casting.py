@@ -29,18 +29,20 @@ class ParameterCast:
     def __init__(self, n_visible: int, n_hidden: int, dtype: np.dtype[Any], *, again: bool) -> None:
         self._sizes, self._dtype, self._again = (n_visible, n_hidden), dtype, again
         self._room: Array = np.empty(0, dtype)
+        self._views: Parameters | None = None  # of the room
 
     def __call__(self, flat: NDArray[np.float64], run_tasks: RunTasks) -> Parameters:
         """Return the parameters: views of `flat` where it has the dtype, else valid until the next call."""
-        cast: Array = flat
-        if flat.dtype != self._dtype:
-            if self._room.size != flat.size or not self._again:
-                self._room = np.empty(flat.size, self._dtype)
-            cast = self._room
+        if flat.dtype == self._dtype:
+            return Parameters.from_flat(flat, *self._sizes)
+        if self._views is None or self._room.size != flat.size or not self._again:
+            self._room = np.empty(flat.size, self._dtype)
+            self._views = Parameters.from_flat(self._room, *self._sizes)
+        room = self._room
 
-            def work(index: int) -> None:
-                piece = slice(index * PIECE, (index + 1) * PIECE)
-                cast[piece] = flat[piece]
+        def work(index: int) -> None:
+            piece = slice(index * PIECE, (index + 1) * PIECE)
+            room[piece] = flat[piece]
 
-            run_tasks(work, -(-flat.size // PIECE))
-        return Parameters.from_flat(cast, *self._sizes)
+        run_tasks(work, -(-flat.size // PIECE))
+        return self._views

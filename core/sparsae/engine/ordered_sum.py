@@ -61,6 +61,13 @@ class OrderedSum:
         self._clear(sums)
         return sums
 
+    def only_buffer(self) -> Sums:
+        """Return cleared sums for the only block of an evaluation, which are its total."""
+        self.restart(1)
+        sums = self.buffer()
+        self._total.append(sums)
+        return sums
+
     def add(self, block: int, sums: Sums) -> None:
         """Hand in the sums of a block; adds them, and those that waited for them, unless another worker is at it."""
         with self._lock:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -16,10 +17,12 @@ from sparsae.plugins.contract import AdamStep, AnyKernel
 # slow.  It is done before they can have decayed by more than `_DECAY` since the last time.
 FLUSH_FIRST = {np.dtype(np.float64): 1e-30, np.dtype(np.float32): 1e-24}
 FLUSH_SECOND = {np.dtype(np.float64): 1e-50, np.dtype(np.float32): 1e-24}
+TINY = {np.dtype(kind): float(np.finfo(kind).tiny) for kind in (np.float64, np.float32)}
 _DECAY, _FLUSH_INTERVAL = 1e-3, 16
 _SIZE = 4099  # numbers on which a kernel's update is compared: more than a register, a cache line or a page of them
 
 
+@cache
 def flush_interval(decay: float) -> int:
     """Return how many updates may pass before moments that decay so are flushed."""
     return max(1, min(_FLUSH_INTERVAL, int(np.log(_DECAY) / np.log(decay)))) if decay > 0 else 1

@@ -9,8 +9,8 @@ first mini-batch, whose cost at the start is the first entry of the learning cur
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, ClassVar, final
+from math import isfinite
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,18 +29,16 @@ from sparsae.optimize.base import (
 )
 from sparsae.optimize.objective_functions import ObjectiveFunctions, Vector
 from sparsae.optimize.packing import check_packed, unpack_counts
+from sparsae.optimize.row_order import RowIndices, RowOrder
 from sparsae.optimize.stochastic import Moments
 from sparsae.optimize.unit_state import UnitState, rows_until_dead
 
 if TYPE_CHECKING:
     from sparsae.optimize.stochastic import StochasticMethod
 
-RowIndices = NDArray[np.intp]
-
 
 @final
-@dataclass(frozen=True, kw_only=True)
-class EpochState:
+class EpochState(NamedTuple):
     """State of a mini-batch method between two mini-batches.
 
     Attributes
@@ -131,8 +129,7 @@ class Epochs(BoundMethod):
             raise DataError(f"held_out={method.held_out} of {objective.n_samples} samples leaves none on one side.")
         self.held_out: RowIndices = np.sort(order[:held])
         self.trained_on: RowIndices = np.sort(order[held:])
-        self._order: tuple[int, RowIndices] = (-1, self.trained_on)
-        self._latest: tuple[tuple[int, int], RowIndices] = ((-1, 0), self.trained_on)
+        self._rows = RowOrder(self.trained_on, seed, self._batches.batch_rows, objective.n_samples)
         trained, epochs = len(self.trained_on), objective.epochs
         self._n_updates = epochs * -(-trained // self._batches.batch_rows)
         self._dead_after = rows_until_dead(objective.settings, epochs * trained)
@@ -185,7 +182,7 @@ class Epochs(BoundMethod):
 
     def _start_rows(self) -> RowIndices:
         """Return the rows that the first entry of the learning curve is of."""
-        return np.arange(self._objective.n_samples) if self.method.evaluate_start else self._batch(0, 0)
+        return np.arange(self._objective.n_samples) if self.method.evaluate_start else self._rows.batch(0, 0)
 
     def comparable_cost(self, theta: Vector, evaluation: Evaluation) -> float:
         """Return the cost over the rows that the first entry of the learning curve is of."""
@@ -199,15 +196,15 @@ class Epochs(BoundMethod):
 
         The arrays of the moments are changed in place.
         """
-        rows = self._batch(state.iteration, state.position)
+        rows = self._rows.batch(state.iteration, state.position)
         position = state.position + len(rows)
         ends = position >= len(self.trained_on)
         dead = None if self._dead_after is None else state.units.silent >= self._dead_after
         batch = self._batches.gradient(state.theta, rows, state.rho_hat, self.method.rho_decay, dead)
         if not ends:
-            self._batches.read_ahead(self._batch(state.iteration, position))
-        if not np.isfinite(batch.squared_error + batch.sparsity):
-            return replace(state, outcome="not finite")
+            self._batches.read_ahead(self._rows.batch(state.iteration, position))
+        if not isfinite(batch.squared_error + batch.sparsity):
+            return state._replace(outcome="not finite")
         moments, report = self.method.update(
             state.moments,
             self.method.clipped(batch.gradient, state.theta, self._batches.run_tasks),
@@ -217,11 +214,10 @@ class Epochs(BoundMethod):
             adam=self._batches.adam(state.theta.dtype),
         )
         if not report.finite:
-            return replace(state, outcome="not finite")
+            return state._replace(outcome="not finite")
         self._batches.constrain(moments.theta)
         decay = batch.gradient.decay / 2 * (report.weight_squares + batch.gradient.undecayed)
-        after = replace(
-            state,
+        after = state._replace(
             moments=moments,
             rho_hat=batch.rho_hat,
             units=state.units.after(len(rows), batch.fired, batch.smallest_kept),
@@ -229,7 +225,7 @@ class Epochs(BoundMethod):
             term_sums=state.term_sums + len(rows) * np.array((batch.squared_error, decay, batch.sparsity)),
             fired=state.fired + batch.fired,
         )
-        return self._end_epoch(replace(after, gradient_max=report.gradient_max)) if ends else after
+        return self._end_epoch(after._replace(gradient_max=report.gradient_max)) if ends else after
 
     def _end_epoch(self, state: EpochState) -> EpochState:
         """Compute the epoch's cost, keep the best parameters, and check the patience."""
@@ -237,27 +233,18 @@ class Epochs(BoundMethod):
         epoch = state.iteration + 1
         cost = self._batches.evaluate(state.theta, self.held_out).cost if len(self.held_out) else float(terms.sum())
         density, nothing = state.fired / state.position, np.zeros_like(state.fired)
-        after = replace(state, iteration=epoch, epoch_terms=terms, density=density)
-        after = replace(after, position=0, term_sums=np.zeros(3), fired=nothing)
+        after = state._replace(iteration=epoch, epoch_terms=terms, density=density)
+        after = after._replace(position=0, term_sums=np.zeros(3), fired=nothing)
         if not is_finite(cost, state.theta):
-            return replace(after, outcome="not finite")
+            return after._replace(outcome="not finite")
         if cost < state.best_cost:
             np.copyto(state.best_theta, state.theta)
-            return replace(after, best_cost=cost, best_epoch=epoch)
-        return replace(after, outcome="converged") if self._out_of_patience(epoch, state.best_epoch) else after
+            return after._replace(best_cost=cost, best_epoch=epoch)
+        return after._replace(outcome="converged") if self._out_of_patience(epoch, state.best_epoch) else after
 
     def _out_of_patience(self, epoch: int, best_epoch: int) -> bool:
         """Whether the held-out cost has not fallen for too many epochs."""
         return len(self.held_out) > 0 and epoch - best_epoch >= self.method.patience
-
-    def _batch(self, epoch: int, position: int) -> RowIndices:
-        """Return the rows of a mini-batch, sorted: their order matters only for the speed of reading."""
-        if (epoch, position) != self._latest[0]:  # what is read ahead is asked for again
-            if epoch != self._order[0]:
-                self._order = epoch, np.random.default_rng([self.seed, 1, epoch]).permutation(self.trained_on)
-            rows = np.sort(self._order[1][position : position + self._batches.batch_rows])
-            self._latest = (epoch, position), rows
-        return self._latest[1]
 
     def result(self, state: Any) -> tuple[Vector, Evaluation]:
         """Return what `kept` does, and the evaluation of all rows there."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass
+from math import sqrt
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, final
 
 import numpy as np
@@ -14,7 +15,7 @@ import numpy as np
 from sparsae._types import Array, RunTasks, run_in_turn
 from sparsae.errors import ParameterError
 from sparsae.model import check_size
-from sparsae.optimize.adam_update import FLUSH_FIRST, FLUSH_SECOND, flush, flush_interval, update_chunk
+from sparsae.optimize.adam_update import FLUSH_FIRST, FLUSH_SECOND, TINY, flush, flush_interval, update_chunk
 from sparsae.optimize.base import Method, dataclass_settings
 from sparsae.optimize.objective_functions import AdamPass, ObjectiveFunctions, Vector
 from sparsae.optimize.update import (
@@ -238,15 +239,15 @@ class Adam(StochasticMethod):
         The moments are kept without the factors 1 - beta1 and 1 - beta2, which go into rate and epsilon.
         """
         beta1, beta2 = self.beta1, self.beta2
-        unbias = np.sqrt((1 - beta2**number) / (1 - beta2))
+        unbias = sqrt((1 - beta2**number) / (1 - beta2))
         due = number % flush_interval(min(beta1, beta2)) == 0
         step = AdamStep(
             scale=gradient.scale,
             decay=gradient.decay,
             beta1=beta1,
             beta2=beta2,
-            rate=float(factor * self.learning_rate * unbias * (1 - beta1) / (1 - beta1**number)),
-            epsilon=max(float(self.epsilon * unbias), float(np.finfo(dtype).tiny)),
+            rate=factor * self.learning_rate * unbias * (1 - beta1) / (1 - beta1**number),
+            epsilon=max(self.epsilon * unbias, TINY[dtype]),
             flush_first=FLUSH_FIRST[dtype] if due else 0.0,
             flush_second=FLUSH_SECOND[dtype] if due else 0.0,
         )

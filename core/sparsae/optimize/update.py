@@ -140,12 +140,12 @@ def update_in_chunks(
 
     def update(number: int) -> None:
         start = number * size
-        chunks = tuple(array[start : start + size] for array in arrays)
+        chunks = tuple([array[start : start + size] for array in arrays])
         here = chunks[0]
         weights = here[: max(gradient.n_weights - start, 0)]
         squares[number] = float(np.dot(weights, weights))
         if compiled is not None:
-            parts = tuple(part[start : start + size] for part in gradient.parts)
+            parts = tuple([part[start : start + size] for part in gradient.parts])
             finite[number] = compiled(chunks, parts, len(weights) if gradient.decay else 0)
             return
         a, b = _SCRATCH.of(len(here), theta.dtype)

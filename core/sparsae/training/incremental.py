@@ -109,14 +109,14 @@ class IncrementalFit:
             self._curve.record(state, metered.counts, self._figures(objective, state))
         else:
             bound = self._method.bind(metered, self._seed)
-            state = replace(self._state, outcome="")
+            state = self._state._replace(outcome="")
         pass_number = state.iteration + 1
         while state.iteration < pass_number and not state.outcome:
             state = bound.step(state)
         if not state.outcome:
             self._curve.record(state, metered.counts, self._figures(objective, state))
-        self._state = replace(
-            state, position=0, term_sums=np.zeros_like(state.term_sums), fired=np.zeros_like(state.fired)
+        self._state = state._replace(
+            position=0, term_sums=np.zeros_like(state.term_sums), fired=np.zeros_like(state.fired)
         )
         self._counts = metered.counts
         return bound.kept(state)

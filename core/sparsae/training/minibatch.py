@@ -12,6 +12,7 @@ from sparsae._text import plural
 from sparsae.cost import Evaluation
 from sparsae.engine.auxiliary import AuxiliaryLoss
 from sparsae.engine.batch_sums import BatchSums
+from sparsae.engine.casting import ParameterCast
 from sparsae.engine.engine_types import RowsEngine
 from sparsae.errors import ParameterError
 from sparsae.model import Parameters
@@ -45,6 +46,8 @@ class MiniBatches:
             direct=objective.size > FLOAT64_PARAMETERS,
         )
         self._theta: Vector | None = None
+        again = not objective.engine.cluster
+        self._cast = ParameterCast(objective.n_visible, objective.n_hidden, objective.dtype, again=again)
         self._auxiliary: AuxiliaryLoss | None = None
         self._adam: dict[np.dtype[Any], AdamPass | None] = {}
         fewer = f", all there are for batch_rows={batch_rows}," if batch_rows > self.batch_rows else ""
@@ -106,7 +109,7 @@ class MiniBatches:
             return cost.sparsity(running)
 
         known = cost.known_sparsity(parameters)
-        given, smallest = self._given(parameters, rows)
+        given, smallest = self._given(theta, rows)
         sums = self._engine.evaluate(given, sparsity_of_total if known is None else known, rows)
         total = sums.total
         if known is not None:
@@ -123,11 +126,11 @@ class MiniBatches:
 
     def evaluate(self, theta: Vector, rows: NDArray[np.intp], threshold: float | None = None) -> Evaluation:
         """Cost over those rows, any number of them, with their own mean activation; the gradient is left out."""
-        o, parameters = self._objective, self._parameters(theta)
+        o = self._objective
         total, k = Sums(o.n_visible, o.n_hidden), None
         if o.settings.activation == "batchtopk" and threshold is None:
             k = o.settings.k
-        found = self._engine.figures(lambda piece: self._given(parameters, piece, threshold)[0], rows, k)
+        found = self._engine.figures(lambda piece: self._given(theta, piece, threshold)[0], rows, k)
         total.vector[: len(found)] = found
         terms = o.cost.terms(total, theta)
         return Evaluation(
@@ -227,14 +230,13 @@ class MiniBatches:
         term.add_to(gradient)
         return term.value
 
-    def _given(
-        self, parameters: Parameters, rows: NDArray[np.intp], threshold: float | None = None
-    ) -> tuple[Parameters, float]:
+    def _given(self, theta: Vector, rows: NDArray[np.intp], threshold: float | None = None) -> tuple[Parameters, float]:
         """Return what the kernel is given, in its dtype, and the smallest value that batch top-k keeps of the rows.
 
         The kernel is checked at its first use.
         """
-        o, smallest, model = self._objective, 0.0, parameters.astype(self._objective.dtype)
+        o, smallest, parameters = self._objective, 0.0, self._parameters(theta)
+        model = parameters if theta.dtype == o.dtype else self._cast(theta, self._engine.run_tasks)
         given = o.cost.kernel_parameters(parameters)
         given = model if given is parameters else given.astype(o.dtype)
         if o.settings.activation == "batchtopk":
