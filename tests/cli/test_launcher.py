@@ -27,3 +27,25 @@ def test_ctrl_c_during_the_imports_is_one_word(words: list[str], tmp_path: Path)
         [sys.executable, *words, "--version"], env=environment, capture_output=True, text=True, timeout=60
     )
     assert (done.returncode, done.stdout, done.stderr) == (130, "", "Interrupted.\n")
+
+
+def test_what_comes_before_the_launcher_is_short() -> None:
+    """Until its function runs, a Ctrl-C is Python's traceback: the package imports nothing by then."""
+    code = (
+        "import sys; before = set(sys.modules); import sparsae.__main__;"
+        "print(*sorted(set(sys.modules) - before - {'__future__'}));"
+        "print('train' in dir(sparsae), 'train' in sparsae.__all__, sparsae.train.__name__)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.splitlines() == ["sparsae sparsae.__main__", "True True train"]
+
+
+@pytest.mark.parametrize("first", ["sparsae.train", "dir(sparsae)", "sparsae.__all__", "sparsae.nothing"])
+def test_whatever_is_asked_first_finds_the_public_names(first: str) -> None:
+    """The list of names is read then, once."""
+    code = (
+        f"import contextlib, sparsae\nwith contextlib.suppress(AttributeError): {first}\n"
+        "assert sorted(sparsae.__all__) == sorted(dir(sparsae)), dir(sparsae)\n"
+        "from sparsae import *\nassert train is sparsae.train\nassert not hasattr(sparsae, 'nothing')"
+    )
+    subprocess.run([sys.executable, "-c", code], timeout=60, check=True)
