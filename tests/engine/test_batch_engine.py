@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from itertools import count
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 
 import sparsae
 from sparsae import Backend, DataError, Objective, Parameters, Sums
-from sparsae.engine import batch_engine
+from sparsae.engine import batch_engine, row_reader
 from sparsae.engine.batch_engine import BatchEngine
 from sparsae.engine.npy_file import open_npy
 from sparsae.engine.ordered_sum import OrderedSum
@@ -137,6 +138,27 @@ def test_rows_are_read_ahead_in_another_thread(tmp_path: Any) -> None:
     reader.close()
     assert sorted(threads) == ["MainThread", *["sparsae-reader"] * 3]
     assert not [thread for thread in threading.enumerate() if thread.name == "sparsae-reader"]
+
+
+def test_a_reader_has_a_thread_of_its_own_after_a_fork(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was asked for before is read again; the parent's thread is asked for nothing, and is not waited for."""
+    np.save(tmp_path / "x.npy", X)
+    source = DataSource(open_npy(tmp_path / "x.npy"), "X")
+    reader = RowReader(source, source, sparsae.Problem(n_visible=10, n_hidden=4, dtype=np.dtype(np.float64)))
+    reader.read_ahead(ROWS)
+    parent, requests = reader._thread, reader._requests
+    assert parent is not None
+    monkeypatch.setattr(row_reader, "os", SimpleNamespace(getpid=lambda: -1))
+    np.testing.assert_array_equal(reader.take_ahead(ROWS)[0], X[ROWS])
+    reader.read_ahead(ROWS[:9])
+    child = reader._thread
+    assert child not in (None, parent)
+    np.testing.assert_array_equal(reader.take_ahead(ROWS[:9])[0], X[ROWS[:9]])
+    reader.close()
+    assert child is not None
+    assert (child.is_alive(), parent.is_alive()) == (False, True)
+    requests.put(None)
+    parent.join(60)
 
 
 def test_a_reader_that_is_dropped_ends_its_thread(tmp_path: Any) -> None:

@@ -10,6 +10,7 @@ from sparsae import DataError, Objective, ParameterError, Parameters
 from sparsae.engine import storage
 from sparsae.engine.npy_file import open_npy
 from sparsae.engine.sources import DataSource
+from sparsae.engine.value_check import ValueCheck
 
 
 class RowSlices:
@@ -239,6 +240,30 @@ def test_object_arrays_say_which_value_is_no_number():
         Objective([[0.5, 0.2], [None, 0.1]], 2)
     with pytest.raises(DataError, match="dtype object although it holds numbers alone"):
         Objective(np.array([[0.5, 0.2]], dtype=object), 2)
+    with pytest.raises(DataError, match=r"X has dtype object; expected real numbers\. Convert it first"):
+        Objective(RowSlices(np.array([[0.5, None]], dtype=object)), 2)
+
+
+def test_backprop_reads_any_container_whole():
+    """What gives rows by slices, in another dtype than that of the computation."""
+    X = np.random.default_rng(0).integers(0, 9, (30, 4))
+    given = np.full((30, 3), 0.5), X / 9, np.ones((4, 3))
+    expected = sparsae.backprop(X, *given, backend="numpy")
+    for got, known in zip(sparsae.backprop(RowSlices(X), *given, backend="numpy"), expected, strict=True):
+        np.testing.assert_array_equal(got, known)
+
+
+def test_bad_values_are_counted_over_all_pieces_and_the_first_is_named():
+    """Of three pieces the second and the third have some."""
+    values = ValueCheck("X", np.dtype(float), np.dtype(float), unit_range=False)
+    for start, bad in ((0, 0), (10, 1), (20, 2)):
+        rows = np.zeros((10, 2))
+        rows[:bad, 1] = np.nan
+        values.add(rows, start)
+    with pytest.raises(
+        DataError, match=r"X contains 3 values that are not finite; the first is nan in row 10, column 1"
+    ):
+        values.finish()
 
 
 def test_what_numpy_makes_no_matrix_of_is_named_by_its_type():

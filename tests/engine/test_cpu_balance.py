@@ -114,6 +114,21 @@ def test_nobody_is_moved_where_there_are_fewer_cpus_than_workers(system, allowed
     assert system.calls == []
 
 
+@pytest.mark.parametrize("error", [OSError, AttributeError])
+def test_without_the_systems_function_nobody_is_moved(system, monkeypatch, error):
+    """A C library without sched_getcpu, or none that can be opened."""
+
+    def refuse(name):
+        raise error
+
+    monkeypatch.setattr(cpu_balance.ctypes, "PyDLL", refuse)
+    monkeypatch.setattr(cpu_balance, "_CURRENT_CPU", cpu_balance._find_current_cpu())
+    workers = CpuBalancer([10, 11])
+    for worker in (0, 1, 0, 0, 0):
+        workers.update(worker)
+    assert (cpu_balance._CURRENT_CPU, system.calls) == (None, [])
+
+
 def test_one_worker_asks_nothing(system, monkeypatch):
     """A run without row workers costs nothing."""
     monkeypatch.setattr(cpu_balance, "_CURRENT_CPU", lambda: pytest.fail("asked"))

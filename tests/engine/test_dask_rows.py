@@ -106,5 +106,10 @@ def test_what_cannot_be_used_says_what_to_do():
     def fails(block):
         raise OSError("the disk is gone")
 
+    def is_too_large(block):
+        raise MemoryError("no room")
+
     with pytest.raises(DataError, match=r"rows 0 to 499 .* cannot be computed: OSError: the disk is gone"):
         DataSource(lazy.map_blocks(fails, meta=np.empty((0, 0))), "X")
+    with pytest.raises(MemoryError, match="no room"):  # which is no fault of the data
+        DataSource(lazy.map_blocks(is_too_large, meta=np.empty((0, 0))), "X")

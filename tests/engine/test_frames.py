@@ -60,6 +60,20 @@ def test_missing_values_are_counted_by_column(make, missing):
         Objective(make(columns), 2)
 
 
+@pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS)
+def test_a_frame_of_integers_has_no_nan_to_look_for(make):
+    """It gives the bits of its array."""
+    whole = np.arange(30).reshape(10, 3)
+    assert evaluate(make(columns_of(whole))) == evaluate(whole)
+
+
+@pytest.mark.parametrize("empty", [pd.DataFrame(index=range(3)), pl.DataFrame()], ids=["pandas", "polars"])
+def test_a_frame_without_columns_is_empty(empty):
+    """As an array of that shape is."""
+    with pytest.raises(DataError, match=rf"X is empty: its shape is \({len(empty)}, 0\)"):
+        Objective(empty, 2)
+
+
 def test_vectors_in_one_column_and_lazy_frames():
     """Lists of one length are rows; what is not computed yet is named."""
     lists = pa.table({"v": pa.array(list(X))})
@@ -67,6 +81,8 @@ def test_vectors_in_one_column_and_lazy_frames():
     assert evaluate(lists) == evaluate(arrays) == evaluate(X)
     with pytest.raises(DataError, match=r"X is a lazy frame, .* pass X.collect\(\)"):
         Objective(arrays.lazy(), 2)
+    with pytest.raises(DataError, match=r"X has 1 column that is not of numbers: v \(list<.*string>\)\. Drop"):
+        Objective(pa.table({"v": [["a"], ["b"]]}), 2)
     with pytest.raises(DataError, match=r"missing values .*1 in position 1"):
         Objective(pa.table({"v": [[1.0, 2.0], [1.0, None]]}), 2)
     with pytest.raises(DataError, match=r"shape \(300,\); expected a matrix"):

@@ -79,6 +79,34 @@ def test_backprop_compares_once_and_not_what_is_not_finite(tmp_path):
     assert "(backprop): the sum W1 is" in said
 
 
+@pytest.mark.parametrize("separate", [False, True])
+def test_rows_in_which_rounding_decides_which_units_are_kept_are_left_out(separate):
+    """The kernel is given the other rows, and their targets; where there are none, it is not asked."""
+    weights = np.array([[3.7, 0.1, 0.1], [3.7, 0.1, 0.1], [0.1, 3.1, 0.1], [0.1, 0.1, 0.3]])  # units 0 and 1 are alike
+    made = Parameters(weights, np.zeros(4), np.random.default_rng(0).normal(size=(3, 4)), np.full(3, 0.1))
+    problem = Problem(n_visible=3, n_hidden=4, dtype=np.dtype(float), activation="topk", k=1)
+    seen = []
+
+    class Spy(unit_mutants.UnitTwin):
+        def prepare(self, x, target, keep):
+            seen.append((x.copy(), target.copy()))
+            return super().prepare(x, target, keep)
+
+    x = np.random.default_rng(1).uniform(0.1, 0.3, (6, 3))
+    x[:, 1] = 0.9
+    x[[1, 4], :2] = 0.9, 0.1
+    target = x / 2 if separate else x
+    settings = unit_mutants.make(Spy), problem, Cost(activation="topk"), made
+    check_kernel(*settings, x, target)
+    assert seen
+    for rows, targets in seen:
+        np.testing.assert_array_equal(rows, x[[0, 2, 3, 5]][: len(rows)])
+        np.testing.assert_array_equal(targets, target[[0, 2, 3, 5]][: len(rows)])
+    seen.clear()
+    check_kernel(*settings, x[[1, 4]], target[[1, 4]])
+    assert seen == []
+
+
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("activation", ["sigmoid", "topk"])
 def test_direct_sums_are_compared_too(activation, dtype):

@@ -12,10 +12,12 @@ import numpy as np
 import pytest
 
 from sparsae import DataError, Objective
-from sparsae.engine import readahead, storage, temporary_copy
+from sparsae.engine import piece_cache, readahead, storage, temporary_copy
 from sparsae.engine.binary_file import BinaryFile, open_descriptor
 from sparsae.engine.chunked_rows import ChunkedRows
 from sparsae.engine.npy_file import open_npy
+from sparsae.engine.piece_cache import PieceCache
+from sparsae.engine.row_file import RowFile
 from sparsae.engine.sources import DataSource, dtype_note
 from sparsae.errors import DataWarning, FileAccessError, FileFormatError, FileMissingError, SparsaeError
 
@@ -192,6 +194,62 @@ def test_rows_in_chunks_are_decoded_once_in_a_pass_by_several_threads(monkeypatc
             objective(np.zeros(objective.size))
         broken.clear()
         objective(np.zeros(objective.size))
+
+
+def test_rows_need_no_more_than_a_way_to_read_them():
+    """No hints, no check of the file: the numbers are those of the array, in blocks, by number, and as an array."""
+    X = np.random.default_rng(0).random((50, 3)).astype(np.float32)
+
+    class Plain(RowFile):
+        label, shape, dtype = "plain", X.shape, X.dtype
+
+        def read_into(self, start, stop, out):
+            out[...] = X[start:stop]
+
+    for dtype in (None, np.float64):
+        got = np.asarray(Plain(), dtype=dtype)
+        np.testing.assert_array_equal(got, X)
+        assert got.dtype == (dtype or np.float32)
+    source = DataSource(Plain(), "X")
+    np.testing.assert_array_equal(source.rows(slice(7, 9), X.dtype), X[7:9])
+    np.testing.assert_array_equal(source.take(np.array([3, 8, 9]), X.dtype), X[[3, 8, 9]])
+
+
+def test_chosen_rows_that_are_not_there_any_more_are_named(tmp_path):
+    """What the reader says comes out as it is."""
+    np.save(tmp_path / "x.npy", np.zeros((100, 4)))
+    source = DataSource(open_npy(tmp_path / "x.npy"), "X")
+    os.truncate(tmp_path / "x.npy", 128 + 32 * 60)
+    with pytest.raises(DataError, match=r"x.npy was truncated while it was read: row 60 .* promises 100 rows\.$"):
+        source.take(np.array([3, 60]), np.dtype(float))
+
+
+class Child(SimpleNamespace):
+    """What `os` says in the child after a fork."""
+
+    def getpid(self):
+        return -1
+
+
+def test_pieces_are_decoded_anew_after_a_fork_whoever_held_the_locks(monkeypatch):
+    """Another thread of the parent may have held them: the child waits for none of them, and is told of no piece."""
+    cache = PieceCache()
+    cache.add("a", np.zeros(3), n_rows=3, n_bytes=24)
+    assert cache.find("a") is not None
+    found = []
+
+    def child():
+        found.append(cache.find("a"))
+        cache.add("a", np.ones(3), n_rows=3, n_bytes=24)
+        found.append(cache.find("a"))
+
+    with cache._lock, cache.turn("a"):
+        monkeypatch.setattr(piece_cache, "os", Child())
+        thread = threading.Thread(target=child, daemon=True)
+        thread.start()
+        thread.join(60)
+    assert found[0] is None
+    np.testing.assert_array_equal(found[1], np.ones(3))
 
 
 def test_memory_that_is_short_is_not_called_damage():

@@ -100,6 +100,16 @@ def test_an_evaluation_within_an_evaluation_is_an_error_and_not_a_deadlock():
     assert issubclass(UsageError, RuntimeError)
 
 
+def test_closing_what_was_never_open_does_nothing():
+    """Nor does closing it twice; the thread limits are what they were."""
+    objective, before = Objective(X, 5, threads=1), limits.pools()
+    objective.__exit__(None, None, None)
+    with objective:
+        cost = objective(THETAS[0])[0]
+    objective.__exit__(None, None, None)
+    assert (objective(THETAS[0])[0], limits.pools()) == (cost, before)
+
+
 def test_a_fork_in_an_open_objective_has_workers_and_locks_of_its_own():
     """The child, and a child that is forked while another thread evaluates, get the parent's numbers and end."""
     done = run_python(

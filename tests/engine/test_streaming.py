@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import mmap
 import subprocess
 import sys
 import time
@@ -134,6 +135,21 @@ def test_what_is_in_memory_is_not_asked_for_again(spied, monkeypatch):
     assert len(given.asked) == 2
 
 
+def test_nothing_is_asked_for_behind_the_end_of_a_file(tmp_path, monkeypatch):
+    """A file that ends with a page: after its last rows there is nothing to read."""
+    monkeypatch.setattr(mapped, "AHEAD_BYTES", 1 << 14)
+    reads = itertools.count()
+    monkeypatch.setattr(mapped, "reads_from_disk", lambda: (0, next(reads)))
+    data(8 * mmap.PAGESIZE // 128, 16).tofile(tmp_path / "x")
+    X = np.memmap(tmp_path / "x", float, "r").reshape(-1, 16)
+    file = mapped.MappedFile(X, "X")
+    file._map = asked = Map(file._map)
+    for start in range(0, len(X), 16):
+        file.before_read(slice(start, start + 16))
+    assert next(reads) == 8 * mmap.PAGESIZE // (1 << 14)
+    assert [start + length for start, length in asked.asked] == [8 * mmap.PAGESIZE] * (next(reads) - 2)
+
+
 class Rows:
     """Something with shape, dtype and row slicing that is no NumPy array, such as an HDF5 data set."""
 
@@ -160,6 +176,20 @@ def test_any_array_like_with_row_slicing_is_read_once_an_evaluation():
         Objective(Rows(bad), 3, block_rows=100)(np.zeros(38))
     with pytest.raises(DataError, match=r"values from .* to .*; a sigmoid output"):
         Objective(Rows(data(100, 5) * 3), 3, block_rows=100)(np.zeros(38))
+
+
+@pytest.mark.usefixtures("streaming")
+@pytest.mark.parametrize("separate", [False, True])
+def test_a_cost_that_is_infinite_while_the_data_is_sound_is_no_error(separate):
+    """The data is read again, found sound, and the cost is given: an optimiser takes a shorter step."""
+    rows, target = Rows(data(400, 5)), Rows(data(400, 5, seed=1))
+    with Objective(rows, 3, target=target if separate else None, output="linear", block_rows=50) as objective:
+        with np.errstate(over="ignore", invalid="ignore"):
+            cost, _ = objective(np.full(objective.size, 1e200))
+        assert cost == np.inf
+        assert np.isfinite(objective(np.zeros(objective.size))[0])
+    again = [sum(where.stop == 400 for where in source.reads) for source in (rows, target)]
+    assert again == ([3, 3] if separate else [3, 0])
 
 
 @pytest.mark.usefixtures("streaming")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import resource
 import signal
@@ -16,7 +17,7 @@ import numpy as np
 import pytest
 
 from sparsae.errors import FileAccessError
-from sparsae.files import atomic_write, atomic_write_text, check_writable
+from sparsae.files import atomic_write, atomic_write_text, check_writable, locks, temporary
 
 AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root makes device nodes and changes owners")
 
@@ -26,14 +27,14 @@ def put(path: Path, content: bytes = b"new") -> None:
 
 
 @pytest.fixture(params=["unnamed", "named"])
-def temporary(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+def kind_of_temporary(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """Both kinds of temporary files."""
     if request.param == "named":
         monkeypatch.delattr(os, "O_TMPFILE", raising=False)
     return str(request.param)
 
 
-def test_a_link_is_followed_and_stays_a_link(tmp_path: Path, temporary: str) -> None:
+def test_a_link_is_followed_and_stays_a_link(tmp_path: Path, kind_of_temporary: str) -> None:
     """The target is replaced beside itself, in its own folder; a dangling link makes its target."""
     (tmp_path / "far").mkdir()
     target = tmp_path / "far" / "target"
@@ -49,7 +50,7 @@ def test_a_link_is_followed_and_stays_a_link(tmp_path: Path, temporary: str) -> 
     assert {p.name for p in (tmp_path / "far").iterdir()} == {"target", "new"}
 
 
-def test_mode_and_owner_of_an_existing_file_are_kept(tmp_path: Path, temporary: str) -> None:
+def test_mode_and_owner_of_an_existing_file_are_kept(tmp_path: Path, kind_of_temporary: str) -> None:
     """Mode in any case; owner and group where root writes another user's file."""
     path = tmp_path / "x"
     path.write_bytes(b"old")
@@ -139,7 +140,20 @@ def test_a_stream_of_the_process_is_written_through(tmp_path: Path) -> None:
         check_writable(f"/dev/fd/{theirs}")
 
 
-def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path, temporary: str) -> None:
+def test_what_a_stream_is_open_for_is_not_asked_where_the_system_cannot_tell(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without fcntl, as on Windows: a closed descriptor is still refused, one open for reading is taken."""
+    monkeypatch.setattr("sparsae.files.status.fcntl", None)
+    ours, theirs = os.pipe()
+    os.close(theirs)
+    try:
+        check_writable(f"/dev/fd/{ours}")
+        with pytest.raises(FileAccessError, match="Bad file descriptor"):
+            check_writable(f"/dev/fd/{theirs}")
+    finally:
+        os.close(ours)
+
+
+def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path, kind_of_temporary: str) -> None:
     """An exception in the middle; a limit on the size of files, met by Python, by NumPy, and without its reason."""
     path = tmp_path / "x.bin"
     path.write_bytes(b"old")
@@ -166,6 +180,89 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path, tem
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert path.read_bytes() == b"old"
     assert [p.name for p in tmp_path.iterdir()] == ["x.bin"]
+
+
+def test_an_error_without_a_reason_is_passed_on_when_the_system_sees_none(
+    tmp_path: Path, kind_of_temporary: str
+) -> None:
+    """There is space again when the system is asked; its own words are given, and nothing is left."""
+
+    def fail(file: BinaryIO) -> None:
+        raise OSError("100000 requested and 4096 written")
+
+    with pytest.raises(FileAccessError, match=r"Cannot write .*x: 100000 requested and 4096 written\."):
+        atomic_write(tmp_path / "x", fail)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_target_that_becomes_a_folder_meanwhile_is_an_error(tmp_path: Path, kind_of_temporary: str) -> None:
+    """What the system says when the new file is renamed; only the folder is left."""
+    with pytest.raises(FileAccessError, match=r"Cannot write .*x: Is a directory"):
+        atomic_write(tmp_path / "x", lambda file: (tmp_path / "x").mkdir())
+    assert [(p.name, p.is_dir()) for p in tmp_path.iterdir()] == [("x", True)]
+
+
+@pytest.mark.parametrize("error", [errno.ENOLCK, errno.EIO], ids=["no locks", "fails"])
+def test_where_files_cannot_be_locked_writing_works_and_nothing_is_taken_for_abandoned(
+    tmp_path: Path, kind_of_temporary: str, error: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a network file system: the file is written, and another process may still be writing the other one."""
+
+    def refuse(*_: object) -> None:
+        raise OSError(error, os.strerror(error))
+
+    other = temporary._temporary_name(tmp_path / "x")
+    other.write_bytes(b"half")
+    monkeypatch.setattr("sparsae.files.locks.fcntl.flock", refuse)
+    put(tmp_path / "x")
+    assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == {"x": b"new", other.name: b"half"}
+    if error == errno.EIO:
+        with pytest.raises(OSError, match="Input/output error"):
+            locks.try_lock(0)
+    else:
+        assert locks.try_lock(0) is None
+
+
+@pytest.mark.parametrize("locked", [True, False])
+def test_a_file_that_another_process_takes_for_abandoned_before_it_is_locked_is_left_to_it(
+    tmp_path: Path, locked: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other has the lock, or has removed the file already; a second file is made and becomes the target."""
+    monkeypatch.delattr(os, "O_TMPFILE", raising=False)
+    lock, seen = temporary._lock, []
+
+    def take(descriptor: int) -> bool:
+        seen.extend(tmp_path.glob(".x.*"))
+        if len(seen) > 1:
+            return lock(descriptor)
+        if not locked:
+            seen[0].unlink()
+        return not locked
+
+    monkeypatch.setattr(temporary, "_lock", take)
+    put(tmp_path / "x")
+    assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == {"x": b"new"} | (
+        {seen[0].name: b""} if locked else {}
+    )
+
+
+def test_a_new_file_that_cannot_have_the_old_ones_owner_is_not_left(
+    tmp_path: Path, kind_of_temporary: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The system refuses to give it away; the message says what to do."""
+
+    def refuse(*_: object) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    target = tmp_path / "x"
+    target.touch()
+    old = list(target.stat())
+    old[stat.ST_UID] += 1
+    target.unlink()
+    monkeypatch.setattr(os, "fchown", refuse)
+    with pytest.raises(PermissionError, match=r"belongs to another user or group, .*; use another name"):
+        temporary.open_temporary(target, os.stat_result(old))
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("unnamed", [True, False])
@@ -200,7 +297,7 @@ def test_a_killed_write_leaves_nothing_behind(tmp_path: Path, unnamed: bool) -> 
     assert [p.name for p in tmp_path.iterdir()] == ["x"]
 
 
-def test_long_and_strange_names(tmp_path: Path, temporary: str) -> None:
+def test_long_and_strange_names(tmp_path: Path, kind_of_temporary: str) -> None:
     """As long as the system allows, not UTF-8, with line breaks."""
     for name in ("n" * 255, "\u00e4" * 127, "a\nb", os.fsdecode(b"\xff\xfe")):
         put(tmp_path / name)
@@ -209,7 +306,7 @@ def test_long_and_strange_names(tmp_path: Path, temporary: str) -> None:
     assert len(list(tmp_path.iterdir())) == 4
 
 
-def test_files_get_ordinary_permissions(tmp_path: Path, temporary: str) -> None:
+def test_files_get_ordinary_permissions(tmp_path: Path, kind_of_temporary: str) -> None:
     """As open() would give them, not the private ones of a temporary file."""
     put(tmp_path / "new")
     (tmp_path / "plain").write_bytes(b"")

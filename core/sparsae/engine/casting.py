@@ -32,9 +32,7 @@ class ParameterCast:
         self._views: Parameters | None = None  # of the room
 
     def __call__(self, flat: NDArray[np.float64], run_tasks: RunTasks) -> Parameters:
-        """Return the parameters: views of `flat` where it has the dtype, else valid until the next call."""
-        if flat.dtype == self._dtype:
-            return Parameters.from_flat(flat, *self._sizes)
+        """Return the parameters; where memory is used again, they are valid until the next call."""
         if self._views is None or self._room.size != flat.size or not self._again:
             self._room = np.empty(flat.size, self._dtype)
             self._views = Parameters.from_flat(self._room, *self._sizes)

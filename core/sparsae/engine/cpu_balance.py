@@ -116,7 +116,7 @@ class CpuBalancer:
                 others = allowed - {cpu}
                 if len(allowed) < len(self._threads):
                     self.active = False  # they have to share
-                elif others:
+                else:  # at least two, so that there are others
                     free = others - set(self._cpu)
                     try:
                         os.sched_setaffinity(thread, free or others)

@@ -48,8 +48,6 @@ def check_readable(path: AnyPath, *, what: str = "file") -> Path:
         if not stat.S_ISREG(status.st_mode):
             raise FileAccessError(f"{source} is {file_kind(status)}; a {what} must be a regular file.")
         os.close(os.open(source, os.O_RDONLY))
-    except FileMissingError:
-        raise
     except FileNotFoundError:
         link = f", to which the link {source} points" if source.is_symlink() else ""
         missing = os.path.realpath(source) if link else source

@@ -100,12 +100,12 @@ def decode_names(names: list[str], file: SourceFile) -> tuple[str, ...]:
         return tuple(name.decode() for name in encoded)
     except UnicodeDecodeError:
         pass
-    for encoding in ("cp1252", "latin-1"):
-        try:
-            decoded = tuple(name.decode(encoding) for name in encoded)
-        except UnicodeDecodeError:
-            continue
-        break
+    encoding = "cp1252"
+    try:
+        decoded = tuple(name.decode(encoding) for name in encoded)
+    except UnicodeDecodeError:
+        encoding = "latin-1"  # which has a character for every byte
+        decoded = tuple(name.decode(encoding) for name in encoded)
     warn_caller(
         DataWarning(
             f"{file.label}: the column names are not UTF-8; read as {encoding}: {shorten(', '.join(decoded), 120)}."
