@@ -184,15 +184,17 @@ def test_sums_of_columns_are_added(dtype, columns):
 @pytest.mark.parametrize("sigmoid", [True, False])
 @pytest.mark.parametrize("layout", ["C", "F"])
 def test_errors_go_to_the_lanes(dtype, n, sigmoid, layout):
-    """Whole and part panels hold delta3, and 0 in the lanes that have no row."""
+    """Whole and part panels hold delta3, and 0 in the lanes that have no row; sums of columns are added."""
     rng, width = np.random.default_rng(4), emit.width(dtype)
     m = width + 7
     a3, target = (np.asarray(rng.random((m, n)), dtype, order=layout) for _ in range(2))
-    expected = panels((a3 - target) * (a3 * (1 - a3) if sigmoid else 1))
+    errors = (a3 - target) * (a3 * (1 - a3) if sigmoid else 1)
+    expected, totals = panels(errors), np.ones(n, dtype)
     out = np.full_like(expected, np.nan)
     for panel in range(2):
-        helpers.error_to_panel((a3, target), (panel * width, m), sigmoid, out[panel * width * n :])
+        helpers.error_to_panel((a3, target), (panel * width, m), sigmoid, out[panel * width * n :], totals)
     np.testing.assert_allclose(out, expected, rtol=4 * np.finfo(dtype).eps)
+    np.testing.assert_allclose(totals, 1 + errors.sum(axis=0), atol=m * np.finfo(dtype).eps)
 
 
 def activations_of(dtype, z):

@@ -68,7 +68,7 @@ class GivenGradients:
         rows, width = rows_of_piece(problem), emit.width(dtype)
         self._rows = -(-rows // width) * width
         self._packed, self._s = aligned((n * p + ALIGNMENT,), dtype), np.empty(p, dtype)
-        self._scratch = aligned(((2 * n + 2 * p) * self._rows + p * width,), dtype)
+        self._scratch = aligned(((2 * n + 2 * p) * self._rows + n + p * width,), dtype)
 
     def sum(self, given: tuple[Array, Array, Array, Array], W2: Array, sparsity: Array) -> Parameters:
         """Return the sums of given a1, a2, a3 and target."""

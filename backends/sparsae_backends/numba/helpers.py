@@ -56,10 +56,10 @@ def to_panel(x: Any, first: int, out: Any) -> None:
 
 
 @helper
-def error_to_panel(given: Any, rows: Any, sigmoid: bool, out: Any) -> None:
+def error_to_panel(given: Any, rows: Any, sigmoid: bool, out: Any, totals: Any) -> None:
     """Put delta3 of the rows from first to stop in the lanes of the panel that `out` starts with, as `to_panel` does.
 
-    Given are (a3, target) and (first, stop).
+    Given are (a3, target) and (first, stop); the sum of each column is added to a number of `totals`.
     Rows two panels on are asked for meanwhile, one after the other: many requests at once would have to queue.
     """
     a3, target = given
@@ -79,11 +79,13 @@ def error_to_panel(given: Any, rows: Any, sigmoid: bool, out: Any) -> None:
                 if step < n // side:
                     outputs = at_row(a3, first + lane, step * side), a3.strides[0]
                     goals = at_row(target, first + lane, step * side), target.strides[0]
-                    turn_error(outputs, goals, sigmoid, at(out, step * side * width + lane))
+                    turn_error(outputs, goals, sigmoid, at(out, step * side * width + lane), at(totals, step * side))
     for k in range(k0, n):
         for lane in range(live):
             a = a3[first + lane, k]
             error = a - target[first + lane, k]
-            out[k * width + lane] = error * (a * (one - a)) if sigmoid else error
+            delta = error * (a * (one - a)) if sigmoid else error
+            out[k * width + lane] = delta
+            totals[k] += delta
         for lane in range(live, width):
             out[k * width + lane] = 0

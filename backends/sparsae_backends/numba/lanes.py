@@ -96,20 +96,25 @@ def copy_column(typing: Any, x: Any, scale: Any, out: Any) -> Any:
 
 
 @intrinsic
-def turn_error(typing: Any, a3: Any, target: Any, sigmoid: Any, out: Any) -> Any:
-    """As `turn`, for delta3 = (a3 - target) a3 (1 - a3), or a3 - target for a linear output."""
-    signature = types.void(a3, target, types.boolean, out)
+def turn_error(typing: Any, a3: Any, target: Any, sigmoid: Any, out: Any, totals: Any) -> Any:
+    """As `turn`, for delta3 = (a3 - target) a3 (1 - a3), or a3 - target for a linear output.
+
+    The sum of each column is added to a number of `totals`.
+    """
+    signature = types.void(a3, target, types.boolean, out, totals)
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        operands = [*fields(builder, args[0], 2), *fields(builder, args[1], 2), args[2], args[3]]
+        operands = [*fields(builder, args[0], 2), *fields(builder, args[1], 2), *args[2:]]
         call_shared(builder, "turn_error", bits_of(signature.args[3]), operands, _turn_error)
         return context.get_dummy_value()
 
     return signature, codegen
 
 
-def _turn_error(emit: Emit, a3: Any, a3_bytes: Any, target: Any, target_bytes: Any, sigmoid: Any, out: Any) -> None:
-    builder = emit.builder
+def _turn_error(
+    emit: Emit, a3: Any, a3_bytes: Any, target: Any, target_bytes: Any, sigmoid: Any, out: Any, totals: Any
+) -> None:
+    builder, total = emit.builder, emit.load(totals)
     ones = ir.Constant(emit.vector, [emit.number(1.0)] * emit.lanes)
     rows = []
     for i in range(emit.lanes):
@@ -117,6 +122,8 @@ def _turn_error(emit: Emit, a3: Any, a3_bytes: Any, target: Any, target_bytes: A
         error = builder.fsub(a, emit.load(emit.row(target, INDEX(i), target_bytes)))
         delta = builder.fmul(error, builder.fmul(a, builder.fsub(ones, a)))
         rows.append(builder.select(sigmoid, delta, error))
+        total = builder.fadd(total, rows[-1])
+    emit.store(total, totals)
     for i, turned in enumerate(emit.transposed(rows)):
         emit.store(turned, emit.step(out, i * emit.panel))
 

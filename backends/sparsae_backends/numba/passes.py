@@ -99,11 +99,11 @@ def backprop(
     _, _, _, _, _, at_W1, at_W2, at_b1, at_b2, _, _, _, _ = layout
     width = PANEL_BYTES // a1.itemsize
     wide, narrow = n * width, p * width
-    totals, scratch = scratch[: p * width // VECTORS], scratch[p * width // VECTORS :]
-    totals[:] = 0
+    ends, totals = n + p * width // VECTORS, scratch[n : n + p * width // VECTORS]  # sums of columns of d and of delta2
+    totals3, scratch = scratch[:n], scratch[ends:]
     as_they_are = n % (width // VECTORS) == 0 and a1.strides[1] == a1.itemsize
     for start in range(0, len(a1), rows):
-        stop = min(start + rows, len(a1))
+        totals3[:], totals[:], stop = 0, 0, min(start + rows, len(a1))
         panels = (stop - start + width - 1) // width
         d, h, rest = scratch[: panels * wide], scratch[panels * wide :], scratch[panels * (wide + narrow) :]
         delta2, x = rest[: panels * narrow], rest[panels * narrow :]
@@ -113,7 +113,7 @@ def backprop(
                 fetch(a2, row)
             here, back = h[panel * narrow : (panel + 1) * narrow], delta2[panel * narrow : (panel + 1) * narrow]
             to_panel(a2[start:stop], first, here)
-            error_to_panel((a3, target), (start + first, stop), sigmoid, d[panel * wide :])
+            error_to_panel((a3, target), (start + first, stop), sigmoid, d[panel * wide :], totals3)
             multiply((at(W2_back, 0), at(s, 0)), (at(d, panel * wide), n, at(d, panel * wide)), (at(back, 0), p))
             if sigmoid_units:
                 sigmoid_slopes(at(back, 0), at(here, 0), p, at(totals, 0))
@@ -128,5 +128,6 @@ def backprop(
                 to_panel(a1[start:stop], panel * width, x[panel * wide :])
             add_gram((at(delta2, 0), p), (at(x, 0), n), panels, (at(out, at_W1), n, 1), True)
         add_gram((at(h, 0), p), (at(d, 0), n), panels, (at(out, at_W2), 1, p), True)
-        add_sums((at(d, 0), n), panels, at(out, at_b2))
-    add_totals(at(totals, 0), p, at(out, at_b1))
+        add_totals(at(totals, 0), p, at(out, at_b1))
+        for k in range(n):
+            out[at_b2 + k] += totals3[k]

@@ -76,7 +76,7 @@ class VectorTarget:
     @property
     def row_gram_shape(self) -> tuple[int, int]:
         """Rows, and registers of columns, of a tile of `gram_of_rows`."""
-        return (6, 4) if self.registers >= 32 else (3, 3)
+        return (6, 4) if self.registers >= 32 else (4, 3)
 
 
 def detect() -> VectorTarget:
