@@ -80,6 +80,8 @@ ESCAPED: dict[str, tuple[str, Edit]] = {
     ),
     "a curve that counts to infinity": ("model file, topk", array("history.iteration", "<f8", value=math.inf)),
     "fewer than no evaluations": ("model file, topk", array("history.evaluations", value=-1)),
+    "an image of one side": ("model file, topk", header("data", value={"image_shape": [6]})),
+    "an image that is an object": ("model file, topk", header("data", value={"image_shape": {"2": 2, "3": 3}})),
     "another unit": ("model file, topk", header("settings", "activation", value="swish")),
     "no k": ("model file, topk", header("settings", "k", value=0)),
     "a curve of text": ("model file, topk", array("history.cost", "<U3", value="low")),

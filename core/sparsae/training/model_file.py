@@ -36,7 +36,7 @@ _SCHEMA: Schema = {
     "metrics": Each((float, int), dict),
     "receipt": RECEIPT,
     "transform": list,
-    "data": {"source": Optional(str), "image_shape": Optional(Each(Count(1)))},
+    "data": {"source": Optional(str), "image_shape": Optional(Each(Count(1), list, 2, 2))},
 }
 
 
