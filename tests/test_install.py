@@ -22,7 +22,7 @@ def fresh() -> None:
 
 def installed(monkeypatch: pytest.MonkeyPatch, origin: object) -> str:
     """The message of a copy whose direct_url.json says this."""
-    text = None if origin is None else json.dumps(origin)
+    text = origin if isinstance(origin, str | None) else json.dumps(origin)
     monkeypatch.setattr(metadata, "distribution", lambda name: SimpleNamespace(read_text=lambda file: text))
     try:
         return str(MissingExtraError(MESSAGE))
@@ -34,6 +34,7 @@ def test_a_copy_from_an_index_names_the_distribution(monkeypatch: pytest.MonkeyP
     """There direct_url.json is missing, or names an archive."""
     assert installed(monkeypatch, None) == MESSAGE
     assert installed(monkeypatch, {"url": "https://example.org/sparsae.whl", "archive_info": {}}) == MESSAGE
+    assert installed(monkeypatch, "{not JSON") == MESSAGE
 
 
 def test_a_copy_from_a_checkout_names_its_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ from sparsae.errors import DataError, FileFormatError, SparsaeError
 
 TIMES = {"numpy": 1.5e-6, "dot": 0.8e-6}
 PLAN = RacePlan.checked(backends=list(TIMES), threads=[1], sizes=["10x4x2", "20x4x2"], launches=2, rounds=5)
+HEADER = simulated.session(TIMES, plan=PLAN)[0]
 EVIL = "\x1b]0;title\x07\x1b[2J[/x] [bold]<script>$\\frac$\n\x9b31m\u202e"
 
 
@@ -111,6 +112,10 @@ def test_nothing_in_a_record_is_obeyed(tmp_path: Path, capsys: pytest.CaptureFix
         ("header", "machine", {"cpu": "x"}),
         ("header", "machine", simulated.MACHINE | {"caches": [1]}),
         ("header", "machine", simulated.MACHINE | {"variables": {"OMP_NUM_THREADS": 1}}),
+        ("header", "plan", HEADER["plan"] | {"colour": 1}),
+        ("header", "plan", HEADER["plan"] | {"k": 3}),
+        ("header", "plan", HEADER["plan"] | {"reference": "nobody"}),
+        ("header", "plan", HEADER["plan"] | {"backends": ["numpy", "x" * 1000]}),
         ("worker", "pools_after_call", [{"user_api": "blas"}]),
         ("sample", "wall", 0.0),
         ("sample", "cpu", "much"),

@@ -213,3 +213,9 @@ def batches(seconds: list[float]) -> list[TimedBatch]:
 
 def in_pairs(first: list[TimedBatch], second: list[TimedBatch]) -> list[tuple[TimedBatch, TimedBatch]]:
     return list(zip(first, second, strict=True))
+
+
+def test_the_difference_of_two_effects_without_spread_is_certain():
+    """Welch's degrees of freedom would be 0 / 0."""
+    a, b = st.Effect(0.1, 0.0, 3, 30), st.Effect(0.3, 0.0, 3, 40)
+    assert st.difference(a, b) == st.Effect(pytest.approx(0.2), 0.0, 3, 70)

@@ -11,11 +11,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
+import click
 import pytest
 from tests.support.command import Ended
 from tests.support.terminal import read_all
 
-from sparsae.cli import main
+from sparsae.cli import main, process
 
 Run = Callable[..., Ended]
 Start = Callable[..., "subprocess.Popen[str]"]
@@ -186,3 +187,62 @@ def test_no_color_is_respected(start: Start, model: str) -> None:
         process.communicate(timeout=300)
         assert b"PASS" in drawn
         assert (b"\x1b[" in drawn) == coloured, (variable, drawn)
+
+
+class Silent(KeyboardInterrupt):
+    """An interruption of a fit in preparation, which knows its signal."""
+
+    signal = 15
+
+
+def caused(error: BaseException, cause: BaseException) -> BaseException:
+    """The error with its cause, as `raise ... from` leaves it."""
+    error.__cause__ = cause
+    return error
+
+
+ENDS: dict[str, tuple[BaseException, int, str]] = {
+    "Ctrl-C": (click.exceptions.Abort(), 130, "Interrupted.\n"),
+    "SIGTERM": (caused(click.exceptions.Abort(), Silent()), 143, "Interrupted.\n"),
+    "a mistake": (click.UsageError("What?"), 2, "Error: What? (see sparsae --help)\n"),
+    "a file": (
+        FileNotFoundError(2, "No such file or directory", "x.npy"),
+        1,
+        "Error: x.npy: No such file or directory.\n",
+    ),
+    "no file": (OSError(28, "No space left on device"), 1, "Error: No space left on device.\n"),
+    "memory": (MemoryError(), 1, "Error: There is not enough memory.\n"),
+    "how much memory": (MemoryError("8 GB"), 1, "Error: There is not enough memory: 8 GB.\n"),
+    "exit": (SystemExit(7), 1, "Error: The command was ended by sys.exit(7) in a backend or another library.\n"),
+    "a generator": (
+        GeneratorExit(),
+        1,
+        "Error: The command was ended by GeneratorExit in a backend or another library.\n",
+    ),
+}
+
+
+@pytest.mark.parametrize("end", ENDS)
+def test_each_end_is_an_exit_code_and_one_line(end: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Whatever a command raises for which its user, the system or another library is the reason."""
+    error, code, said = ENDS[end]
+    assert process.run(raising(error), []) == code
+    assert capsys.readouterr() == ("", said)
+
+
+@pytest.mark.parametrize("error", [OSError("a stream that cannot seek"), ValueError("?"), EOFError("?")], ids=repr)
+def test_a_mistake_in_sparsae_keeps_its_traceback(error: BaseException) -> None:
+    """An error of the system has a number; click takes the end of a file for the end of an answer that was typed."""
+    with pytest.raises(type(error)) as seen:
+        process.run(raising(error), [])
+    assert seen.value is error
+
+
+def raising(error: BaseException) -> click.Command:
+    """A command that fails so."""
+
+    @click.command
+    def command() -> None:
+        raise error
+
+    return command

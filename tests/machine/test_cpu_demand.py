@@ -118,3 +118,14 @@ def test_own_threads_are_read():
     schedules = demand.read_process()
     assert str(os.getpid()) in schedules
     assert demand.total(schedules).on_cpu > 0
+
+
+def test_a_thread_that_is_gone_has_no_schedule_and_none_add_up_to_none(tmp_path):
+    """Its file is missing, empty, or holds something else."""
+    assert demand.read_schedule(tmp_path) is None
+    for text in ("", "1", "many few"):
+        (tmp_path / "schedstat").write_text(text)
+        assert demand.read_schedule(tmp_path) is None
+    (tmp_path / "schedstat").write_text("12 3 4")
+    assert demand.read_schedule(tmp_path) == Schedule(12, 3)
+    assert demand.total({}) is None

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from sparsae.machine import facts as machine
+from sparsae.machine import resources
 
 CPUINFO = "processor : 0\nmodel name\t: Example 9000\nflags\t\t: fpu avx2 avx512f\n\nprocessor : 1\nflags : other\n"
 STAT = "cpu  0 0 0 0 0 0 0 0 0 0\ncpu0 {0} 0 0 {1} 0 0 0 {2} 0 0\ncpu1 {3} 0 0 {4} 0 0 0 0 0 0\nintr 5\n"
@@ -79,3 +80,20 @@ def test_thread_variables_are_found_by_name_and_family() -> None:
     """Known names and whole families; nothing else of the environment."""
     given = {"OMP_PROC_BIND": "true", "OPENBLAS_CORETYPE": "Haswell", "NPROC": "1", "HOME": "/", "SPARSAE_THREADS": "2"}
     assert machine.thread_variables(given) == {k: v for k, v in sorted(given.items()) if k != "HOME"}
+
+
+@pytest.mark.parametrize(
+    ("level", "size", "found"),
+    [("2", "512K", 1 << 19), ("2", "2M", 1 << 21), ("2", "?", 1 << 20), ("1", "48K", 1 << 20)],
+)
+def test_the_second_level_cache_has_the_size_that_is_told_or_one_mebibyte(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, level: str, size: str, found: int
+) -> None:
+    """Linux says it in K or M; where it says nothing of use a size is assumed."""
+    monkeypatch.setattr(resources, "CPU0_CACHE", tmp_path)
+    assert resources.l2_bytes.__wrapped__() == resources.ASSUMED_L2 == 1 << 20
+    folder = tmp_path / "index2"
+    folder.mkdir()
+    (folder / "level").write_text(f"{level}\n")
+    (folder / "size").write_text(f"{size}\n")
+    assert resources.l2_bytes.__wrapped__() == found

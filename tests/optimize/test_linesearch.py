@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from tests.support.evaluations import evaluation
 
 from sparsae.cost import Evaluation
+from sparsae.optimize import linesearch
 from sparsae.optimize.linesearch import LinePoint, LineSearchResult, strong_wolfe
 
 Vector = NDArray[np.float64]
@@ -85,3 +86,18 @@ def test_when_trials_run_out_the_best_point_is_kept() -> None:
     found, _ = search(lambda x: (-x * x - x, -2 * x - 1), 1.0, trials=3)
     assert found.point is not None
     assert found.point.cost < -1.9
+
+
+def test_an_interval_that_vanishes_ends_the_search() -> None:
+    """A slope that lies, with trials enough: the interval is as small as numbers can tell apart long before."""
+    found, tried = search(lambda x: (abs(x - 1), -1.0 if x < 1 else 1.0), 3.0, trials=500, curvature=1e-9)
+    assert found.point is not None
+    assert found.point.length == pytest.approx(1, abs=1e-12)
+    assert len(tried) < 200
+
+
+def test_between_points_without_a_cubic_the_middle_is_tried() -> None:
+    """Where the formula has no minimum, or divides by 0."""
+    low, high = (LinePoint(length, -1.0, np.zeros(1), evaluation(-length, [-1.0])) for length in (1.0, 3.0))
+    assert not np.isfinite(linesearch._cubic(low, high))
+    assert linesearch._between(low, high) == 2.0

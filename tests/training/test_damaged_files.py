@@ -18,7 +18,7 @@ from tests.support.damaged_files import damaged
 
 import sparsae
 from sparsae.errors import FileAccessError, FileFormatError
-from sparsae.training import checkpoint
+from sparsae.training import archive, checkpoint
 from sparsae.training.archive import read_archive, write_archive
 
 pytestmark = pytest.mark.filterwarnings("ignore::sparsae.ConvergenceWarning")
@@ -249,3 +249,22 @@ def test_a_named_pipe_as_a_model_file_is_refused(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "m.npz")
     with pytest.raises(FileAccessError, match="is a named pipe; a model file must be a regular file"):
         sparsae.load(tmp_path / "m.npz")
+
+
+def test_members_that_end_early_or_are_of_another_version_are_refused() -> None:
+    """What zipfile says of their length is not believed."""
+    with pytest.raises(ValueError, match="a member ends early"):
+        archive._fill(io.BytesIO(b"abc"), memoryview(bytearray(4)))
+    with pytest.raises(ValueError, match="a member is longer than its shape"):
+        archive._fill(io.BytesIO(b"abcde"), memoryview(bytearray(4)))
+    later = io.BytesIO()
+    np.lib.format.write_array(later, np.zeros(3), version=(2, 0))
+    later.seek(0)
+    with pytest.raises(ValueError, match="a format version that sparsae does not write"):
+        archive._read_npy_header(later)
+
+
+def test_what_is_no_file_is_no_checkpoint(tmp_path: Path) -> None:
+    """Neither a folder nor what does not exist."""
+    assert not checkpoint.is_checkpoint(tmp_path)
+    assert not checkpoint.is_checkpoint(tmp_path / "none.npz")

@@ -115,6 +115,7 @@ ESCAPED: dict[str, tuple[str, Edit]] = {
     "more pairs than kept": ("checkpoint, sigmoid", array("state.counts", value=21)),
     "fewer parameters": ("checkpoint, sigmoid", array("state.theta", shape=[5])),
     "another number of units": ("checkpoint, sigmoid", array("state.evaluation.density", shape=[7])),
+    "an array of nothing": ("checkpoint, topk", lambda described: described["arrays"].update(other=["<f8", [1], 1])),
     "no learning curve": ("checkpoint, sigmoid", array("history", shape=[0, 12])),
     "an output that cannot be encoded": ("arrays, sigmoid", header("output", value="\ud800")),
     "a k of text": ("arrays, sigmoid", header("k", value="3")),
