@@ -9,6 +9,7 @@ import h5py
 import numpy as np
 import pytest
 import zarr
+from safetensors.numpy import save_file
 from tests.support.matrix_files import write_bfloat16, write_hdf5, write_safetensors, write_zarr
 
 from sparsae import DataError
@@ -233,6 +234,21 @@ def test_bfloat16_is_widened_and_said(tmp_path, monkeypatch):
     rows = load(tmp_path / "x.safetensors", columns="2-3").X
     assert (rows.dtype, rows.stored_as) == (np.float32, "bfloat16")
     np.testing.assert_array_equal(rows[100:], values[100:, 1:3])
+
+
+def test_tensors_that_are_no_matrix_are_read_whole(tmp_path):
+    """Three axes are images; a vector and a single number are refused by their shape."""
+    images = np.random.default_rng(0).random((5, 8, 8)).astype(np.float32)
+    save_file({"images": images}, tmp_path / "x.safetensors")
+    np.save(tmp_path / "x.npy", images)
+    cut = [load(f"patches:{tmp_path}/x.{suffix}", n_patches=20, patch_size=4).X for suffix in ("safetensors", "npy")]
+    np.testing.assert_array_equal(*cut)
+    for values, shape in ((images[0, 0], r"\(8,\)"), (images[0, 0, 0], r"\(\)")):
+        save_file({"v": np.asarray(values)}, tmp_path / "x.safetensors")
+        with pytest.raises(
+            DataError, match=rf"holds an array of shape {shape}; a matrix \(n_samples, n_visible\) is n"
+        ):
+            load(tmp_path / "x.safetensors")
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from tests.support.sound_files import X, mat_bytes
 from sparsae import DataError
 from sparsae.data import load
 from sparsae.data.readers import limits, matlab, npy, parser_process, source_file
+from sparsae.data.readers.parser_process import describe_ending
 from sparsae.errors import FileAccessError, FileFormatError, FileMissingError
 
 
@@ -188,6 +189,45 @@ def test_a_device_is_not_even_opened(tmp_path, monkeypatch):
     monkeypatch.setattr(source_file, "os", System())
     with pytest.raises(FileAccessError, match=r"x.npy is a device, not a regular file"):
         load(tmp_path / "x.npy")
+
+
+def test_a_path_that_is_replaced_before_it_is_opened_is_refused_and_closed(tmp_path, monkeypatch):
+    """It was a regular file when it was looked at, and is a named pipe when it is opened."""
+    (tmp_path / "file").write_bytes(b"1,2\n")
+    os.mkfifo(tmp_path / "x.csv")
+    opened = []
+
+    class System:
+        """The module `os`, with an answer from before."""
+
+        def stat(self, path):
+            return (tmp_path / "file").stat()
+
+        def fdopen(self, *given):
+            opened.append(os.fdopen(*given))
+            return opened[-1]
+
+        def __getattr__(self, name):
+            return getattr(os, name)
+
+    monkeypatch.setattr(source_file, "os", System())
+    with pytest.raises(FileAccessError, match=r"x\.csv is a named pipe"):
+        load(tmp_path / "x.csv")
+    assert [file.closed for file in opened] == [True]
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        (3, "exit code 3"),
+        (-9, "SIGKILL (the time limit, or the system's memory)"),
+        (-11, "SIGSEGV (a crash)"),
+        (-200, "signal 200"),
+    ],
+)
+def test_the_end_of_a_parser_is_said_in_words(code, words):
+    """Also that by a signal without a name."""
+    assert describe_ending(code) == words
 
 
 @pytest.mark.parametrize(

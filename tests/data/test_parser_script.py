@@ -8,6 +8,7 @@ import subprocess
 import sys
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -100,6 +101,46 @@ def test_footers_of_parquet_are_answered_one_a_line(monkeypatch: pytest.MonkeyPa
     assert "error" in damaged
     assert facts == {"rows": [70, 70, 10], "nulls": {"x0": 0, "x1": 0, "x2": 0}}
     assert limits == [1000]
+
+
+def test_what_a_footer_does_not_count_is_not_known(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Columns without statistics, in one row group or in all."""
+    pyarrow = pytest.importorskip("pyarrow")
+    table = pyarrow.table({"a": X[:, 0], "b": X[:, 1]})
+    parquet = pytest.importorskip("pyarrow.parquet")
+    parquet.write_table(table, tmp_path / "x.parquet", row_group_size=100, write_statistics=["b"])
+    answer, _ = ask(monkeypatch, Path(), "parquet", str(tmp_path / "x.parquet"))
+    assert json.loads(answer) == {"rows": [100, 50], "nulls": {"a": None, "b": 0}}
+
+
+def test_a_footer_whose_numbers_of_rows_contradict_each_other_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows would be looked for where there are none."""
+    parquet = pytest.importorskip("pyarrow.parquet")
+    for rows in ([3], [7, -3]):
+        groups = [SimpleNamespace(num_rows=n, num_columns=0) for n in rows]
+        footer = SimpleNamespace(schema=(), num_row_groups=len(rows), row_group=groups.__getitem__, num_rows=4)
+        monkeypatch.setattr(parquet, "read_metadata", lambda path, footer=footer: footer)
+        answer, _ = ask(monkeypatch, Path(), "parquet", "x.parquet")
+        assert json.loads(answer)["error"].endswith("its row groups do not have the rows that it promises")
+
+
+def test_numbers_in_other_files_are_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A file that comes from elsewhere could show whatever file is here."""
+    h5py = pytest.importorskip("h5py")
+    X.tofile(tmp_path / "other")
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        file.create_dataset("X", X.shape, X.dtype, external=[(str(tmp_path / "other"), 0, X.nbytes)])
+    answer, _ = ask(monkeypatch, tmp_path / "x.h5", "hdf5", {"name": "X", "n_bytes": 7})
+    assert json.loads(answer.splitlines()[1])["error"].endswith("it keeps its numbers in other files")
+
+
+def test_where_there_are_no_limits_memory_is_not_limited(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on Windows, which has no module for them; nothing is raised."""
+    resource = pytest.importorskip("resource")
+    before = resource.getrlimit(resource.RLIMIT_CORE)
+    monkeypatch.setitem(sys.modules, "resource", None)
+    parser_script.limit_memory(0)
+    assert resource.getrlimit(resource.RLIMIT_CORE) == before
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="elsewhere memory is not limited")

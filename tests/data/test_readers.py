@@ -2,6 +2,7 @@
 
 import gzip
 import io
+import os
 import struct
 import sys
 
@@ -13,7 +14,10 @@ import scipy.sparse
 from sparsae import DataError, ParameterError
 from sparsae.data import extract_patches, load
 from sparsae.data.pictures import images_of_array
-from sparsae.data.readers import ReadRequest, hdf5, limits, read_file, source_file
+from sparsae.data.readers import ReadRequest, hdf5, limits, read_file, row_views, source_file
+from sparsae.data.readers.entries import LoadedArray
+from sparsae.data.readers.missing import handle_missing
+from sparsae.engine.npy_file import open_npy
 from sparsae.errors import DataWarning, FileAccessError, FileFormatError, FileMissingError, MissingExtraError
 from sparsae.transforms import Patches
 
@@ -275,6 +279,54 @@ def test_columns_of_any_file_are_chosen(tmp_path):
         np.testing.assert_array_equal(load(path, columns=[2, 0]).X, X[:, [2, 0]])
     with pytest.raises(ParameterError, match="has no column 'a'; it has no column names"):
         load(path, columns="a")
+
+
+def test_views_of_a_file_tell_when_it_was_written_to(tmp_path):
+    """Chosen columns, chosen rows, complete rows; and none of them reads more than it is asked for."""
+    np.save(tmp_path / "x.npy", np.arange(30.0).reshape(10, 3))
+    rows = open_npy(tmp_path / "x.npy")
+    views = (
+        (row_views.ChosenColumns(rows, [2, 0], None), [[2, 0], [5, 3]]),
+        (row_views.ChosenRows(rows, np.array([4, 5, 1])), [[12, 13, 14], [15, 16, 17]]),
+        (row_views.CompleteRows(rows, np.array([0, 2])), [[3, 4, 5], [9, 10, 11]]),
+    )
+    for view, first in views:
+        view.check_unchanged()
+        np.testing.assert_array_equal(view[:2], first)
+        assert view[1:1].shape == (0, view.shape[1])
+    os.utime(tmp_path / "x.npy", (0, 0))
+    for view, _ in views:
+        with pytest.raises(DataError, match=r"x\.npy was written to while it was used"):
+            view.check_unchanged()
+
+
+@pytest.mark.parametrize("kind", ["in order", "other order", "read-only"])
+def test_rows_are_left_out_in_place_where_the_array_allows_it(kind):
+    """What may not be written to, or is not in the order of rows, is copied and stays as it is."""
+    values = np.array([[0.0, 1], [np.nan, 3], [4, 5], [6, np.nan], [8, 9]])
+    values = np.asfortranarray(values) if kind == "other order" else values
+    before = values.copy()
+    values.flags.writeable = kind != "read-only"
+    kept = handle_missing("x", LoadedArray(values), drop=True)
+    np.testing.assert_array_equal(kept.values, [[0, 1], [4, 5], [8, 9]])
+    assert np.shares_memory(kept.values, values) == (kind == "in order")
+    assert np.array_equal(values, before, equal_nan=True) == (kind != "in order")
+
+
+def test_many_arrays_are_named_in_part(tmp_path):
+    """Twenty, and how many more there are."""
+    np.savez(tmp_path / "x.npz", **{f"a{i}": np.zeros((2, 2)) for i in range(25)})
+    with pytest.raises(DataError, match=r"has 25 matrices; .* a19 \(2x2 float64\) and 5 more\.$"):
+        load(tmp_path / "x.npz")
+    assert load(f"{tmp_path}/x.npz:a24").X.shape == (2, 2)
+
+
+@pytest.mark.parametrize(
+    ("n_bytes", "text"), [(0, "0 bytes"), (999, "999 bytes"), (268e6, "268 MB"), (2.5e15, "2.5 PB"), (3e21, "3e+03 EB")]
+)
+def test_numbers_of_bytes_have_a_unit(n_bytes, text):
+    """Up to the largest that has a name."""
+    assert limits.format_bytes(n_bytes) == text
 
 
 @pytest.mark.parametrize("missing", ["sklearn", "skimage", "PIL"])

@@ -2,6 +2,7 @@
 
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -143,6 +144,23 @@ def test_few_files_are_open_at_a_time(tmp_path, monkeypatch):
     assert not any(wrong)
     assert len(list(Path("/proc/self/fd").iterdir())) <= before + shards.OPEN_FILES
     np.testing.assert_array_equal(rows[[0, 15, 399]], X[[0, 15, 399]])
+
+
+def test_files_are_opened_anew_after_a_fork_whoever_held_the_lock(tmp_path, monkeypatch):
+    """Another thread of the parent may have held it: the child does not wait for it."""
+    monkeypatch.setattr(limits, "memory_limit", lambda: 1000)
+    parts = tmp_path / "parts"
+    parts.mkdir()
+    for i in range(4):
+        np.save(parts / f"{i}.npy", X[100 * i : 100 * i + 100])
+    rows, found = load(parts).X, []
+    np.testing.assert_array_equal(rows[50:250], X[50:250])
+    with rows._lock:
+        monkeypatch.setattr(shards, "os", SimpleNamespace(getpid=lambda: -1))
+        child = threading.Thread(target=lambda: found.append(rows[50:250]), daemon=True)
+        child.start()
+        child.join(60)
+    np.testing.assert_array_equal(found, [X[50:250]])
 
 
 def test_a_file_that_vanishes_or_is_replaced_is_an_error_with_its_row(tmp_path, monkeypatch):

@@ -89,6 +89,13 @@ def test_names_that_are_not_utf8_are_read_and_said(tmp_path):
             assert table(tmp_path, content).columns[0] == text
 
 
+def test_a_table_of_text_alone_and_one_of_a_single_row(tmp_path):
+    """Without a header the first cell is named; one row of integers that count is a sample: nothing is below it."""
+    with pytest.raises(DataError, match=r"the cell in line 1, column 1 is 'a', which is not a number"):
+        table(tmp_path, "a,b\nc,d\n", header=False)
+    np.testing.assert_array_equal(table(tmp_path, "0,1,2\n").X, [[0, 1, 2]])
+
+
 def test_columns_that_count_from_zero_as_pandas_writes_them_are_names(tmp_path):
     """Many of them are sure; few are where the numbers could not be names; a matrix that counts on is numbers."""
     wide = ",".join(map(str, range(10))) + "\n" + "7,3,200,1,0,0,0,0,0,1\n" * 3

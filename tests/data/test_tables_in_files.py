@@ -148,6 +148,65 @@ def test_lists_of_one_length_are_the_rows_of_a_matrix(tmp_path):
     np.testing.assert_array_equal(load(path, drop_missing=True).X, [[1, 2], [5, 6]])
 
 
+@pytest.mark.usefixtures("one_child")
+@pytest.mark.parametrize("suffix", ["parquet", "feather"])
+def test_lists_of_other_lengths_in_a_later_part_and_missing_ones_in_the_first_row(tmp_path, suffix):
+    """Row groups and record batches are decoded one by one: the row that differs is named in either."""
+    path, schema = tmp_path / f"x.{suffix}", pa.schema([("v", pa.list_(pa.float64()))])
+    write_parts(path, schema, [[[1.0, 2.0], [3.0, 4.0]], [[1.0, 2.0, 3.0]]])
+    with pytest.raises(
+        DataError, match=r"x\.\w+: row 2 \(counted from 0\) has a list of 3 numbers where the first has 2"
+    ):
+        load(path)
+    write_parts(path, schema, [[None, [3.0, 4.0]]])
+    np.testing.assert_array_equal(load(path, drop_missing=True).X, [[3, 4]])
+    write_parts(path, schema, [[]])
+    with pytest.raises(DataError, match=r"is empty: its shape is \(0, 0\)"):
+        load(path)
+
+
+@pytest.mark.usefixtures("one_child")
+@pytest.mark.parametrize("suffix", ["parquet", "feather"])
+def test_parts_without_rows_are_passed_over(tmp_path, suffix):
+    """At the beginning, in the middle and at the end; in memory and block by block."""
+    path = tmp_path / f"x.{suffix}"
+    parts = [X[i:j, 0] for i, j in ((0, 0), (0, 3), (3, 3), (3, 3), (3, 5), (5, 5))]
+    write_parts(path, pa.schema([("x0", pa.float32())]), parts)
+    np.testing.assert_array_equal(load(path).X, X[:5, :1])
+    np.testing.assert_array_equal(rows_of(path)[[0, 2, 3, 4]], X[[0, 2, 3, 4], :1])
+
+
+@pytest.mark.usefixtures("one_child")
+@pytest.mark.parametrize("suffix", ["parquet", "feather"])
+def test_a_damaged_note_of_pandas_is_no_damage_of_the_numbers(tmp_path, suffix):
+    """All columns are read: which one is the index is not known."""
+    for i, said in enumerate((b"{no json", b"[1]", b"\xff")):
+        table = pa.table({"a": X[:, 0], "__index_level_0__": X[:, 1]}).replace_schema_metadata({b"pandas": said})
+        path = tmp_path / f"{i}.{suffix}"
+        pq.write_table(table, path) if suffix == "parquet" else pyarrow.feather.write_feather(table, path)
+        np.testing.assert_array_equal(load(path).X, X[:, :2])
+
+
+@pytest.fixture
+def one_child():
+    """All footers of a test are read by one process: to start it takes a second."""
+    with parquet_metadata.metadata_process():
+        yield
+
+
+def write_parts(path, schema, parts):
+    """A table of one column in so many row groups or record batches."""
+    tables = [pa.table([pa.array(part, schema.field(0).type)], schema=schema) for part in parts]
+    if path.suffix == ".parquet":
+        with pq.ParquetWriter(path, schema) as file:
+            for table in tables:
+                file.write_table(table)
+        return
+    with pa.ipc.new_file(path, schema) as file:
+        for table in tables:
+            file.write_batch(pa.RecordBatch.from_arrays([c.combine_chunks() for c in table.columns], schema=schema))
+
+
 def test_a_large_row_group_is_decoded_in_pieces_once_in_a_pass(tmp_path, monkeypatch):
     """By several threads at different places: each gets its rows, and no piece is decoded more often than is kept."""
     values = np.arange(100_000, dtype=np.float32).reshape(-1, 2)

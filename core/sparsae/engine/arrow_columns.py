@@ -65,6 +65,14 @@ class ArrowLayout:
             return ColumnArrays([_list_values(table.column(self.names[0]), self.label, first_row)])
         return ColumnArrays([_values(table.column(name)) for name in self.names])
 
+    def check_width(self, columns: ColumnArrays, width: int, first_row: int) -> None:
+        """Raise `DataError` where lists have another length than those before; names the first row of these."""
+        if self.lists and columns.n_columns not in (0, width):
+            raise DataError(
+                f"{self.label}: row {first_row} (counted from 0) has a list of {columns.n_columns} numbers where the "
+                f"first has {width}; all must be of one length."
+            )
+
 
 def arrow_layout(label: str, fields: Sequence[Any], nullable: Sequence[bool], advice: str) -> ArrowLayout:
     """Return the layout for these fields of a schema, or refuse those that are no numbers.

@@ -42,13 +42,13 @@ def read_feather(file: SourceFile, request: ReadRequest) -> LoadedArray:
         options = ipc.IpcReadOptions(use_threads=False, included_fields=which)
         return ipc.open_file(arrow.OSFile(str(file.path)), options=options)
 
-    bounds, width = _bounds(batches(wanted[:1]), layout.lists and layout)
+    bounds, number, width = _bounds(batches(wanted[:1]), layout.lists and layout)
     width = width if layout.lists else len(fields)
-    number = {first: i for i, first in enumerate(bounds[:-1])}
     reader = batches(wanted)
 
     def decode(first: int, last: int) -> NDArray[Any]:
         columns = layout.pick(reader.get_batch(number[first]), first)
+        layout.check_width(columns, width, first)
         rows = np.empty((columns.n_rows, columns.n_columns), layout.dtype)
         columns.write(0, columns.n_rows, rows)
         return rows
@@ -58,12 +58,18 @@ def read_feather(file: SourceFile, request: ReadRequest) -> LoadedArray:
     return LoadedArray(rows, names=names, columns_chosen=True)
 
 
-def _bounds(reader: Any, lists: Any) -> tuple[list[int], int]:
-    """Return the bounds of the record batches that have rows, and the length of lists; one column is read for it."""
-    bounds, width = [0], 0
+def _bounds(reader: Any, lists: Any) -> tuple[list[int], dict[int, int], int]:
+    """Return bounds of the record batches that have rows, their numbers by first row, and the length of lists.
+
+    One column is read for it.
+    """
+    bounds: list[int] = [0]
+    number: dict[int, int] = {}
+    width = 0
     for i in range(reader.num_record_batches):
         batch = reader.get_batch(i)
         if batch.num_rows:
+            number[bounds[-1]] = i
             bounds.append(bounds[-1] + batch.num_rows)
             width = width or (lists.pick(batch).n_columns if lists else 0)
-    return bounds, width
+    return bounds, number, width

@@ -115,6 +115,7 @@ class ParquetRows(RowFile):
                 raise
             except Exception as error:
                 raise unreadable(self.label, first, first + n_rows, error) from error
+            self._layout.check_width(piece, self.shape[1], first)
             if (piece.n_rows, piece.n_columns) != (n_rows, self.shape[1]):
                 raise unreadable(self.label, first, first + n_rows, "it has other rows than it promises")
             self._pieces.add((group, at), piece, n_rows=n_rows, n_bytes=piece.n_bytes)
@@ -131,10 +132,9 @@ class ParquetRows(RowFile):
         return batches
 
     def _first_width(self) -> int:
-        """Return the number of columns that the lists of the first rows make."""
-        for batch in self._file.iter_batches(1, columns=list(self._layout.names), use_threads=False):
-            return self._layout.pick(batch).n_columns
-        return 0
+        """Return the number of columns that lists make: the length of the first that is not missing; 0 for none."""
+        batches = self._file.iter_batches(1, columns=list(self._layout.names), use_threads=False)
+        return next(filter(None, (self._layout.pick(batch).n_columns for batch in batches)), 0)
 
 
 class _Stream:

@@ -56,10 +56,9 @@ def reading_process(file: SourceFile, library: str) -> Iterator[subprocess.Popen
 def end_process(process: subprocess.Popen[bytes]) -> None:
     """Kill a child process and close its pipes, whatever it is doing."""
     process.kill()
-    for stream in (process.stdin, process.stdout):
-        if stream is not None:
-            with suppress(OSError):
-                stream.close()
+    for stream in filter(None, (process.stdin, process.stdout)):
+        with suppress(OSError):
+            stream.close()
     process.wait()
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, final
 
@@ -64,9 +64,9 @@ def load_tensor(file: SourceFile, tensors: Sequence[TensorEntry], request: ReadR
 
     def whole(tensor: TensorEntry) -> np.ndarray[Any, Any]:
         label = _label(file, tensor)
-        rows = tensor.open(file, label)
+        rows = replace(tensor, shape=tensor.shape or (1,)).open(file, label)  # a scalar as one number
         check_memory(label, rows.n_bytes)
-        return rows[:] if tensor.shape else rows[:0]
+        return rows[:].reshape(tensor.shape)
 
     entries = [
         ArrayEntry(tensor.name, tensor.shape, tensor.kind, tensor.dtype is not None, partial(whole, tensor))
