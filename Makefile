@@ -59,6 +59,8 @@ coverage: $(STAMP) ## branch coverage of both suites, child processes included; 
 	$(BIN)/python -m coverage erase
 	-$(MAKE) --keep-going test test-peers COVERED='-m coverage run'
 	$(BIN)/python -m coverage combine --quiet
+	$(BIN)/python -m coverage json --quiet -o .coverage.json
+	$(BIN)/python -m tests.support.coverage_reasons .coverage.json
 	$(BIN)/python -m coverage report
 
 # Each proof also runs alone: make prove-resume.  Run them on a quiet machine.
