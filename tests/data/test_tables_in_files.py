@@ -275,6 +275,18 @@ def test_a_file_that_is_truncated_while_it_is_read_is_an_error_with_the_rows(tmp
         assert rows[:3].shape == (3, 4)
 
 
+@pytest.mark.usefixtures("one_child")
+def test_fewer_rows_than_the_footer_promises_are_an_error_with_the_rows(tmp_path, monkeypatch):
+    """What the decoder gives is counted: rows that follow would be those of other numbers."""
+    write_table(tmp_path / "x.parquet", X)
+    batches = parquet.ParquetRows._batches
+    monkeypatch.setattr(parquet.ParquetRows, "_batches", lambda self, group: (b.slice(1) for b in batches(self, group)))
+    with pytest.raises(
+        DataError, match=r"x\.parquet: rows 0 to 69 .*cannot be read; .*it has other rows than it promises"
+    ):
+        rows_of(tmp_path / "x.parquet")[:3]
+
+
 def test_without_pyarrow_the_file_says_what_to_install(tmp_path, monkeypatch):
     """The library and the extra."""
     write_table(tmp_path / "x.parquet", X)

@@ -81,6 +81,24 @@ def test_other_missing_and_reordered_columns_are_refused_by_name(frame: Any, nam
             use(other)
 
 
+@FRAMES
+def test_names_are_found_by_a_scikit_learn_that_knows_the_exchange_of_frames_alone(
+    frame: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As 1.6 to 1.8 do: newer frames of polars do not have it, and columns in another order would be taken."""
+
+    def find_names(X: Any) -> Any:
+        if isinstance(X, pd.DataFrame):
+            return np.asarray(X.columns, dtype=object)
+        return np.asarray(X.__dataframe__().column_names(), object) if hasattr(X, "__dataframe__") else None
+
+    monkeypatch.setattr("sklearn.utils.validation._get_feature_names", find_names)
+    model = SparseAutoencoder(**QUICK).fit(frame())
+    assert list(model.feature_names_in_) == NAMES
+    with pytest.raises(ValueError, match="Feature names must be in the same order as they were in fit"):
+        model.transform(frame(X, ["age", "weight", "height"]))
+
+
 def test_another_number_of_columns_is_refused() -> None:
     """Of samples by scikit-learn's message, of activations by ours."""
     model = SparseAutoencoder(**QUICK).fit(X)
@@ -213,6 +231,7 @@ def test_sparse_matrices_are_declined_with_the_way_out_or_read_block_by_block(
     """`accept_sparse=True` gives the bits of the dense matrix; where it exceeds the share no piece is all of it."""
     dense = X * (X > 0.5)
     sparse = make(dense)
+    assert len(SparseRows(sparse.tocsr())) == len(dense)
     with pytest.raises(DataError, match=r"sparse matrix .*accept_sparse=True .*block by block, or pass X.toarray\(\)"):
         SparseAutoencoder(**QUICK).fit(sparse)
     plain, model = SparseAutoencoder(**QUICK).fit(dense), SparseAutoencoder(**QUICK, accept_sparse=True)

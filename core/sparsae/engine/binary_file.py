@@ -73,7 +73,7 @@ class BinaryFile(RowFile):
         bfloat16: bool = False,
         label: str = "",
     ) -> None:
-        self._close = weakref.finalize(self, os.close, fd)
+        weakref.finalize(self, os.close, fd)
         self.path, self.label = path, label or str(path)
         self.shape = shape
         self.dtype = np.dtype(np.float32) if bfloat16 else dtype.newbyteorder("=")
@@ -92,10 +92,6 @@ class BinaryFile(RowFile):
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle as the path: another process, or another machine with the same files, opens it for itself."""
         return _open_again, (str(self.path.absolute()), self.label, self._layout)
-
-    def close(self) -> None:
-        """Close the file; it is also closed when the object is dropped."""
-        self._close()
 
     def read_into(self, start: int, stop: int, out: NDArray[Any]) -> None:
         """Read rows `start` to `stop` into a C-contiguous array of this dtype and of their shape.
