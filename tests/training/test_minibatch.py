@@ -92,7 +92,7 @@ def test_every_row_is_used_once_in_an_epoch(data: Array) -> None:
         used: list[list[int]] = []
         sizes = []
         for _ in range(6):
-            rows = epochs._batch(state.iteration, state.position)
+            rows = epochs._rows.batch(state.iteration, state.position)
             sizes.append(len(rows))
             used.append(rows.tolist())
             state = epochs.step(state)
