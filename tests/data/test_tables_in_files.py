@@ -158,8 +158,11 @@ def test_lists_of_other_lengths_in_a_later_part_and_missing_ones_in_the_first_ro
         DataError, match=r"x\.\w+: row 2 \(counted from 0\) has a list of 3 numbers where the first has 2"
     ):
         load(path)
-    write_parts(path, schema, [[None, [3.0, 4.0]]])
-    np.testing.assert_array_equal(load(path, drop_missing=True).X, [[3, 4]])
+    write_parts(path, schema, [[[1.0, 2.0]], [None, [3.0]]])
+    with pytest.raises(DataError, match=r"row 2 \(counted from 0\) has a list of 1 numbers where the first has 2"):
+        load(path)
+    write_parts(path, schema, [[None, [3.0, 4.0]], [None], [[5.0, 6.0]]])
+    np.testing.assert_array_equal(load(path, drop_missing=True).X, [[3, 4], [5, 6]])
     write_parts(path, schema, [[]])
     with pytest.raises(DataError, match=r"is empty: its shape is \(0, 0\)"):
         load(path)
@@ -216,7 +219,7 @@ def test_a_large_row_group_is_decoded_in_pieces_once_in_a_pass(tmp_path, monkeyp
     decoded = []
     pick = rows._layout.__class__.pick
     monkeypatch.setattr(
-        rows._layout.__class__, "pick", lambda self, batch, first: decoded.append(first) or pick(self, batch, first)
+        rows._layout.__class__, "pick", lambda self, batch, *at: decoded.append(at[0]) or pick(self, batch, *at)
     )
     wrong = []
 

@@ -53,25 +53,18 @@ class ArrowLayout:
     dtype: np.dtype[Any]
     lists: bool
 
-    def pick(self, table: Any, first_row: int = 0) -> ColumnArrays:
+    def pick(self, table: Any, first_row: int = 0, width: int = 0) -> ColumnArrays:
         """Return the columns of a table or record batch that has them, without a copy where nothing is missing.
 
         Raises
         ------
         DataError
-            When lists are not all of one length; names the row, counted from `first_row`.
+            When lists are not all of one length, which is `width` where it is known; names the row, counted from
+            `first_row`.
         """
         if self.lists:
-            return ColumnArrays([_list_values(table.column(self.names[0]), self.label, first_row)])
+            return ColumnArrays([_list_values(table.column(self.names[0]), self.label, first_row, width)])
         return ColumnArrays([_values(table.column(name)) for name in self.names])
-
-    def check_width(self, columns: ColumnArrays, width: int, first_row: int) -> None:
-        """Raise `DataError` where lists have another length than those before; names the first row of these."""
-        if self.lists and columns.n_columns not in (0, width):
-            raise DataError(
-                f"{self.label}: row {first_row} (counted from 0) has a list of {columns.n_columns} numbers where the "
-                f"first has {width}; all must be of one length."
-            )
 
 
 def arrow_layout(label: str, fields: Sequence[Any], nullable: Sequence[bool], advice: str) -> ArrowLayout:
@@ -163,13 +156,13 @@ def _values(column: Any) -> NDArray[Any]:
     return values
 
 
-def _list_values(column: Any, label: str, first_row: int) -> NDArray[Any]:
-    """Return a column of lists as a matrix; a row of NaN where a list is missing."""
+def _list_values(column: Any, label: str, first_row: int, width: int) -> NDArray[Any]:
+    """Return a column of lists as a matrix; a row of NaN where a list is missing.  A width of 0 is not known."""
     if hasattr(column, "chunks"):
         column = column.combine_chunks()
     lengths = np.asarray(column.value_lengths().to_numpy(zero_copy_only=False))
     present = ~np.isnan(lengths) if lengths.dtype.kind == "f" else np.ones(len(lengths), bool)
-    width = int(lengths[present][0]) if present.any() else 0
+    width = width or (int(lengths[present][0]) if present.any() else 0)
     uneven = np.flatnonzero(present & (lengths != width))
     if len(uneven):
         raise DataError(

@@ -47,8 +47,7 @@ def read_feather(file: SourceFile, request: ReadRequest) -> LoadedArray:
     reader = batches(wanted)
 
     def decode(first: int, last: int) -> NDArray[Any]:
-        columns = layout.pick(reader.get_batch(number[first]), first)
-        layout.check_width(columns, width, first)
+        columns = layout.pick(reader.get_batch(number[first]), first, width)
         rows = np.empty((columns.n_rows, columns.n_columns), layout.dtype)
         columns.write(0, columns.n_rows, rows)
         return rows

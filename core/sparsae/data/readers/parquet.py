@@ -110,12 +110,11 @@ class ParquetRows(RowFile):
             first = self._starts[group] + at * self._step
             n_rows = min(self._step, self._starts[group + 1] - first)
             try:
-                piece = self._layout.pick(next(stream.batches), first)
+                piece = self._layout.pick(next(stream.batches), first, self.shape[1])
             except SparsaeError:
                 raise
             except Exception as error:
                 raise unreadable(self.label, first, first + n_rows, error) from error
-            self._layout.check_width(piece, self.shape[1], first)
             if (piece.n_rows, piece.n_columns) != (n_rows, self.shape[1]):
                 raise unreadable(self.label, first, first + n_rows, "it has other rows than it promises")
             self._pieces.add((group, at), piece, n_rows=n_rows, n_bytes=piece.n_bytes)
