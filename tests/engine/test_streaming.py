@@ -183,7 +183,8 @@ def test_any_array_like_with_row_slicing_is_read_once_an_evaluation():
 def test_a_cost_that_is_infinite_while_the_data_is_sound_is_no_error(separate):
     """The data is read again, found sound, and the cost is given: an optimiser takes a shorter step."""
     rows, target = Rows(data(400, 5)), Rows(data(400, 5, seed=1))
-    with Objective(rows, 3, target=target if separate else None, output="linear", block_rows=50) as objective:
+    options = {"output": "linear", "block_rows": 50, "backend": "numpy", "threads": 1}  # errstate is of this thread
+    with Objective(rows, 3, target=target if separate else None, **options) as objective:
         with np.errstate(over="ignore", invalid="ignore"):
             cost, _ = objective(np.full(objective.size, 1e200))
         assert cost == np.inf
