@@ -80,17 +80,16 @@ class FusedKernel(Kernel[FusedBlock, FoldedWeights, FusedHidden]):
         return FoldedWeights(V1, bias, V2, back, reach, _largest_sum(V2))
 
     def encode(self, weights: FoldedWeights, block: FusedBlock) -> tuple[FusedHidden, NDArray[np.float64]]:
-        """Hidden activations, in the block's own room where it is kept, else in scratch."""
-        hidden, room = block.hidden, self.scratch.cut(len(block.x))
+        """FusedHidden activations, in the block's own room where it is kept."""
+        hidden = block.hidden
         if hidden is None:
-            hidden = room.hidden
-            if block.keep:
-                a2 = aligned((room.m, self.width), self.problem.dtype)
-                hidden = block.hidden = FusedHidden(a2, self.problem.n_hidden, room.layers)
+            room = aligned((len(block.x), self.width), self.problem.dtype)
+            hidden = FusedHidden(room, self.problem.n_hidden, len(block.layers))
+            block.hidden = hidden if block.keep else None
         elif self.fetches:
             np.vdot(block.x, block.x)  # its rows have left the cache since the last evaluation
-        self._hidden(weights, block, hidden, room)
-        return hidden, hidden.total.astype(np.float64)
+        self._hidden(weights, block, hidden, self.scratch.cut(len(block.x)))
+        return hidden, hidden.total.astype(np.float64, copy=False)
 
     def accumulate(
         self, weights: FoldedWeights, block: FusedBlock, hidden: FusedHidden | None, sparsity: Array | None, into: Sums

@@ -98,15 +98,12 @@ class NumbaKernel(CompiledKernel[PanelBlock, PackedWeights, PanelHidden]):
         )  # fmt: skip
 
     def encode(self, weights: PackedWeights, block: PanelBlock) -> tuple[PanelHidden, NDArray[np.float64]]:
-        """Hidden activations, in the block's own room where it is kept, else in scratch."""
+        """Hidden activations, in the block's own room where it is kept."""
         hidden = block.hidden
         if hidden is None:
             n, p = self.sizes[:2]
-            if block.keep:
-                a2 = aligned((block.x.size // n * p,), self.problem.dtype)
-                hidden = block.hidden = PanelHidden(a2, np.empty(p))
-            else:
-                hidden = PanelHidden(self._room("a2", p), np.empty(p))
+            hidden = PanelHidden(aligned((block.x.size // n * p,), self.problem.dtype), np.empty(p))
+            block.hidden = hidden if block.keep else None
         self._encode(weights, block, hidden)
         return hidden, hidden.total
 
