@@ -10,6 +10,8 @@ import typing
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 import sparsae
 
 RECORD = Path(__file__).parent / "golden" / "public_api.json"
@@ -20,7 +22,8 @@ def describe(value: Any) -> Any:
     if isinstance(value, str):
         return "str"
     if isinstance(value, types.GenericAlias):
-        return str(value)
+        kind = typing.get_args(value)[-1]  # NumPy 2.5 spells NDArray[T] in another way
+        return f"array of {typing.get_args(kind)[0] if typing.get_origin(kind) is np.dtype else kind}"
     if value is sparsae.errors:
         return {name: describe(kind) for name, kind in vars(value).items() if inspect.isclass(kind)}
     if typing.is_typeddict(value):

@@ -33,7 +33,7 @@ def test_names_that_no_file_can_have(tmp_path: Path) -> None:
     """Too long, a loop of links, a zero byte: one sentence each, for input and output."""
     (tmp_path / "loop").symlink_to(tmp_path / "pool")
     (tmp_path / "pool").symlink_to(tmp_path / "loop")
-    names = {"n" * 300: "File name too long", "loop": "Too many levels of symbolic links", "a\0b": "embedded null byte"}
+    names = {"n" * 300: "File name too long", "loop": "Too many levels of symbolic links", "a\0b": ".*embedded null"}
     for name, words in names.items():
         with pytest.raises(FileAccessError, match=f"Cannot write .*: {words}"):
             check_writable(tmp_path / name)

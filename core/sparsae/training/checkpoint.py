@@ -7,6 +7,7 @@ A damaged one falls back to the one before.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import tempfile
 import zipfile
@@ -137,6 +138,8 @@ def check_place(path: Path, *, resume: bool) -> Path:
     """
     try:
         target = path.resolve()
+        if target.is_symlink():  # since Python 3.13 a loop of links is no error of `resolve`
+            raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
         _check_regular(path, target)
     except (OSError, RuntimeError, ValueError) as error:  # a loop of links, a name that is too long or has a zero byte
         if isinstance(error, FileAccessError):

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import warnings
 from typing import Any
 
 import numpy as np
@@ -47,7 +48,9 @@ class MatFile:
 
     def read(self, name: str) -> Any:
         """Return one variable as a dense array."""
-        value = self._io.loadmat(self._path, variable_names=[name])[name]
+        with warnings.catch_warnings():  # SciPy 1.18 announces another class of sparse matrices, which is read as well
+            warnings.simplefilter("ignore", DeprecationWarning)
+            value = self._io.loadmat(self._path, variable_names=[name])[name]
         return value.toarray() if hasattr(value, "toarray") else value
 
 
