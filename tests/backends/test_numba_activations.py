@@ -6,6 +6,7 @@ import pytest
 pytest.importorskip("numba")
 import numba
 
+import sparsae
 from sparsae_backends.numba import activations, emit, helpers
 
 at = emit.at
@@ -100,3 +101,16 @@ def test_slopes_of_relu_units_keep_nan(dtype):
     delta2, totals = np.ones(width, dtype), np.zeros(emit.lanes(dtype), dtype)
     call("active_slopes", delta2, np.resize(np.array([np.nan, 0, -2], dtype), width), 1, totals, np.ones(1))
     np.testing.assert_array_equal(delta2, np.resize([1, 0, 1], width))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("passes", [1, 2])
+def test_a_block_of_many_panels_is_all_of_its_rows(dtype, passes):
+    """Products of gradients take 36 panels at a time; the first block of a fit is written, and not added."""
+    X = np.random.default_rng(0).uniform(0.1, 0.9, (2000, 3)).astype(dtype)
+    theta = sparsae.Parameters.random(3, 2).flatten()
+    options = {"block_rows": 2000, "passes": passes, "threads": 1}
+    gradients = [
+        sparsae.Objective(X, 2, backend=backend, **options).evaluate(theta).gradient for backend in ("numpy", "numba")
+    ]
+    np.testing.assert_allclose(*gradients, rtol=0, atol=1e-4 if dtype == np.float32 else 1e-12)

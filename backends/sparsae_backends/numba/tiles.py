@@ -199,8 +199,9 @@ def _add_gram(emit: Emit, *operands: Any) -> None:
                 for k in range(breadth):
                     register, lane = divmod(i * breadth + k, emit.lanes)
                     number = builder.extract_element(found[register], ir.IntType(32)(lane))
-                    emit.put(number, emit.step(line, columns[k]), add)
+                    emit.put(number, emit.step(line, columns[k]), adds)
 
+        adds = builder.or_(add, builder.icmp_signed("!=", first_panel, INDEX(0)))  # to the sums of panels before
         shape = builder.add(builder.mul(height, INDEX(GRAM_COLUMNS + 1)), breadth)
         cases = [h * (GRAM_COLUMNS + 1) + b for h in range(1, GRAM_ROWS + 1) for b in range(1, GRAM_COLUMNS + 1)]
         emit.each_case(shape, cases, tile)
