@@ -201,6 +201,17 @@ class ActivationsAreScratch(Twin):
         return self.room[: len(a2)], total
 
 
+class UnkeptActivationsAreScratch(ActivationsAreScratch):
+    """`encode` does so for blocks that are not kept."""
+
+    def prepare(self, x, target, keep):
+        self.kept = keep
+        return super().prepare(x, target, keep)
+
+    def encode(self, weights, block):
+        return Twin.encode(self, weights, block) if self.kept else super().encode(weights, block)
+
+
 class NaNWhenSaturated(Twin):
     """Divides by a slope that is 0 where a unit is saturated."""
 
@@ -318,6 +329,7 @@ MUTANTS = {
     StaleScratch: "invariants",
     ResultIsScratch: "aliasing",
     ActivationsAreScratch: "aliasing",
+    UnkeptActivationsAreScratch: "aliasing",
     NaNWhenSaturated: "saturated",
     MeanOfOneBlock: "reference",
     OverwritesInto: "one_block",

@@ -103,6 +103,13 @@ def aliasing(kit: Harness) -> None:
         kernel.accumulate(weights, block, hidden, v, into)
         kernel.finish(weights, into)
         _near(kit, "sums with another block and other weights prepared in between", into, alone)
+        kit.label = f"activations of a block that is not kept, used after another's, m={m} n={n} p={p} output={output}"
+        hidden, _ = kernel.encode(weights, kernel.prepare(X, X, False))
+        kernel.encode(weights, kernel.prepare(Y, Y, False))
+        into = Sums(n, p)
+        kernel.accumulate(weights, kernel.prepare(X, X, False), hidden, v, into)
+        kernel.finish(weights, into)
+        _near(kit, "sums by activations of a block that is not kept, with another encoded in between", into, alone)
 
 
 def shared_pieces(kit: Harness) -> None:
