@@ -1,13 +1,16 @@
 """The pool of row workers: what a run leaves behind."""
 
 import threading
+import warnings
 from queue import SimpleQueue
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from sparsae.engine import workers
 from sparsae.engine.workers import WorkerPool
+from sparsae.errors import BackendError
 
 
 def test_runs_leave_no_wake_ups(monkeypatch):
@@ -92,3 +95,24 @@ def test_a_pool_forgets_its_threads_after_a_fork(monkeypatch, first):
 
 class KnownQueue(SimpleQueue):
     """A queue that can be found in a pool."""
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_the_flag_for_invalid_values_alone_is_no_warning(workers):
+    """Products of BLAS raise it with a right result now and then; other flags are spoken of."""
+
+    def invalid(kernel, segment, run):
+        assert np.isnan(np.float64(np.inf) - np.float64(np.inf))
+
+    def divides(kernel, segment, run):
+        assert np.isinf(np.float64(1) / np.float64(0))
+
+    pool = WorkerPool([object()] * workers)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            pool.run(invalid, 4, str)
+            with pytest.raises(BackendError, match="divide by zero"):
+                pool.run(divides, 4, str)
+    finally:
+        pool.close()

@@ -21,7 +21,7 @@ from sparsae._text import plural
 from sparsae._types import Array
 from sparsae.engine.batch_sums import BatchSums, batch_sum, put_together
 from sparsae.engine.fold import Sparsity, cast_sparsity
-from sparsae.engine.kernel_calls import backend_error, call_kernel, make_kernel
+from sparsae.engine.kernel_calls import backend_error, call_kernel, make_kernel, silent_products
 from sparsae.engine.partition import Partition
 from sparsae.engine.row_reader import RowNumbers, RowReader
 from sparsae.engine.setup import choose_block_rows
@@ -143,14 +143,15 @@ class BatchEngine:
         kernel, hidden, error = self.kernels[0], None, None
         try:
             x, target = self._reader.take_ahead(rows) if self._reader.waits else self._reader.take(rows)
-            block = kernel.prepare(x, target, False)  # the only one: it may be scratch between two passes too
-            if callable(sparsity):
-                hidden, total = kernel.encode(weights, block)
-                sparsity = sparsity(total)
-            sums = self._sums.only_buffer()
-            kernel.accumulate(weights, block, hidden, cast_sparsity(sparsity, self._problem.dtype), sums)
-            if self._direct:
-                kernel.finish(weights, sums)
+            with silent_products():
+                block = kernel.prepare(x, target, False)  # the only one: it may be scratch between two passes too
+                if callable(sparsity):
+                    hidden, total = kernel.encode(weights, block)
+                    sparsity = sparsity(total)
+                sums = self._sums.only_buffer()
+                kernel.accumulate(weights, block, hidden, cast_sparsity(sparsity, self._problem.dtype), sums)
+                if self._direct:
+                    kernel.finish(weights, sums)
         except BaseException as raised:  # noqa: BLE001 (a kernel may raise anything)
             error = backend_error(raised, self._describe(slice(0, len(rows))))
         if error is not None:

@@ -11,6 +11,8 @@ import sys
 import traceback
 from typing import Any
 
+import numpy as np
+
 from sparsae._text import printable
 from sparsae.errors import BackendBrokenError, BackendError, SparsaeError
 from sparsae.plugins.contract import AnyKernel, Backend, Kernel, Problem
@@ -32,6 +34,15 @@ def backend_error(
     converted = kind(f"{message}: {describe_exception(error)}{advice}")
     converted.__cause__ = error
     return converted
+
+
+def silent_products() -> np.errstate:
+    """Within the block NumPy does not speak of invalid values.
+
+    Small products of OpenBLAS raise the processor's flag now and then although operands and result are finite (seen in
+    float32).  What is not finite is found in the sums.
+    """
+    return np.errstate(invalid="ignore")
 
 
 def call_kernel(backend: str, kernel: AnyKernel, method: str, *arguments: object) -> Any:

@@ -14,7 +14,7 @@ from typing import final
 
 from sparsae._text import plural
 from sparsae.engine.cpu_balance import CpuBalancer
-from sparsae.engine.kernel_calls import backend_error
+from sparsae.engine.kernel_calls import backend_error, silent_products
 from sparsae.errors import BackendError
 from sparsae.machine.deferred_signals import DeferredSignals
 from sparsae.machine.limits import limit_this_worker
@@ -50,14 +50,15 @@ class SegmentRun:
 
     def work(self, kernel: AnyKernel, worker: int) -> None:
         """Do segments until there are none or the run is cancelled; what goes wrong is kept in `error`."""
-        while not self.cancelled and (segment := next(self._next)) < self._n_segments:
-            self._balancer.update(worker)
-            try:
-                self._task(kernel, segment, self)
-            except RunCancelledError:
-                break
-            except BaseException as error:  # noqa: BLE001 (a kernel may raise anything; raised again by `run`)
-                self.fail(backend_error(error, self._describe(segment)))
+        with silent_products():
+            while not self.cancelled and (segment := next(self._next)) < self._n_segments:
+                self._balancer.update(worker)
+                try:
+                    self._task(kernel, segment, self)
+                except RunCancelledError:
+                    break
+                except BaseException as error:  # noqa: BLE001 (a kernel may raise anything; raised again by `run`)
+                    self.fail(backend_error(error, self._describe(segment)))
         self._balancer.finish(worker)
 
     def fail(self, error: BaseException) -> None:
