@@ -119,14 +119,19 @@ def test_dtypes_are_joined_and_missing_values_counted_over_all_files(tmp_path):
     assert load(parts, drop_missing=True).X.shape == (798, 5)
 
 
+def npy_shards(folder, n_rows):
+    """A folder of .npy files of the first 400 rows, so many in each."""
+    parts = folder / "parts"
+    parts.mkdir()
+    for start in range(0, 400, n_rows):
+        np.save(parts / f"{start // n_rows}.npy", X[start : start + n_rows])
+    return parts
+
+
 def test_few_files_are_open_at_a_time(tmp_path, monkeypatch):
     """Whatever their number, and with several readers; every thread gets its rows."""
     monkeypatch.setattr(limits, "memory_limit", lambda: 1000)
-    parts = tmp_path / "parts"
-    parts.mkdir()
-    for i in range(40):
-        np.save(parts / f"{i}.npy", X[10 * i : 10 * i + 10])
-    rows = load(parts).X
+    rows = load(npy_shards(tmp_path, 10)).X
     before = len(list(Path("/proc/self/fd").iterdir()))
     wrong = []
 
@@ -149,11 +154,7 @@ def test_few_files_are_open_at_a_time(tmp_path, monkeypatch):
 def test_files_are_opened_anew_after_a_fork_whoever_held_the_lock(tmp_path, monkeypatch):
     """Another thread of the parent may have held it: the child does not wait for it."""
     monkeypatch.setattr(limits, "memory_limit", lambda: 1000)
-    parts = tmp_path / "parts"
-    parts.mkdir()
-    for i in range(4):
-        np.save(parts / f"{i}.npy", X[100 * i : 100 * i + 100])
-    rows, found = load(parts).X, []
+    rows, found = load(npy_shards(tmp_path, 100)).X, []
     np.testing.assert_array_equal(rows[50:250], X[50:250])
     with rows._lock:
         monkeypatch.setattr(shards, "os", SimpleNamespace(getpid=lambda: -1))

@@ -125,12 +125,15 @@ ESCAPED: dict[str, tuple[str, Edit]] = {
 @pytest.mark.parametrize("case", ESCAPED)
 def test_what_once_escaped_is_refused(made: Callable[[str], Target], case: str) -> None:
     """By an error that names the file."""
-    kind, edit = ESCAPED[case]
+    assert attempt(made, *ESCAPED[case]) in ("FileFormatError", "CheckpointError")
+
+
+def attempt(made: Callable[[str], Target], kind: str, edit: Edit) -> str:
+    """What becomes of an archive with an edited description."""
     target = made(f"{kind}, described")
     described = json.loads(target.sound)
     edit(described)
-    outcome = target.attempt(json.dumps(described).encode())
-    assert outcome in ("FileFormatError", "CheckpointError")
+    return target.attempt(json.dumps(described).encode())
 
 
 USED: dict[str, tuple[str, Edit]] = {
@@ -154,11 +157,7 @@ def _pool(described: dict[str, Any]) -> dict[str, Any]:
 @pytest.mark.parametrize("case", USED)
 def test_what_a_fit_or_an_earlier_version_can_write_is_used(made: Callable[[str], Target], case: str) -> None:
     """Read, shown by `sparsae info`, used and saved again."""
-    kind, edit = USED[case]
-    target = made(f"{kind}, described")
-    described = json.loads(target.sound)
-    edit(described)
-    assert target.attempt(json.dumps(described).encode()) == "used"
+    assert attempt(made, *USED[case]) == "used"
 
 
 def test_an_integer_that_cannot_become_a_float_is_refused() -> None:

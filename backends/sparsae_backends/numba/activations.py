@@ -35,11 +35,6 @@ TANH = {
 }
 
 
-def constant(emit: Emit, number: float) -> Any:
-    """Return a register of one number."""
-    return ir.Constant(emit.vector, [emit.number(number)] * emit.lanes)
-
-
 def power_of_two(emit: Emit, x: Any) -> tuple[Any, Any]:
     """Emit numerator and denominator of 2^x, the exponent held where both and their inverses are normal numbers.
 
@@ -48,12 +43,12 @@ def power_of_two(emit: Emit, x: Any) -> tuple[Any, Any]:
     builder = emit.builder
     mantissa, limit, rounding = SHAPE_OF_FLOAT[emit.bits]
     for sign, bound in ((">", limit), ("<", -limit)):
-        held = constant(emit, bound)
+        held = emit.constant(bound)
         x = builder.select(builder.fcmp_ordered(sign, x, held), held, x)
-    shifted = builder.fadd(x, constant(emit, rounding))
-    f = builder.fsub(x, builder.fsub(shifted, constant(emit, rounding)))
+    shifted = builder.fadd(x, emit.constant(rounding))
+    f = builder.fsub(x, builder.fsub(shifted, emit.constant(rounding)))
     square = builder.fmul(f, f)
-    P, Q = ([constant(emit, term) for term in terms] for terms in TANH[emit.bits])
+    P, Q = ([emit.constant(term) for term in terms] for terms in TANH[emit.bits])
     for terms in (P, Q):
         while len(terms) > 1:
             highest = terms.pop()
@@ -131,7 +126,7 @@ def _sigmoid_errors(emit: Emit, d: Any, target: Any, columns: Any, totals: Any) 
 
     def delta(z: Any, goal: Any) -> tuple[Any, Any]:
         above, below = power_of_two(emit, z)
-        inverse = builder.fdiv(constant(emit, 1.0), builder.fadd(below, above))
+        inverse = builder.fdiv(emit.constant(1.0), builder.fadd(below, above))
         a3, rest = builder.fmul(below, inverse), builder.fmul(above, inverse)
         error = builder.fsub(a3, goal)
         return error, builder.fmul(error, builder.fmul(a3, rest))
@@ -164,7 +159,7 @@ def _sigmoid_slopes(emit: Emit, delta2: Any, a2: Any, columns: Any, totals: Any)
     builder = emit.builder
 
     def one(bracket: Any, a: Any) -> Any:
-        return builder.fmul(bracket, builder.fmul(a, builder.fsub(constant(emit, 1.0), a)))
+        return builder.fmul(bracket, builder.fmul(a, builder.fsub(emit.constant(1.0), a)))
 
     _replace(emit, delta2, a2, columns, totals, one)
 

@@ -58,12 +58,8 @@ class GivenGradients:
         compile_for((passes.backprop, passes.pack), dtype)
         self._passes, self._one, self._shape = passes, dtype.type(1), (n, p)
         at = Sums(n, p).layout
-        self._sigmoid, self._layout, self._gradient = (
-            problem.activation == "sigmoid",
-            tuple(at),
-            slice(at.W1, at.threshold),
-        )
-        self._size = at.head_size
+        self._sigmoid, self._layout = problem.activation == "sigmoid", tuple(at)
+        self._gradient, self._size = slice(at.W1, at.threshold), at.head_size
         self._sizes = n, p, problem.output == "sigmoid", dtype.type(0)
         rows, width = rows_of_piece(problem), emit.width(dtype)
         self._rows = -(-rows // width) * width

@@ -42,6 +42,10 @@ class Emit:
         self.vector = ir.VectorType(self.number, self.lanes)
         self.zeros = ir.Constant(self.vector, None)
 
+    def constant(self, number: float) -> Any:
+        """A register of one number."""
+        return ir.Constant(self.vector, [self.number(number)] * self.lanes)
+
     def step(self, pointer: Any, elements: Any) -> Any:
         """Address so many elements further on; a number or a value."""
         return self.builder.gep(pointer, [INDEX(elements) if isinstance(elements, int) else elements])

@@ -115,7 +115,7 @@ def _turn_error(
     emit: Emit, a3: Any, a3_bytes: Any, target: Any, target_bytes: Any, sigmoid: Any, out: Any, totals: Any
 ) -> None:
     builder, total = emit.builder, emit.load(totals)
-    ones = ir.Constant(emit.vector, [emit.number(1.0)] * emit.lanes)
+    ones = emit.constant(1.0)
     rows = []
     for i in range(emit.lanes):
         a = emit.load(emit.row(a3, INDEX(i), a3_bytes))
