@@ -146,3 +146,16 @@ def test_a_result_that_overflows_is_an_error():
     with pytest.raises(OptimizationError, match=r"The cost is inf, or its gradient is not finite, in float64"):
         sparsae.cost_and_gradient(large, X, output="linear")
     assert Objective(X, 2, output="linear")(large.flatten())[0] == np.inf
+
+
+def test_penalty_and_sparsity_together_are_those_of_the_formula():
+    """Bit for bit, within the edges and beyond them."""
+    cost, rho_hat = Cost(rho=0.05, beta=2.0), np.random.default_rng(0).uniform(0.001, 0.999, 33)
+    penalty, s = cost.penalty_and_sparsity(rho_hat)
+    divergence = 0.05 * np.log(0.05 / rho_hat) + (1 - 0.05) * np.log((1 - 0.05) / (1 - rho_hat))
+    assert penalty == 2.0 * divergence.sum()
+    assert np.array_equal(s, 2.0 * ((1 - 0.05) / (1 - rho_hat) - 0.05 / rho_hat))
+    at_edge, slope = cost.penalty_and_sparsity(np.array([KL_EDGE]))
+    beyond, same = cost.penalty_and_sparsity(np.array([0.0]))
+    assert same == slope
+    assert beyond == at_edge + float(slope[0] * (0.0 - KL_EDGE))

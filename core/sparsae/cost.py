@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
+from functools import cached_property
 from typing import Any, NamedTuple, Protocol, Self, final
 
 import numpy as np
@@ -27,6 +28,7 @@ from sparsae.model.settings import ModelSettings, check_number, check_word
 
 PIECE = 1 << 16  # numbers of a matrix that are worked on at a time: they stay in cache
 KL_EDGE = 1e-6  # outside [KL_EDGE, 1 - KL_EDGE] the divergence continues along its tangent
+_ONE, _LOW, _HIGH = map(np.array, (1.0, KL_EDGE, 1 - KL_EDGE))  # arrays: NumPy takes longer to look at a number
 
 
 @final
@@ -155,18 +157,28 @@ class Cost:
         Outside [1e-6, 1 - 1e-6] the divergence continues along its tangent,
         so that cost and gradient stay finite and consistent where a unit is always off or always on.
         """
-        r = _within_edges(rho_hat)  # (p,)
-        divergence = self.rho * np.log(self.rho / r) + (1 - self.rho) * np.log((1 - self.rho) / (1 - r))  # (p,)
-        inside = self.beta * np.add.reduce(divergence)
-        if np.logical_and.reduce(r == rho_hat):
-            return float(inside)
-        return float(inside + (self.sparsity(rho_hat) * (rho_hat - r)).sum())
+        return self.penalty_and_sparsity(rho_hat)[0]
 
     def sparsity(self, rho_hat: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the sparsity vector s (p,): the derivative of `penalty` by the mean activations (p,)."""
-        r = _within_edges(rho_hat)  # (p,)
-        s: NDArray[np.float64] = self.beta * ((1 - self.rho) / (1 - r) - self.rho / r)  # (p,)
-        return s
+        return self.penalty_and_sparsity(rho_hat)[1]
+
+    def penalty_and_sparsity(self, rho_hat: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+        """Return both: a mini-batch of few rows takes 8 us for them together, and 11 for one after the other."""
+        rho, rest, beta = self._numbers
+        r = np.minimum(np.maximum(rho_hat, _LOW), _HIGH)  # (p,); `clip` is slower
+        on, off = rho / r, rest / (_ONE - r)  # (p,), (p,)
+        s: NDArray[np.float64] = beta * (off - on)  # (p,)
+        divergence = rho * np.log(on) + rest * np.log(off)  # (p,)
+        inside = self.beta * float(np.add.reduce(divergence))
+        if r.tobytes() == rho_hat.tobytes():  # a quarter of the time of comparing numbers
+            return inside, s
+        return inside + float((s * (rho_hat - r)).sum()), s
+
+    @cached_property
+    def _numbers(self) -> tuple[NDArray[np.float64], ...]:
+        """Return rho, 1 - rho and beta as arrays of one number: faster for NumPy."""
+        return np.array(self.rho), np.array(1 - self.rho), np.array(self.beta)
 
     @property
     def needs_mean(self) -> bool:
@@ -298,12 +310,6 @@ class Cost:
     def _l1_weights(self, W2: Array) -> NDArray[np.float64]:
         """Return the weights (p,) of the activations in the L1 term."""
         return _column_lengths(W2) if self.l1_weighted else np.ones(W2.shape[1])
-
-
-def _within_edges(rho_hat: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return mean activations, moved to the nearest value that the divergence is computed for; `clip` is slower."""
-    r: NDArray[np.float64] = np.minimum(np.maximum(rho_hat, KL_EDGE), 1 - KL_EDGE)
-    return r
 
 
 def _parameters(sums: GradientSums, flat: NDArray[np.float64]) -> Parameters:

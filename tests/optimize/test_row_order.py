@@ -28,3 +28,13 @@ def test_rows_that_are_read_ahead_are_those_of_the_next_step():
         fresh = RowOrder(np.arange(100), 1, 30, 100)
         assert np.array_equal(order.batch(epoch, position), fresh.batch(epoch, position))
     assert len(order.batch(0, 90)) == 10
+
+
+@pytest.mark.parametrize("batch_rows", [3000, 20_000])
+def test_mini_batches_that_are_sorted_at_once_are_those_of_the_order(batch_rows):
+    """Across the end of what is sorted at a time, and where a mini-batch alone is longer; the last one is shorter."""
+    rows = np.arange(47_000)
+    order = RowOrder(rows, 1, batch_rows, len(rows))
+    expected = np.random.default_rng([1, 1, 0]).permutation(rows)
+    for start in range(0, len(rows), batch_rows):
+        assert np.array_equal(order.batch(0, start), np.sort(expected[start : start + batch_rows]))

@@ -37,6 +37,7 @@ class Blocks(Protocol):
         ...
 
 
+SAFE = 1e38  # float32 has numbers up to three times as large
 Sparsity = NDArray[np.float64] | Callable[[NDArray[np.float64]], NDArray[np.float64]]
 """The sparsity vector s (p,) where it is known before the data is read, else a function that gives it."""
 
@@ -49,8 +50,8 @@ def cast_sparsity(sparsity: NDArray[np.float64], dtype: np.dtype[Any]) -> Array:
     ParameterError
         When that is so.
     """
-    if sparsity.dtype == dtype:
-        return sparsity
+    if sparsity.dtype == dtype or np.maximum.reduce(np.abs(sparsity)) < SAFE:  # usually: half of the time of the rest
+        return sparsity.astype(dtype, copy=False)
     with np.errstate(over="ignore"):
         cast: Array = sparsity.astype(dtype)
     if np.isfinite(cast).all():

@@ -54,7 +54,7 @@ class Moments(NamedTuple):
     @property
     def arrays(self) -> tuple[Vector, ...]:
         """What an update changes; parameters first."""
-        return tuple(array for array in self[:3] if len(array))
+        return self[:3] if len(self.second) else self[:2]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -193,7 +193,7 @@ class StochasticMethod(Method):
         number = state.updates + 1
         step, compiled = self.steps(number, gradient, state.theta.dtype, factor, adam)
         report = update_in_chunks(state.arrays, gradient, step, run_tasks, measure=measure, compiled=compiled)
-        return state._replace(updates=number), report
+        return Moments(state.theta, state.first, state.second, number), report  # `_replace` takes four times as long
 
 
 @final

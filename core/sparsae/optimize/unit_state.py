@@ -41,9 +41,12 @@ class UnitState(NamedTuple):
         """The running mean, corrected for its start at 0."""
         return self.threshold / (1 - (1 - RATE) ** self.updates) if self.updates else 0.0
 
-    def after(self, rows: int, fired: NDArray[np.float64], smallest_kept: float) -> Self:
-        """Return the state after a mini-batch of so many rows, in which units were active in so many of them."""
-        silent = np.where(fired > 0, 0, self.silent + rows)
+    def after(self, rows: int, fired: NDArray[np.float64] | None, smallest_kept: float) -> Self:
+        """Return the state after a mini-batch of so many rows, in which units were active in so many of them.
+
+        None: units that are never silent, of which `silent` has nothing to say.
+        """
+        silent = self.silent if fired is None else np.where(fired > 0, 0, self.silent + rows)
         return type(self)(silent, self.threshold + RATE * (smallest_kept - self.threshold), self.updates + 1)
 
 

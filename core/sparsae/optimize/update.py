@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from math import isfinite
 from typing import Any, NamedTuple, final
 
 import numpy as np
@@ -106,6 +107,7 @@ class _Scratch(threading.local):
 
 
 _SCRATCH = _Scratch()
+_NOTHING = UpdateReport(0.0, 0.0, True)
 
 
 def update_in_chunks(
@@ -136,28 +138,45 @@ def update_in_chunks(
         compiled = None
     size = chunk_size(len(theta), theta.dtype)
     count = -(-len(theta) // size)
-    squares, largest, finite = [0.0] * count, [0.0] * count, [True] * count  # faster than arrays, for one chunk
+    if count == 1:
+        return _update_chunk(arrays, gradient, 0, step, compiled, measure=measure)
+    reports: list[UpdateReport] = [_NOTHING] * count
 
     def update(number: int) -> None:
-        start = number * size
-        chunks = tuple([array[start : start + size] for array in arrays])
-        here = chunks[0]
-        weights = here[: max(gradient.n_weights - start, 0)]
-        squares[number] = float(np.dot(weights, weights))
-        if compiled is not None:
-            parts = tuple([part[start : start + size] for part in gradient.parts])
-            finite[number] = compiled(chunks, parts, len(weights) if gradient.decay else 0)
-            return
-        a, b = _SCRATCH.of(len(here), theta.dtype)
-        g = gradient.chunk(start, here, a, b)
-        if measure:
-            largest[number] = max(float(g.max()), -float(g.min()))
-        finite[number] = bool(np.isfinite(_squared_length(g)) or np.isfinite(g).all())
-        if finite[number]:
-            step(chunks, g, b)
+        here = slice(number * size, (number + 1) * size)
+        chunks = tuple([array[here] for array in arrays])
+        reports[number] = _update_chunk(chunks, gradient, here.start, step, compiled, measure=measure)
 
     (run_tasks if len(theta) >= ALONE else run_in_turn)(update, count)
-    return UpdateReport(float(np.sum(squares)) if count > 1 else squares[0], max(largest), all(finite))
+    squares, largest, finite = zip(*reports, strict=True)
+    return UpdateReport(float(np.sum(squares)), max(largest), all(finite))
+
+
+def _update_chunk(
+    chunks: tuple[Array, ...],
+    gradient: BatchGradient,
+    start: int,
+    step: Step,
+    compiled: CompiledStep | None,
+    *,
+    measure: bool,
+) -> UpdateReport:
+    """Update the part of all arrays that begins at `start`."""
+    here = chunks[0]
+    weights = here[: max(gradient.n_weights - start, 0)]
+    squares = float(np.dot(weights, weights))
+    if compiled is not None:
+        parts = gradient.parts
+        if len(here) < len(parts[0]):
+            parts = tuple([part[start : start + len(here)] for part in parts])
+        return UpdateReport(squares, 0.0, compiled(chunks, parts, len(weights) if gradient.decay else 0))
+    a, b = _SCRATCH.of(len(here), here.dtype)
+    g = gradient.chunk(start, here, a, b)
+    largest = max(float(g.max()), -float(g.min())) if measure else 0.0
+    finite = bool(isfinite(_squared_length(g)) or np.isfinite(g).all())
+    if finite:
+        step(chunks, g, b)
+    return UpdateReport(squares, largest, finite)
 
 
 def square_sum(gradient: BatchGradient, theta: Array, run_tasks: RunTasks) -> float:
@@ -180,7 +199,7 @@ def _squared_length(g: Array) -> float:
     """Return the sum of the squares, in float64 where it overflows in float32; infinite or NaN where it does there."""
     with np.errstate(over="ignore", invalid="ignore"):
         square = float(np.dot(g, g))
-        if np.isfinite(square) or g.dtype == np.float64:
+        if isfinite(square) or g.dtype == np.float64:
             return square
         return float(np.square(g, dtype=np.float64).sum())
 

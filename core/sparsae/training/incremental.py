@@ -14,7 +14,7 @@ from sparsae.model import Parameters
 from sparsae.model.settings import keywords
 from sparsae.objective import Objective, ObjectiveOptions
 from sparsae.optimize import StochasticMethod
-from sparsae.optimize.epochs import EpochState
+from sparsae.optimize.epochs import NOTHING, EpochState
 from sparsae.optimize.objective_functions import Vector
 from sparsae.optimize.unit_state import MOST_ROWS
 from sparsae.training.curve import FitCounts, LearningCurve, MeteredObjective
@@ -115,9 +115,7 @@ class IncrementalFit:
             state = bound.step(state)
         if not state.outcome:
             self._curve.record(state, metered.counts, self._figures(objective, state))
-        self._state = state._replace(
-            position=0, term_sums=np.zeros_like(state.term_sums), fired=np.zeros_like(state.fired)
-        )
+        self._state = state._replace(position=0, term_sums=NOTHING, fired=np.zeros_like(state.fired))
         self._counts = metered.counts
         return bound.kept(state)
 

@@ -100,13 +100,14 @@ class MiniBatches:
         dead : ndarray of bool (n_hidden,), optional
             Units that the auxiliary loss revives.
         """
-        cost, running = self._objective.cost, rho_hat
+        cost, running, penalty = self._objective.cost, rho_hat, 0.0
         parameters = self._parameters(theta)
 
         def sparsity_of_total(total: Vector) -> Vector:
-            nonlocal running
+            nonlocal running, penalty
             running = rho_decay * rho_hat + (1 - rho_decay) / len(rows) * total
-            return cost.sparsity(running)
+            penalty, sparsity = cost.penalty_and_sparsity(running)
+            return sparsity
 
         known = cost.known_sparsity(parameters)
         given, smallest = self._given(theta, rows)
@@ -114,11 +115,12 @@ class MiniBatches:
         total = sums.total
         if known is not None:
             running = rho_decay * rho_hat + (1 - rho_decay) / total.rows * total.hidden
+            penalty = cost.sparsity_term(total, parameters, running)
         gradient, revival = self._gradient(sums, theta, rows, given, dead)
         return MiniBatchEvaluation(
             gradient=gradient,
             squared_error=total.squared_error / (2 * total.rows),
-            sparsity=cost.sparsity_term(total, parameters, running) + revival,
+            sparsity=penalty + revival,
             rho_hat=running,
             fired=total.fired.copy(),
             smallest_kept=smallest,
