@@ -19,6 +19,7 @@ from sparsae.data import load
 from sparsae.data.readers import limits, matlab, npy, parser_process, source_file
 from sparsae.data.readers.parser_process import describe_ending
 from sparsae.errors import FileAccessError, FileFormatError, FileMissingError
+from sparsae.files.opening import open_unbuffered
 
 
 def test_numbers_beyond_the_memory_share_are_refused_before_they_are_read(tmp_path, monkeypatch):
@@ -203,14 +204,15 @@ def test_a_path_that_is_replaced_before_it_is_opened_is_refused_and_closed(tmp_p
         def stat(self, path):
             return (tmp_path / "file").stat()
 
-        def fdopen(self, *given):
-            opened.append(os.fdopen(*given))
-            return opened[-1]
-
         def __getattr__(self, name):
             return getattr(os, name)
 
+    def open_file(*given):
+        opened.append(open_unbuffered(*given))
+        return opened[-1]
+
     monkeypatch.setattr(source_file, "os", System())
+    monkeypatch.setattr(source_file, "open_unbuffered", open_file)
     with pytest.raises(FileAccessError, match=r"x\.csv is a named pipe"):
         load(tmp_path / "x.csv")
     assert [file.closed for file in opened] == [True]

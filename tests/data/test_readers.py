@@ -133,7 +133,7 @@ def test_a_file_without_permission_is_named(tmp_path, monkeypatch):
     """What the system says is passed on (simulated: the suite may run as root)."""
     path = write(tmp_path / "x.csv")
 
-    def refuse(path, flags):
+    def refuse(path, flags, permissions):
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(source_file.os, "open", refuse)

@@ -13,7 +13,7 @@ import pytest
 
 from sparsae import DataError, Objective
 from sparsae.engine import piece_cache, readahead, storage, temporary_copy
-from sparsae.engine.binary_file import BinaryFile, open_descriptor
+from sparsae.engine.binary_file import BinaryFile, open_binary
 from sparsae.engine.chunked_rows import ChunkedRows
 from sparsae.engine.npy_file import open_npy
 from sparsae.engine.piece_cache import PieceCache
@@ -162,7 +162,7 @@ def test_a_transposed_file_and_bfloat16_are_read_as_they_are_wanted(tmp_path):
     bits = (wanted.view(np.uint32) >> 16).astype(np.uint16)
     (tmp_path / "x.bin").write_bytes(bits.tobytes())
     options = {"shape": (2, 3), "dtype": bits.dtype, "offset": 0, "bfloat16": True}
-    rows = BinaryFile(tmp_path / "x.bin", open_descriptor(tmp_path / "x.bin"), **options)
+    rows = BinaryFile(tmp_path / "x.bin", open_binary(tmp_path / "x.bin"), **options)
     assert (rows.dtype, rows.stored_as) == (np.float32, "bfloat16")
     np.testing.assert_array_equal(rows[:], wanted)
     np.testing.assert_array_equal(rows.transposed()[:], wanted.T)

@@ -260,8 +260,9 @@ def test_a_new_file_that_cannot_have_the_old_ones_owner_is_not_left(
     old[stat.ST_UID] += 1
     target.unlink()
     monkeypatch.setattr(os, "fchown", refuse)
-    with pytest.raises(PermissionError, match=r"belongs to another user or group, .*; use another name"):
-        temporary.open_temporary(target, os.stat_result(old))
+    refused = pytest.raises(PermissionError, match=r"belongs to another user or group, .*; use another name")
+    with refused, temporary.temporary_beside(target, os.stat_result(old)):
+        pass
     assert list(tmp_path.iterdir()) == []
 
 

@@ -154,7 +154,7 @@ def a_file_that_the_disk_does_not_give(patch: Patch) -> None:
 
 def a_file_that_may_not_be_opened(patch: Patch) -> None:
     patch.setattr(os, "open", raising(PermissionError(errno.EACCES, "Permission denied")))
-    binary_file.open_descriptor(Path("x.npy"))
+    binary_file.open_binary(Path("x.npy"))
 
 
 def chunks(n_rows: int = 8) -> ChunkedRows:

@@ -12,7 +12,6 @@ import queue
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -20,6 +19,7 @@ from typing import IO
 
 from sparsae._text import printable
 from sparsae.errors import ProbeError
+from sparsae.files.opening import temporary_file
 from sparsae.machine.cpu_demand import read_process, total
 from sparsae.machine.facts import THREAD_VARIABLES, affinity
 
@@ -84,7 +84,7 @@ class LineProcess:
         mask = ",".join(str(cpu) for cpu in cpus)
         pin = [sys.executable, "-c", _PIN, mask] if mask and hasattr(os, "sched_setaffinity") else []
         self.name = name
-        self._stderr: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115  closed with the process
+        self._stderr: IO[bytes] = temporary_file()  # closed with the process
         self._process = subprocess.Popen(  # noqa: S603  our own interpreter or Octave, no shell
             [*pin, *command],
             stdin=subprocess.PIPE,

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from io import BufferedWriter, TextIOWrapper
 from pathlib import Path
 from typing import IO, Any, Self, final
 
@@ -15,6 +15,7 @@ from sparsae.bench.schema import check_events
 from sparsae.bench.standings import Standings, compute_standings
 from sparsae.errors import FileAccessError, FileFormatError, ParameterError
 from sparsae.files import atomic_write_text, check_readable, check_writable, resolve_output, stream_number
+from sparsae.files.opening import duplicate
 from sparsae.machine.facts import cpu_name
 
 Event = dict[str, Any]
@@ -99,7 +100,7 @@ class RaceRecorder:
         try:
             number = stream_number(path)
             if number is not None:
-                return os.fdopen(os.dup(number), "w", encoding="utf-8")
+                return TextIOWrapper(BufferedWriter(duplicate(number, "w")), encoding="utf-8")
             target = resolve_output(path)
             return None if target.is_file() else target.open("w", encoding="utf-8")
         except OSError as error:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import threading
 import weakref
+from io import FileIO
 from pathlib import Path
 from typing import Any, final
 
@@ -19,12 +20,13 @@ from sparsae._text import plural
 from sparsae.engine.readahead import Readahead
 from sparsae.engine.row_file import RowFile
 from sparsae.errors import DataError, FileAccessError, FileMissingError
+from sparsae.files.opening import duplicate, open_unbuffered
 
 BFLOAT16 = "bfloat16"
 _SEEK = threading.Lock()
 
 
-def open_descriptor(path: Path) -> int:
+def open_binary(path: Path) -> FileIO:
     """Open a file for reading; the open never waits.
 
     Raises
@@ -32,7 +34,7 @@ def open_descriptor(path: Path) -> int:
     FileMissingError, FileAccessError
     """
     try:
-        return os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0))
+        return open_unbuffered(path, "r", os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
     except FileNotFoundError as error:
         raise FileMissingError(f"{path} does not exist.") from error
     except OSError as error:
@@ -46,8 +48,8 @@ class BinaryFile(RowFile):
     Parameters
     ----------
     path : Path
-    fd : int
-        An open descriptor of it; it is closed with the object.
+    file : io.FileIO
+        The open file; it is closed with the object.
     shape : tuple of int
     dtype : numpy.dtype
         Of the numbers in the file; rows have the byte order of this machine.
@@ -64,7 +66,7 @@ class BinaryFile(RowFile):
     def __init__(
         self,
         path: Path,
-        fd: int,
+        file: FileIO,
         *,
         shape: tuple[int, ...],
         dtype: np.dtype[Any],
@@ -73,16 +75,16 @@ class BinaryFile(RowFile):
         bfloat16: bool = False,
         label: str = "",
     ) -> None:
-        weakref.finalize(self, os.close, fd)
+        weakref.finalize(self, file.close)
         self.path, self.label = path, label or str(path)
         self.shape = shape
         self.dtype = np.dtype(np.float32) if bfloat16 else dtype.newbyteorder("=")
         self.stored_as = BFLOAT16 if bfloat16 else ""
-        self._fd, self._stored, self._offset, self._fortran = fd, dtype, offset, fortran
+        self._fd, self._stored, self._offset, self._fortran = file.fileno(), dtype, offset, fortran
         self._layout = {"shape": shape, "dtype": dtype, "offset": offset, "fortran": fortran, "bfloat16": bfloat16}
         self._was = self._state()
         self._row_bytes = int(np.prod(shape[1:], dtype=np.int64)) * dtype.itemsize
-        self._readahead = Readahead(fd)
+        self._readahead = Readahead(self._fd)
 
     @property
     def opens_elsewhere(self) -> bool:
@@ -139,7 +141,7 @@ class BinaryFile(RowFile):
         """Return the same matrix with rows and columns exchanged; the numbers stay where they are."""
         return BinaryFile(
             self.path,
-            os.dup(self._fd),
+            duplicate(self._fd, "r"),
             shape=self.shape[::-1],
             dtype=self._stored,
             offset=self._offset,
@@ -186,4 +188,4 @@ def _pread_into(fd: int, out: NDArray[np.uint8], offset: int) -> int:
 
 def _open_again(path: str, label: str, layout: dict[str, Any]) -> BinaryFile:
     """Open a file whose layout is known; when it has become shorter, reading it says so."""
-    return BinaryFile(Path(path), open_descriptor(Path(path)), label=label, **layout)
+    return BinaryFile(Path(path), open_binary(Path(path)), label=label, **layout)

@@ -7,7 +7,7 @@ import weakref
 from pathlib import Path
 from typing import final
 
-from sparsae.engine.binary_file import open_descriptor
+from sparsae.engine.binary_file import open_binary
 from sparsae.errors import DataError
 
 
@@ -23,8 +23,9 @@ class HeldFile:
     """
 
     def __init__(self, path: Path, label: str) -> None:
-        self._label, self._fd = label, open_descriptor(path)
-        weakref.finalize(self, os.close, self._fd)
+        self._label, file = label, open_binary(path)
+        weakref.finalize(self, file.close)
+        self._fd = file.fileno()
         self._was = _state(self._fd)
 
     def check(self) -> None:

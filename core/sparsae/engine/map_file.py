@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from sparsae.engine.binary_file import BinaryFile, open_descriptor
+from sparsae.engine.binary_file import BinaryFile, open_binary
 from sparsae.errors import SparsaeError
 
 
@@ -28,17 +28,17 @@ def file_of_map(data: Any) -> BinaryFile | None:
         return None
     path = Path(data.filename)
     try:
-        fd = open_descriptor(path)
+        file = open_binary(path)
     except SparsaeError:
         return None
     if data.mode != "r":
         data.flush()
     offset = _offset(data)
-    if os.fstat(fd).st_size < offset + data.nbytes:
-        os.close(fd)
+    if os.fstat(file.fileno()).st_size < offset + data.nbytes:
+        file.close()
         return None
     fortran = not data.flags.c_contiguous
-    return BinaryFile(path, fd, shape=data.shape, dtype=data.dtype, offset=offset, fortran=fortran)
+    return BinaryFile(path, file, shape=data.shape, dtype=data.dtype, offset=offset, fortran=fortran)
 
 
 def _offset(data: Any) -> int:

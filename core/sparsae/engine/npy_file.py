@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 import stat
+from io import BufferedReader, FileIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from sparsae.engine.binary_file import BinaryFile, open_descriptor
+from sparsae.engine.binary_file import BinaryFile, open_binary
 from sparsae.errors import FileFormatError
+from sparsae.files.opening import duplicate
 
 HEADER_LIMIT = 1 << 16
 
@@ -26,21 +28,21 @@ def open_npy(path: str | os.PathLike[str]) -> BinaryFile:
         When it is not a whole ``.npy`` file of plain numbers.
     """
     path = Path(path)
-    fd = open_descriptor(path)
+    file = open_binary(path)
     try:
-        shape, fortran, dtype, offset = _read_header(path, fd)
+        shape, fortran, dtype, offset = _read_header(path, file)
     except BaseException:
-        os.close(fd)
+        file.close()
         raise
-    return BinaryFile(path, fd, shape=shape, dtype=dtype, offset=offset, fortran=fortran)
+    return BinaryFile(path, file, shape=shape, dtype=dtype, offset=offset, fortran=fortran)
 
 
-def _read_header(path: Path, fd: int) -> tuple[tuple[int, ...], bool, np.dtype[Any], int]:
+def _read_header(path: Path, opened: FileIO) -> tuple[tuple[int, ...], bool, np.dtype[Any], int]:
     """Return shape, order, dtype and where the values begin; check that all of them are there."""
-    facts = os.fstat(fd)
+    facts = os.fstat(opened.fileno())
     if not stat.S_ISREG(facts.st_mode):
         raise FileFormatError(f"{path} is not a regular file; write the array to one with numpy.save.")
-    with os.fdopen(os.dup(fd), "rb") as file:
+    with BufferedReader(duplicate(opened.fileno(), "r")) as file:
         file.seek(0)
         try:
             version = np.lib.format.read_magic(file)

@@ -12,7 +12,7 @@ from typing import Any, final
 from sparsae.engine.engine_types import SumsEngine
 from sparsae.engine.setup import limit_backend_threads
 from sparsae.errors import UsageError
-from sparsae.machine.deferred_signals import DeferredSignals
+from sparsae.files.deferred_signals import DeferredSignals
 from sparsae.machine.limits import limit, pools
 from sparsae.machine.threads import ThreadGrant
 from sparsae.plugins.contract import Backend

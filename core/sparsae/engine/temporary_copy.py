@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from sparsae.engine.binary_file import BinaryFile
 from sparsae.errors import DataError, DataWarning
+from sparsae.files.opening import duplicate, temporary_file
 from sparsae.machine.caller_warning import warn_caller
 from sparsae.machine.resources import gibibytes
 
@@ -92,12 +93,12 @@ def _lack(folder: str, n_bytes: int, *, required: bool) -> str:
 def _copy(
     label: str, shape: tuple[int, ...], dtype: np.dtype[Any], pieces: Iterable[NDArray[Any]], folder: str
 ) -> BinaryFile:
-    with tempfile.TemporaryFile(dir=folder) as file:
+    with temporary_file(folder) as file:
         for rows in pieces:
             file.write(np.ascontiguousarray(rows).data)
         file.flush()
-        fd = os.dup(file.fileno())
-    return BinaryFile(Path(folder), fd, shape=shape, dtype=dtype, offset=0, label=f"the temporary copy of {label}")
+        kept = duplicate(file.fileno(), "r")
+    return BinaryFile(Path(folder), kept, shape=shape, dtype=dtype, offset=0, label=f"the temporary copy of {label}")
 
 
 def copy_folder() -> str:

@@ -16,7 +16,7 @@ from sparsae._text import plural
 from sparsae.engine.cpu_balance import CpuBalancer
 from sparsae.engine.kernel_calls import backend_error, silent_products
 from sparsae.errors import BackendError
-from sparsae.machine.deferred_signals import DeferredSignals
+from sparsae.files.deferred_signals import DeferredSignals
 from sparsae.machine.limits import limit_this_worker
 from sparsae.plugins.contract import AnyKernel
 

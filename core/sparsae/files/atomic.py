@@ -5,15 +5,17 @@ from __future__ import annotations
 import errno
 import os
 import shutil
-import tempfile
 from collections.abc import Callable
 from contextlib import suppress
+from io import BufferedWriter, FileIO
 from pathlib import Path
 from typing import BinaryIO
 
+from sparsae.files.deferred_signals import DeferredSignals
 from sparsae.files.locks import has_locks
+from sparsae.files.opening import duplicate, open_unbuffered, temporary_file
 from sparsae.files.status import AnyPath, as_access_error, check_stream, inspect_output, is_null_device, stream_number
-from sparsae.files.temporary import name_temporary, open_temporary
+from sparsae.files.temporary import temporary_beside
 
 
 def atomic_write(path: AnyPath, write: Callable[[BinaryIO], object]) -> None:
@@ -35,11 +37,11 @@ def atomic_write(path: AnyPath, write: Callable[[BinaryIO], object]) -> None:
     number = stream_number(output)
     if number is not None:
         check_stream(output, number)
-        _write_through(output, lambda: os.dup(number), write)
+        _write_through(output, lambda: duplicate(number, "w"), write)
         return
     target, status = inspect_output(output)
     if is_null_device(status):
-        _write_through(output, lambda: os.open(target, os.O_WRONLY), write)
+        _write_through(output, lambda: open_unbuffered(target, "w", os.O_WRONLY), write)
         return
     with as_access_error(output):
         _replace(target, status, write)
@@ -52,7 +54,7 @@ def atomic_write_text(path: AnyPath, text: str) -> None:
 
 def sync_folder(folder: Path) -> None:
     """Bring the names in a folder to the disk, so that a rename survives a crash; where the system can."""
-    with suppress(OSError):
+    with suppress(OSError), DeferredSignals():
         descriptor = os.open(folder, os.O_RDONLY)
         try:
             os.fsync(descriptor)
@@ -60,40 +62,33 @@ def sync_folder(folder: Path) -> None:
             os.close(descriptor)
 
 
-def _write_through(output: Path, descriptor: Callable[[], int], write: Callable[[BinaryIO], object]) -> None:
+def _write_through(output: Path, open_it: Callable[[], FileIO], write: Callable[[BinaryIO], object]) -> None:
     """Write to what cannot be replaced: into a temporary file, which may be sought in, then a copy of it."""
-    with as_access_error(output), tempfile.TemporaryFile() as file:
+    with as_access_error(output), temporary_file() as file:
         write(file)
         file.seek(0)
-        with os.fdopen(descriptor(), "wb") as stream:
+        with BufferedWriter(open_it()) as stream:
             shutil.copyfileobj(file, stream)
 
 
 def _replace(target: Path, status: os.stat_result | None, write: Callable[[BinaryIO], object]) -> None:
     """Write the new file beside the target and rename it over the target."""
-    descriptor, name = open_temporary(target, status)
-    file = os.fdopen(descriptor, "w+b")
-    try:
-        write(file)
-        file.flush()
-        os.fsync(descriptor)
-        if name is None:
-            name = name_temporary(descriptor, target)
-        if not has_locks():
-            file.close()
-        _rename(name, target)
-        name = None
-        sync_folder(target.parent)
-    except OSError as error:
-        if error.errno is not None:
+    with temporary_beside(target, status) as temporary:
+        try:
+            write(temporary.file)
+            temporary.file.flush()
+            os.fsync(temporary.file.fileno())
+        except OSError as error:
+            if error.errno is not None:
+                raise
+            os.write(temporary.file.fileno(), b"\0")  # NumPy reports a short write without its reason: ask the system
             raise
-        os.write(descriptor, b"\0")  # NumPy reports a short write without its reason: ask the system
-        raise
-    finally:
-        if name is not None:
-            name.unlink(missing_ok=True)
-        with suppress(OSError):  # what could not be written is not written on closing either
-            file.close()
+        name = temporary.give_name(target)
+        if not has_locks():
+            temporary.file.close()
+        _rename(name, target)
+        temporary.name = None
+        sync_folder(target.parent)
 
 
 def _rename(name: Path, target: Path) -> None:

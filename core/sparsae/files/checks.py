@@ -9,6 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from sparsae.errors import FileAccessError, FileMissingError, OutputExistsError, ParameterError
+from sparsae.files.opening import open_unbuffered
 from sparsae.files.status import (
     AnyPath,
     as_access_error,
@@ -19,7 +20,7 @@ from sparsae.files.status import (
     reason,
     stream_number,
 )
-from sparsae.files.temporary import open_temporary
+from sparsae.files.temporary import temporary_beside
 
 
 def check_readable(path: AnyPath, *, what: str = "file") -> Path:
@@ -47,7 +48,7 @@ def check_readable(path: AnyPath, *, what: str = "file") -> Path:
         status = source.stat()
         if not stat.S_ISREG(status.st_mode):
             raise FileAccessError(f"{source} is {file_kind(status)}; a {what} must be a regular file.")
-        os.close(os.open(source, os.O_RDONLY))
+        open_unbuffered(source, "r", os.O_RDONLY).close()
     except FileNotFoundError:
         link = f", to which the link {source} points" if source.is_symlink() else ""
         missing = os.path.realpath(source) if link else source
@@ -96,12 +97,9 @@ def check_writable(path: AnyPath, *, force: bool = False) -> Path:
                 f"{output} exists and would be overwritten; use another name, or --force (force=True)."
             )
         with as_access_error(output):
-            os.close(os.open(target, os.O_WRONLY))  # a write-protected file is not replaced either
-    with as_access_error(output):
-        descriptor, name = open_temporary(target, status)
-        os.close(descriptor)
-        if name is not None:
-            name.unlink(missing_ok=True)
+            open_unbuffered(target, "w", os.O_WRONLY).close()  # a write-protected file is not replaced either
+    with as_access_error(output), temporary_beside(target, status):
+        pass
     return output
 
 

@@ -2,65 +2,90 @@
 
 from __future__ import annotations
 
+import io
 import os
 import secrets
 import stat
 import zlib
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
+from typing import final
 
+from sparsae.files.deferred_signals import DeferredSignals
 from sparsae.files.locks import has_locks, try_lock
+from sparsae.files.opening import open_unbuffered
 
 PART = ".part"
 _OWN_FILES = Path("/proc/self/fd")  # through which an unnamed file gets its name
 
 
-def open_temporary(target: Path, status: os.stat_result | None) -> tuple[int, Path | None]:
-    """Open a locked file in the target's folder, unnamed where possible, with the mode and owner of the target."""
+@final
+@dataclass
+class TemporaryFile:
+    """A new file beside a target: locked, with the mode and owner of the target.
+
+    Attributes
+    ----------
+    file : io.BufferedRandom
+    name : Path or None
+        Its name; None while it has none, and once it has that of the target.
+    """
+
+    file: io.BufferedRandom
+    name: Path | None
+
+    def give_name(self, target: Path) -> Path:
+        """Return its name beside the target; an unnamed file receives one."""
+        if self.name is None:
+            descriptor, name = self.file.fileno(), _temporary_name(target)
+            # An absolute path does not use the folder descriptor; given one, Python calls linkat: it follows this link.
+            with DeferredSignals():
+                os.link(_OWN_FILES / str(descriptor), name, src_dir_fd=descriptor, follow_symlinks=True)
+                self.name = name
+        return self.name
+
+
+@contextmanager
+def temporary_beside(target: Path, status: os.stat_result | None) -> Iterator[TemporaryFile]:
+    """Hold a new file in the target's folder, unnamed where possible; if it is not the target then, it is removed."""
     _remove_abandoned(target)
-    name: Path | None = None
-    descriptor = _open_unnamed(target.parent)
-    if descriptor is None:
-        descriptor, name = _open_named(target)
+    temporary = None
     try:
+        with DeferredSignals():
+            temporary = _open_unnamed(target.parent) or _open_named(target)
         if status is not None:
-            _keep_mode_and_owner(descriptor, status)
-    except BaseException:
-        os.close(descriptor)
-        if name is not None:
-            name.unlink(missing_ok=True)
-        raise
-    return descriptor, name
+            _keep_mode_and_owner(temporary.file.fileno(), status)
+        yield temporary
+    finally:
+        if temporary is not None:
+            if temporary.name is not None:
+                temporary.name.unlink(missing_ok=True)
+            with suppress(OSError):  # what could not be written is not written on closing either
+                temporary.file.close()
 
 
-def name_temporary(descriptor: int, target: Path) -> Path:
-    """Give the unnamed file a name beside the target."""
-    name = _temporary_name(target)
-    # An absolute path does not use the folder descriptor, but given one, Python calls linkat: it follows this link.
-    os.link(_OWN_FILES / str(descriptor), name, src_dir_fd=descriptor, follow_symlinks=True)
-    return name
-
-
-def _open_unnamed(folder: Path) -> int | None:
+def _open_unnamed(folder: Path) -> TemporaryFile | None:
     """Open a new locked file without a name; None where the system or the file system has none."""
     if not hasattr(os, "O_TMPFILE") or not _OWN_FILES.is_dir():
         return None
     try:
-        descriptor = os.open(folder, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o666)
+        file = open_unbuffered(folder, "r+", os.O_TMPFILE | os.O_RDWR)
     except OSError:
         return None
-    _lock(descriptor)
-    return descriptor
+    _lock(file.fileno())
+    return TemporaryFile(io.BufferedRandom(file), None)
 
 
-def _open_named(target: Path) -> tuple[int, Path]:
+def _open_named(target: Path) -> TemporaryFile:
     """Open a new locked file beside the target, under a name of its own."""
     while True:
         name = _temporary_name(target)
-        descriptor = os.open(name, os.O_CREAT | os.O_EXCL | os.O_RDWR | getattr(os, "O_CLOEXEC", 0), 0o666)
-        if _lock(descriptor) and os.fstat(descriptor).st_nlink:
-            return descriptor, name
-        os.close(descriptor)  # another process took it for abandoned, between opening and locking
+        file = open_unbuffered(name, "r+", os.O_CREAT | os.O_EXCL | os.O_RDWR)
+        if _lock(file.fileno()) and os.fstat(file.fileno()).st_nlink:
+            return TemporaryFile(io.BufferedRandom(file), name)
+        file.close()  # another process took it for abandoned, between opening and locking
 
 
 def _keep_mode_and_owner(descriptor: int, status: os.stat_result) -> None:
@@ -107,10 +132,6 @@ def _remove_abandoned(target: Path) -> None:
 
 def _remove_unlocked(name: str) -> None:
     """Remove a file unless a process has it locked."""
-    with suppress(OSError):
-        descriptor = os.open(name, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK)
-        try:
-            if try_lock(descriptor):
-                os.unlink(name)  # noqa: PTH108 (a str from scandir)
-        finally:
-            os.close(descriptor)
+    with suppress(OSError), open_unbuffered(name, "r+", os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK) as file:
+        if try_lock(file.fileno()):
+            os.unlink(name)  # noqa: PTH108 (a str from scandir)

@@ -24,8 +24,8 @@ import threadpoolctl
 
 from sparsae._text import plural
 from sparsae.errors import ThreadsWarning
+from sparsae.files.deferred_signals import DeferredSignals
 from sparsae.machine.caller_warning import warn_caller
-from sparsae.machine.deferred_signals import DeferredSignals
 
 
 def pools() -> tuple[dict[str, Any], ...]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import tempfile
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -30,6 +29,7 @@ from sparsae.errors import (
     ParameterError,
 )
 from sparsae.files import file_kind, sync_folder
+from sparsae.files.opening import temporary_file
 from sparsae.model import check_size
 from sparsae.training.archive import HEADER, read_archive, write_archive
 from sparsae.training.curve import COLUMNS
@@ -153,7 +153,7 @@ def check_place(path: Path, *, resume: bool) -> Path:
             f"{path} exists; resume=True (--resume) goes on from it. To start afresh, remove it or name another file."
         )
     try:
-        with tempfile.TemporaryFile(dir=folder, prefix=target.name):
+        with temporary_file(folder):
             pass
     except OSError as error:
         raise FileAccessError(

@@ -13,12 +13,14 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
+from io import FileIO
 from pathlib import Path
 from typing import Any, NoReturn
 
 from sparsae._text import printable
 from sparsae.errors import CheckpointError, FileAccessError
 from sparsae.files.locks import has_locks, try_lock
+from sparsae.files.opening import open_unbuffered
 from sparsae.training.schema import Count, Schema, check_schema
 
 SUFFIX = ".lock"
@@ -38,7 +40,7 @@ def lock_checkpoint(path: Path) -> Iterator[None]:
     """
     lock = path.with_name(path.name + SUFFIX)
     try:
-        descriptor = _acquire(path, lock)
+        file = _acquire(path, lock)
     except OSError as error:
         if isinstance(error, FileAccessError):
             raise
@@ -46,43 +48,43 @@ def lock_checkpoint(path: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        _release(lock, descriptor)
+        _release(lock, file)
 
 
-def _acquire(path: Path, lock: Path) -> int:
-    """Return the descriptor of the lock file, held and with this process written into it."""
+def _acquire(path: Path, lock: Path) -> FileIO:
+    """Return the lock file, held and with this process written into it."""
     while True:
-        descriptor, created = _open(lock)
+        file, created = _open(lock)
         try:
-            held = try_lock(descriptor)
+            held = try_lock(file.fileno())
             if held is None and not created:
                 _remove_or_refuse(path, lock)
             elif held is False:
                 _refuse(path, lock)
-            elif _is_same_file(descriptor, lock):  # else its owner removed it between our open and our lock
-                os.ftruncate(descriptor, 0)
-                os.write(descriptor, _owner())
-                return descriptor
+            elif _is_same_file(file, lock):  # else its owner removed it between our open and our lock
+                file.truncate(0)
+                file.write(_owner())
+                return file
         except BaseException:
-            os.close(descriptor)
+            file.close()
             raise
-        os.close(descriptor)
+        file.close()
 
 
-def _open(lock: Path) -> tuple[int, bool]:
+def _open(lock: Path) -> tuple[FileIO, bool]:
     """Open the lock file, made where there is none; also whether it was made."""
     flags = os.O_RDWR | getattr(os, "O_NOFOLLOW", 0)
     while True:
         with suppress(FileExistsError):
-            return os.open(lock, flags | os.O_CREAT | os.O_EXCL, 0o666), True
+            return open_unbuffered(lock, "r+", flags | os.O_CREAT | os.O_EXCL), True
         with suppress(FileNotFoundError):
-            return os.open(lock, flags), False
+            return open_unbuffered(lock, "r+", flags), False
 
 
-def _is_same_file(descriptor: int, lock: Path) -> bool:
+def _is_same_file(file: FileIO, lock: Path) -> bool:
     """Whether the open file is still the one of that name."""
     try:
-        return os.path.samestat(os.fstat(descriptor), lock.stat())
+        return os.path.samestat(os.fstat(file.fileno()), lock.stat())
     except FileNotFoundError:
         return False
 
@@ -142,13 +144,13 @@ def _read_owner(lock: Path) -> dict[str, Any]:
     return owner
 
 
-def _release(lock: Path, descriptor: int) -> None:
+def _release(lock: Path, file: FileIO) -> None:
     """Remove the file while the lock is held, then release the lock."""
     if has_locks():
         with suppress(OSError):
             lock.unlink(missing_ok=True)
     with suppress(OSError):
-        os.close(descriptor)
+        file.close()
     if not has_locks():
         with suppress(OSError):
             lock.unlink(missing_ok=True)

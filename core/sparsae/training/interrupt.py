@@ -15,7 +15,7 @@ from contextvars import ContextVar
 from types import FrameType
 from typing import final
 
-from sparsae.machine.deferred_signals import Handler, restore_handlers
+from sparsae.files.deferred_signals import Handler, restore_handlers
 
 _CURRENT: ContextVar[Interrupt | None] = ContextVar("sparsae_interrupt", default=None)
 _DEFAULTS = (signal.SIG_DFL, signal.default_int_handler)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import final
 
 from sparsae.errors import FileAccessError
+from sparsae.files.opening import open_unbuffered
 from sparsae.training.observers import Progress
 
 
@@ -47,13 +48,9 @@ class JsonLog:
 
     def _append(self, line: bytes) -> None:
         """Append a line, or nothing."""
-        flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0)
         try:
-            descriptor = os.open(self._path, flags, 0o666)
-            try:
-                _append_whole(descriptor, line)
-            finally:
-                os.close(descriptor)
+            with open_unbuffered(self._path, "r+", os.O_RDWR | os.O_CREAT | os.O_APPEND) as file:
+                _append_whole(file.fileno(), line)
         except OSError as error:
             raise FileAccessError(f"The log {self._path} cannot be written to: {error.strerror}.") from error
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from sparsae.data.readers.array_rows import open_array_rows
 from sparsae.data.readers.extra import require
 from sparsae.data.readers.source_file import SourceFile
-from sparsae.engine.binary_file import BinaryFile, open_descriptor
+from sparsae.engine.binary_file import BinaryFile, open_binary
 from sparsae.engine.file_state import HeldFile
 from sparsae.engine.row_file import RowFile
 from sparsae.errors import DataError
@@ -51,7 +51,7 @@ def open_hdf5_rows(file: SourceFile, name: str, label: str, *, reversed_axes: bo
         shape = data.shape[::-1] if reversed_axes else data.shape
         return BinaryFile(
             file.path,
-            open_descriptor(file.path),
+            open_binary(file.path),
             shape=shape,
             dtype=dtype,
             offset=offset,

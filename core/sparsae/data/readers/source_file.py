@@ -8,6 +8,7 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from io import BufferedReader
 from pathlib import Path
 from typing import BinaryIO, final
 
@@ -15,6 +16,7 @@ from sparsae._text import printable
 from sparsae.data.readers.compression import SUFFIXES, decompressed, find_compression
 from sparsae.errors import FileAccessError, FileFormatError, FileMissingError, SparsaeError
 from sparsae.files import file_kind
+from sparsae.files.opening import open_unbuffered
 
 _names: dict[str, str] = {}  # of paths that go by another name in messages
 HEAD_BYTES = 1024  # enough for the signature of every format
@@ -125,7 +127,7 @@ def open_regular(path: str | os.PathLike[str]) -> BinaryIO:
     label = path_label(path)
     try:
         check_regular(os.stat(path), label)  # noqa: PTH116  a device is not even opened
-        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+        file = BufferedReader(open_unbuffered(path, "r", os.O_RDONLY | getattr(os, "O_NONBLOCK", 0)))
     except SparsaeError:
         raise
     except ValueError as error:  # an embedded NUL character
@@ -136,9 +138,8 @@ def open_regular(path: str | os.PathLike[str]) -> BinaryIO:
         if error.errno in (errno.ENOENT, errno.ENOTDIR):
             raise FileMissingError(f"There is no file {label}.") from error
         raise FileAccessError(f"{label} cannot be read: {error.strerror or error}.") from error
-    file = os.fdopen(descriptor, "rb")
     try:
-        check_regular(os.fstat(descriptor), label)  # the path may have been replaced in between
+        check_regular(os.fstat(file.fileno()), label)  # the path may have been replaced in between
     except BaseException:
         file.close()
         raise

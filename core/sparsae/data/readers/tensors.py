@@ -12,7 +12,7 @@ import numpy as np
 from sparsae.data.readers.entries import ArrayEntry, LoadedArray, ReadRequest, choose_entry
 from sparsae.data.readers.limits import check_memory
 from sparsae.data.readers.source_file import SourceFile, shorten
-from sparsae.engine.binary_file import BinaryFile, open_descriptor
+from sparsae.engine.binary_file import BinaryFile, open_binary
 
 
 @final
@@ -48,7 +48,7 @@ class TensorEntry:
         assert self.dtype is not None  # chosen among the numeric ones
         return BinaryFile(
             file.path,
-            open_descriptor(file.path),
+            open_binary(file.path),
             shape=self.shape,
             dtype=self.dtype,
             offset=self.offset,

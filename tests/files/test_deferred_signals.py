@@ -7,8 +7,8 @@ import threading
 
 import pytest
 
+from sparsae.files.deferred_signals import DeferredSignals
 from sparsae.machine import limits
-from sparsae.machine.deferred_signals import DeferredSignals
 
 
 def interrupt():
