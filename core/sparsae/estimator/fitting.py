@@ -14,12 +14,13 @@ from sparsae.model.settings import ModelOptions, default_method
 from sparsae.objective import ObjectiveOptions
 from sparsae.optimize import Adam, Method, StochasticMethod, get_method
 from sparsae.training.checkpoint import SavedFit
+from sparsae.training.fit import FinishedFit
 from sparsae.training.incremental import IncrementalFit
 from sparsae.training.observers import ObserverSet
 from sparsae.training.options import FitOptions
 from sparsae.training.progress_display import ProgressDisplay
 from sparsae.training.result import TrainResult
-from sparsae.training.run import FinishedFit, run_fit, warn_unless_converged
+from sparsae.training.run import run_fit, warn_unless_converged
 from sparsae.training.stopping import Stop
 from sparsae.transforms import Transform
 from sparsae.transforms import fit as fit_transform

@@ -8,9 +8,9 @@ first mini-batch, whose cost at the start is the first entry of the learning cur
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from math import isfinite
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, final
+from typing import TYPE_CHECKING, Any, ClassVar, final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +27,8 @@ from sparsae.optimize.base import (
     is_finite,
     run_steps,
 )
+from sparsae.optimize.epoch_state import EpochState
+from sparsae.optimize.file_vector import FileVector
 from sparsae.optimize.objective_functions import ObjectiveFunctions, Vector
 from sparsae.optimize.packing import check_packed, unpack_counts
 from sparsae.optimize.row_order import RowIndices, RowOrder
@@ -37,69 +39,6 @@ if TYPE_CHECKING:
     from sparsae.optimize.stochastic import StochasticMethod
 
 NOTHING = Terms(0.0, 0.0, 0.0)
-
-
-@final
-class EpochState(NamedTuple):
-    """State of a mini-batch method between two mini-batches.
-
-    Attributes
-    ----------
-    moments : Moments
-    rho_hat : ndarray (n_hidden,)
-        Running mean activation.
-    iteration : int
-        Epochs finished.
-    position : int
-        Rows of the present epoch that are done.
-    epoch_terms : ndarray (3,)
-        Terms of the cost in the last finished epoch: means over its mini-batches, each at the parameters of its time.
-    term_sums : Terms
-        Sums over the rows of the present epoch that are done.
-    fired : ndarray (n_hidden,)
-        In how many of these rows each unit was active.
-    density : ndarray (n_hidden,)
-        In what share of the rows of the last finished epoch, each at the parameters of its time.
-    gradient_max : float
-        Largest absolute component of the gradient of the last mini-batch of the last finished epoch; NaN before.
-    units : UnitState
-    best_theta : ndarray (size,)
-        Changed in place.
-    best_cost : float
-        Least held-out cost (cost of an epoch where nothing is held out), and the parameters there.
-    best_epoch : int
-    outcome : str
-    """
-
-    moments: Moments
-    rho_hat: Vector
-    iteration: int
-    position: int
-    epoch_terms: Vector
-    term_sums: Terms
-    fired: Vector
-    density: Vector
-    gradient_max: float
-    units: UnitState
-    best_theta: Vector
-    best_cost: float
-    best_epoch: int
-    outcome: Outcome
-
-    @property
-    def theta(self) -> Vector:
-        """Parameters (size,)."""
-        return self.moments.theta
-
-    @property
-    def terms(self) -> Terms:
-        """Terms of the cost of the last finished epoch."""
-        return Terms(*map(float, self.epoch_terms))
-
-    @property
-    def cost(self) -> float:
-        """Cost of the last finished epoch."""
-        return float(self.epoch_terms.sum())
 
 
 @final
@@ -134,16 +73,24 @@ class Epochs(BoundMethod):
         self._rows = RowOrder(self.trained_on, seed, self._batches.batch_rows, objective.n_samples)
         trained, epochs = len(self.trained_on), objective.epochs
         self._n_updates = epochs * -(-trained // self._batches.batch_rows)
+        self._best: FileVector | None = None  # where the best parameters lie, if not in memory
         self._dead_after = rows_until_dead(objective.settings, epochs * trained)
         self._always_active = objective.settings.activation == "sigmoid"
 
     def run(self, start: Vector | OptimizerState, callback: Callback) -> OptimizerState:
         """Step until `callback` returns True or a step ends with an outcome."""
         if not isinstance(start, np.ndarray):
-            return run_steps(self.step, start, callback)
+            state: Any = start
+            state = state._replace(best_theta=self._keep_outside(state.best_theta))
+            return run_steps(self.step, state, callback)
         theta = self._as_state(start)
         del start  # all parameters in float64: nobody else has them where the caller has not
-        return run_steps(self.step, self._begin(theta), callback)
+        return run_steps(self.step, self._begin(theta, self._keep_outside), callback)
+
+    def _keep_outside(self, theta: Vector) -> Vector:
+        """Return a copy in a file where the parameters are many, else one in memory."""
+        self._best = FileVector.of(theta)
+        return theta.copy() if self._best is None else self._best.array
 
     def _as_state(self, theta: Vector) -> Vector:
         """Return a copy in the dtype of the state."""
@@ -157,10 +104,10 @@ class Epochs(BoundMethod):
         OptimizationError
             When the cost is not finite there.
         """
-        return self._begin(self._as_state(theta))
+        return self._begin(self._as_state(theta), np.copy)
 
-    def _begin(self, theta: Vector) -> EpochState:
-        """As `init`, for parameters that may be changed."""
+    def _begin(self, theta: Vector, copy: Callable[[Vector], Vector]) -> EpochState:
+        """As `init`, for parameters that may be changed; `copy` makes the best ones."""
         self._batches.constrain(theta)
         start = self._batches.evaluate(theta, self._start_rows())
         check_start(start.cost)
@@ -177,7 +124,7 @@ class Epochs(BoundMethod):
             density=start.density,
             gradient_max=float("nan"),
             units=UnitState.start(self._objective.n_hidden),
-            best_theta=moments.theta.copy(),
+            best_theta=copy(moments.theta),
             best_cost=best,
             best_epoch=0,
             outcome="",
@@ -251,9 +198,20 @@ class Epochs(BoundMethod):
         if not is_finite(cost, state.theta):
             return after._replace(outcome="not finite")
         if cost < state.best_cost:
-            np.copyto(state.best_theta, state.theta)
-            return after._replace(best_cost=cost, best_epoch=epoch)
+            return after._replace(best_theta=self._store_best(state), best_cost=cost, best_epoch=epoch)
         return after._replace(outcome="converged") if self._out_of_patience(epoch, state.best_epoch) else after
+
+    def _store_best(self, state: EpochState) -> Vector:
+        """Keep the present parameters as the best ones; in memory where their file cannot be written any more."""
+        best = self._best
+        if best is None or best.array is not state.best_theta:
+            np.copyto(state.best_theta, state.theta)
+            return state.best_theta
+        try:
+            best.store(state.theta)
+        except OSError:
+            return state.theta.copy()
+        return best.array
 
     def _out_of_patience(self, epoch: int, best_epoch: int) -> bool:
         """Whether the held-out cost has not fallen for too many epochs."""

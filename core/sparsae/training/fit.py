@@ -5,11 +5,12 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, final
+from typing import Any, NamedTuple, final
 
 import numpy as np
 
 from sparsae._text import printable
+from sparsae.cost import Evaluation
 from sparsae.errors import CheckpointError, ClusterError
 from sparsae.model import Parameters
 from sparsae.objective import Objective
@@ -36,6 +37,22 @@ from sparsae.training.resume import (
     resumed_method,
 )
 from sparsae.training.stopping import FitEnd, describe_end, met_tolerance
+
+
+@final
+class FinishedFit(NamedTuple):
+    """A result, and what another fit needs to go on from it where that was asked for."""
+
+    result: TrainResult
+    saved: SavedFit | None
+
+
+class _Ending(NamedTuple):
+    """What a result is made of when the optimiser's state is gone: parameters, their evaluation, and the reason."""
+
+    theta: Vector
+    evaluation: Evaluation
+    end: FitEnd
 
 
 @final
@@ -110,8 +127,8 @@ class Fit:
         self._end: tuple[Reason, str] | None = None
         self._last: OptimizerState | None = None  # the last that the callback saw
 
-    def run(self) -> tuple[TrainResult, OptimizerState]:
-        """Run the iterations, save the last state, and return the result and that state.
+    def run(self, *, keep_state: bool = False) -> FinishedFit:
+        """Run the iterations, save the last state, and return the result, with that state if it is to be kept.
 
         Raises
         ------
@@ -126,11 +143,16 @@ class Fit:
             raise ClusterError(f"{error} {self._save_last_state()}") from error
         if self._writer is not None:
             self._writer.write(state, self._curve, self._metered.counts)
-        return self._result(state), state
+        saved, ending = self._pack(state) if keep_state else None, self._ending(state)
+        del state  # the optimiser's state is larger than the result
+        self._last = None
+        return FinishedFit(self._result(ending), saved)
 
-    def pack(self, state: OptimizerState) -> SavedFit:
-        """Return what another fit needs to go on from a state; its arrays are those of the state."""
-        return pack_fit(self._saved_header(), self._bound, state, self._curve, self._metered.counts)
+    def _pack(self, state: OptimizerState) -> SavedFit:
+        """Return what another fit needs to go on from a state, in memory."""
+        saved = pack_fit(self._saved_header(), self._bound, state, self._curve, self._metered.counts)
+        arrays = {name: array if array.flags.writeable else array.copy() for name, array in saved.arrays.items()}
+        return replace(saved, arrays=arrays)
 
     def _take_start(self) -> Vector | OptimizerState:
         """Return the start and forget it: mini-batch methods copy it, and need its memory."""
@@ -198,16 +220,14 @@ class Fit:
             return "time limit", f"{stop.seconds:g}"
         return None
 
-    def _result(self, state: OptimizerState) -> TrainResult:
-        """Put the result together."""
-        objective = self._objective
+    def _ending(self, state: OptimizerState) -> _Ending:
+        """Return how the run ended, with the parameters to keep."""
         before = time.perf_counter()
         theta, evaluation = self._bound.result(state)
         last_cost = self._bound.comparable_cost(theta, evaluation)
         if not self._bound.full_batch:
             seconds = time.perf_counter() - before
             self._metered.notes.append(f"The evaluation of all rows at the end took {seconds:.3g} s more.")
-        self._metered.close()  # frees memory for the result
         reason: Reason
         if state.outcome:  # only mini-batch methods converge by a rule of their own
             reason, detail = state.outcome, "the held-out cost has not fallen any more"
@@ -222,6 +242,13 @@ class Fit:
             last_cost=last_cost,
             learning_rate=self._method.settings().get("learning_rate"),
         )
+        return _Ending(theta, evaluation, end)
+
+    def _result(self, ending: _Ending) -> TrainResult:
+        """Put the result together."""
+        objective = self._objective
+        theta, evaluation, end = ending
+        self._metered.close()  # frees memory for the result
         return TrainResult(
             parameters=Parameters.from_flat(np.array(theta, dtype=np.float64), objective.n_visible, objective.n_hidden),
             cost=evaluation.cost,

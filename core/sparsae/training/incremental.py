@@ -14,7 +14,8 @@ from sparsae.model import Parameters
 from sparsae.model.settings import keywords
 from sparsae.objective import Objective, ObjectiveOptions
 from sparsae.optimize import StochasticMethod
-from sparsae.optimize.epochs import NOTHING, EpochState
+from sparsae.optimize.epoch_state import EpochState
+from sparsae.optimize.epochs import NOTHING
 from sparsae.optimize.objective_functions import Vector
 from sparsae.optimize.unit_state import MOST_ROWS
 from sparsae.training.curve import FitCounts, LearningCurve, MeteredObjective

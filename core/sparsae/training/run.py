@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import signal
 from pathlib import Path
-from typing import NamedTuple, final
 
 from numpy.typing import ArrayLike
 
@@ -12,21 +11,13 @@ from sparsae.errors import ConvergenceWarning
 from sparsae.machine.caller_warning import warn_caller
 from sparsae.objective import Objective, ObjectiveOptions
 from sparsae.training.checkpoint import CheckpointSearch, SavedFit
-from sparsae.training.fit import Fit
+from sparsae.training.fit import FinishedFit, Fit
 from sparsae.training.interrupt import interruptible
 from sparsae.training.observers import ObserverSet
 from sparsae.training.options import FitOptions
 from sparsae.training.result import TrainResult
 
 EXPECTED_ENDS = ("converged", "stopped")
-
-
-@final
-class FinishedFit(NamedTuple):
-    """A result, and what another fit needs to go on from it where that was asked for."""
-
-    result: TrainResult
-    saved: SavedFit | None
 
 
 def run_fit(
@@ -81,8 +72,7 @@ def run_fit(
                 earlier=earlier,
             )
             interrupt.deferred = True
-            result, state = fit.run()
-            return FinishedFit(result, fit.pack(state) if keep_state else None)
+            return fit.run(keep_state=keep_state)
         finally:
             interrupt.critical += 1  # not a call: Python runs signal handlers where functions begin
             if fit is not None:
