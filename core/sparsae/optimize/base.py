@@ -99,7 +99,8 @@ class PointState:
 
 
 Callback = Callable[[OptimizerState], bool]
-"""Called with the state at the start and after each iteration; True ends the run."""
+"""Called with the state at the start, after each iteration, and again after a step that was taken back; True ends the
+run."""
 
 
 class BoundMethod(ABC):

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from sparsae.cost import Evaluation
 from sparsae.errors import ParameterError
+from sparsae.model import check_size
 from sparsae.optimize.base import (
     BoundMethod,
     Callback,
@@ -68,8 +69,8 @@ class ScipyMethod(Method):
 
     def __post_init__(self) -> None:
         known = {method.lower(): method for method in (*LIMITED, *DENSE)}
-        given = self.name.removeprefix(PREFIX)
-        if not self.name.startswith(PREFIX) or given.lower() not in known:
+        given = str(self.name).removeprefix(PREFIX)
+        if not str(self.name).startswith(PREFIX) or given.lower() not in known:
             raise ParameterError(
                 f"No method named {self.name!r}; the methods of SciPy that use gradients are "
                 f"{', '.join(PREFIX + method for method in known.values())}."
@@ -77,6 +78,8 @@ class ScipyMethod(Method):
         object.__setattr__(self, "name", PREFIX + known[given.lower()])
         if self.memory is not None and self.method != "L-BFGS-B":
             raise ParameterError(f"memory goes with scipy:L-BFGS-B; {self.name} has none.")
+        if self.memory is not None:
+            check_size("memory", self.memory)
 
     @property
     def method(self) -> str:
@@ -125,7 +128,8 @@ class ScipyMethod(Method):
             case "SLSQP":
                 return {"maxiter": UNLIMITED, "ftol": 0.0}
             case "trust-constr":
-                return {"maxiter": UNLIMITED, "xtol": 0.0, "gtol": 0.0}
+                # below the last bit of any parameter, so that a search that finds nothing lower ends
+                return {"maxiter": UNLIMITED, "xtol": 1e-18, "gtol": 0.0}
             case _:
                 return {"maxiter": UNLIMITED, "gtol": 0.0}
 
@@ -192,6 +196,11 @@ class _ScipyAdapter:
         return evaluation.cost, evaluation.gradient.copy()
 
     def callback(self, theta: Vector, *_: object) -> None:
+        """Count an iteration; trust-constr also calls after a step that it took back, which is none."""
+        if np.array_equal(theta, self.last.theta):
+            if self._callback(self.last):  # limits, and signals
+                _stop()
+            return
         self.last = PointState(theta.copy(), self._evaluate(theta), self.last.iteration + 1, "")
         if self._callback(self.last):
             _stop()
