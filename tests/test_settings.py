@@ -69,8 +69,14 @@ def test_starting_parameters_follow_the_settings():
 
 def test_a_scale_that_cannot_be_used_is_named():
     """Constant rows, values that are not finite, squares that overflow."""
-    with pytest.raises(DataError, match="default of l1 follows the scale of the data, and all values are the same"):
-        Objective(np.ones((9, 3)), 2, activation="relu", backend="numpy")
+    same = (
+        r"default of l1 follows the scale of the data, which is 0 \(all rows are the same, or there is but one sample"
+    )
+    for rows in (np.ones((9, 3)), X[:1]):
+        with pytest.raises(DataError, match=same):
+            Objective(rows, 2, activation="relu", backend="numpy")
+    with pytest.raises(DataError, match=r"which is 0 \(all values are 0\): give l0 a value"):
+        Objective(np.zeros((9, 3)), 2, activation="jumprelu", pre_bias=False, backend="numpy")
     assert Objective(np.ones((9, 3)), 2, activation="relu", l1=1, backend="numpy").settings.l1 == 1
     with pytest.raises(DataError, match=r"X .*not finite"):
         Objective(np.array([[1, np.nan], [2, 3]]), 2, activation="relu", backend="numpy")

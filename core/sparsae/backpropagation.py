@@ -17,7 +17,8 @@ from sparsae.engine.sources import DataSource, common_dtype
 from sparsae.errors import BackendDeclinedError, DataError, ParameterError
 from sparsae.machine.threads import ThreadGrant
 from sparsae.model import Parameters, check_output
-from sparsae.model.settings import DEFAULTS, IS_JUMPRELU, check_k, check_word, kernel_activation
+from sparsae.model.checks import check_k, check_word
+from sparsae.model.settings import DEFAULTS, IS_JUMPRELU, kernel_activation
 from sparsae.plugins.contract import Backend, Problem
 from sparsae.plugins.selection import AUTO, requested_backend, select
 

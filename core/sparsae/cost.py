@@ -24,7 +24,8 @@ from numpy.typing import NDArray
 from sparsae._types import ACTIVATIONS, Activation, Array, RunTasks, run_in_turn
 from sparsae.errors import ParameterError
 from sparsae.model import Parameters
-from sparsae.model.settings import ModelSettings, check_number, check_word
+from sparsae.model.checks import check_number, check_word
+from sparsae.model.settings import ModelSettings
 
 PIECE = 1 << 16  # numbers of a matrix that are worked on at a time: they stay in cache
 KL_EDGE = 1e-6  # outside [KL_EDGE, 1 - KL_EDGE] the divergence continues along its tangent

@@ -19,7 +19,8 @@ from sparsae.errors import DataError, ParameterError
 from sparsae.machine.limits import limit, limit_this_worker
 from sparsae.machine.threads import grant
 from sparsae.model import Parameters, cast_parameters, check_parameters
-from sparsae.model.settings import DEFAULTS, check_word, kernel_activation
+from sparsae.model.checks import check_word
+from sparsae.model.settings import DEFAULTS, kernel_activation
 from sparsae.model.units import HIDDEN_UNITS, OUTPUT_UNITS
 
 BlockFunction = Callable[[Array], Array]

@@ -27,6 +27,7 @@ from sparsae.engine.storage import Passes, Storage, check_model_memory, choose_s
 from sparsae.errors import ParameterError, UsageError
 from sparsae.machine.threads import clamp_threads
 from sparsae.model import Parameters, as_theta, check_size
+from sparsae.model.checks import check_bool
 from sparsae.model.settings import IS_JUMPRELU, ModelOptions, Sizes, resolve_settings
 from sparsae.plugins.autoselect import select_fastest
 from sparsae.plugins.contract import Backend
@@ -123,7 +124,7 @@ class Objective:
         check_option_names(Objective, model_options)
         self.n_hidden = check_size("n_hidden", n_hidden)
         connection, X, target = connect(self, cluster, X, target)
-        x, y = data_and_target(X, target, may_copy=bool(temporary_copy))
+        x, y = data_and_target(X, target, may_copy=check_bool("temporary_copy", temporary_copy))
         self._x, self._target = x, y
         self.n_samples, self.n_visible = x.shape
         check_model_memory(self.n_visible, self.n_hidden)

@@ -205,12 +205,13 @@ def test_an_unfitted_model_and_bad_settings_are_said() -> None:
             getattr(SparseAutoencoder(), use)(X)
     assert not hasattr(SparseAutoencoder(), "components_")
     for setting, message in (
-        ({"n_components": 0}, "n_hidden must be an integer of at least 1"),
-        ({"rho": 2}, "rho"),
+        ({"n_components": 0}, "n_components must be an integer of at least 1"),
         ({"method": "lbgfs"}, "did you mean 'lbfgs'"),
         ({"max_iter": -1}, "max_iter must be an integer"),
-        ({"tol": -1}, "decrease tolerance must be at least 0"),
-        ({"random_state": -1}, "seed must be an integer of at least 0"),
+        ({"tol": None}, "tol must be a number; given None"),
+        ({"warm_start": 2}, "warm_start must be"),
+        ({"activation": "topk", "k": 5, "n_components": 4}, "k=5 exceeds n_components=4"),
+        ({"random_state": -1}, "random_state must be at least 0; given -1"),
         ({"random_state": "x"}, "cannot be used to seed"),
     ):
         with pytest.raises(ValueError, match=message):

@@ -31,6 +31,8 @@ QUIET = "ignore::sparsae.ConvergenceWarning"
         ({"max_iter": -1}, "max_iter must be an integer of at least 0"),
         ({"seed": -1}, "seed must be an integer of at least 0"),
         ({"seed": 1.5}, "seed must be an integer"),
+        ({"seed": np.random.SeedSequence(1)}, r"integer or a numpy.random.Generator; given a SeedSequence. numpy.ran"),
+        ({"temporary_copy": "no"}, "temporary_copy must be True or False"),
         ({"method": "adagrad"}, "No method named 'adagrad'"),
         ({"resume": True}, "resume=True needs checkpoint=PATH"),
         ({"stop": 1e-3}, "stop must be a sparsae.Stop; given 0.001"),

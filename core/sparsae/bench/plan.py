@@ -18,7 +18,8 @@ from sparsae.errors import BackendNotFoundError, ParameterError
 from sparsae.machine.resources import affinity_cpus
 from sparsae.machine.threads import cpu_budget
 from sparsae.model import check_size
-from sparsae.model.settings import Sizes, check_word, resolve_settings
+from sparsae.model.checks import as_number, check_word
+from sparsae.model.settings import Sizes, resolve_settings
 from sparsae.plugins.selection import list_backends, select
 
 PEAK = "peak GEMM"
@@ -112,7 +113,7 @@ class RacePlan:
         if chosen not in names:
             known = ", ".join(dict.fromkeys(names))
             raise ParameterError(f"The reference {chosen!r} does not race; choose from {known}.")
-        if not (math.isfinite(timeout) and timeout > 0):
+        if not 0 < as_number("timeout", timeout) < math.inf:
             raise ParameterError(f"timeout must be a positive number of seconds; given {timeout}.")
         chosen_sizes = tuple(dict.fromkeys(parse_size(size) for size in sizes))
         return cls(

@@ -16,6 +16,7 @@ from sparsae.distributed.security import check_security, warn_if_plain
 from sparsae.distributed.task_errors import raise_rows_error, raise_task_error
 from sparsae.errors import ClusterError, MissingExtraError, ParameterError
 from sparsae.model import Parameters, check_size
+from sparsae.model.checks import as_number
 
 CONNECT_SECONDS = 9.0
 PATIENCE = 30.0
@@ -57,7 +58,7 @@ class Connection:
         self.client, self.calls = client, Calls(client)
         self.threads = None if threads is None else check_size("threads", threads)
         for name, seconds in (("patience", patience), ("deadline", deadline)):
-            if not seconds > 0:
+            if not as_number(name, seconds) > 0:
                 raise ParameterError(f"{name} must be a positive number of seconds; given {seconds!r}.")
         self.patience, self.deadline = float(patience), float(deadline)
         if bits not in ("same", "strict"):

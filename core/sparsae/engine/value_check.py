@@ -95,8 +95,7 @@ class ValueCheck:
             raise DataError(
                 f"{self._name} has values from {_digits(self._low)} to {_digits(self._high)}; a sigmoid output "
                 f"reproduces values in [0, 1] (within {self._slack:.2g}). Scale the data, for example "
-                f'(X - X.min()) / (X.max() - X.min()), or use output="linear" '
-                f"(at the command line: --scale, or --output linear)."
+                f'(X - X.min()) / (X.max() - X.min()) (at the command line: --scale), or use output="linear".'
             )
 
     def _advice(self) -> str:

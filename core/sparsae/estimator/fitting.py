@@ -10,6 +10,8 @@ from sklearn.exceptions import ConvergenceWarning as SklearnConvergenceWarning
 from sklearn.utils import check_random_state
 
 from sparsae.errors import ConvergenceWarning, ParameterError
+from sparsae.model import check_size
+from sparsae.model.checks import check_bool, check_number
 from sparsae.model.settings import ModelOptions, default_method
 from sparsae.objective import ObjectiveOptions
 from sparsae.optimize import Adam, Method, StochasticMethod, get_method
@@ -111,6 +113,22 @@ def draw_seed(random_state: Any) -> int:
     return int(check_random_state(random_state).randint(2**31 - 1))
 
 
+def _check_own_parameters(estimator: Any) -> None:
+    """Raise `ParameterError` about parameters that `train` has under another name, or not at all.
+
+    The others are checked where they are used.
+    """
+    most = check_size("n_components", estimator.n_components)
+    for name, value in (("k", estimator.k), ("k_aux", estimator.k_aux)):
+        if isinstance(value, (int, np.integer)) and value > most:
+            raise ParameterError(f"{name}={value} exceeds n_components={most}: no row has so many activations.")
+    check_number("tol", estimator.tol, least=0)
+    for name in ("warm_start", "accept_sparse"):
+        check_bool(name, getattr(estimator, name))
+    if isinstance(estimator.random_state, (int, np.integer)) and estimator.random_state < 0:
+        raise ParameterError(f"random_state must be at least 0; given {estimator.random_state!r}.")
+
+
 def _method(estimator: Any) -> Method:
     """Return the optimiser: the one that is asked for, else the default of the activation."""
     if estimator.method is None:
@@ -119,6 +137,7 @@ def _method(estimator: Any) -> Method:
 
 
 def _fit_options(estimator: Any, method: Method, before: TrainResult | None) -> FitOptions:
+    _check_own_parameters(estimator)
     return FitOptions.checked(
         method=method,
         max_iter=estimator.max_iter,

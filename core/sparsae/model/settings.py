@@ -10,15 +10,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from typing import Any, Literal, NamedTuple, TypedDict, TypeVar, final
-
-import numpy as np
+from typing import Any, Literal, NamedTuple, TypedDict, final
 
 from sparsae._types import ACTIVATIONS, OUTPUTS, Activation, Output
 from sparsae.errors import DataError, ParameterError
+from sparsae.model.checks import check_bool, check_k, check_number, check_word
 from sparsae.model.parameters import check_size
 
-Word = TypeVar("Word", bound=str)
 Init = Literal["uniform", "transpose"]
 INITS: tuple[Init, ...] = ("uniform", "transpose")
 
@@ -215,7 +213,7 @@ def resolve_settings(options: ModelOptions, sizes: Sizes) -> tuple[ModelSettings
             f"{', '.join(foreign)} {'does' if len(foreign) == 1 else 'do'} not belong to activation={activation!r}; "
             f"its keywords are {', '.join(keywords(activation))}."
         )
-    pre_bias = _check_bool("pre_bias", given.get("pre_bias", table["pre_bias"]))
+    pre_bias = check_bool("pre_bias", given.get("pre_bias", table["pre_bias"]))
     values: dict[str, Any] = {}
     notes: list[str] = []
     for name, default in table.items():
@@ -226,22 +224,23 @@ def resolve_settings(options: ModelOptions, sizes: Sizes) -> tuple[ModelSettings
         elif isinstance(default, Scaled):
             scale = sizes.scale(pre_bias)
             values[name] = default.value(sizes.n_visible, scale)
-            notes.append(_note(name, values[name], default, scale))
+            notes.append(_note(name, values[name], default, scale, pre_bias=pre_bias))
         else:
             values[name] = default
     return ModelSettings(activation=activation, **_checked(activation, values, sizes.n_hidden)), tuple(notes)
 
 
-def _note(name: str, value: float, default: Scaled, scale: float) -> str:
+def _note(name: str, value: float, default: Scaled, scale: float, *, pre_bias: bool) -> str:
     if not value > 0:
+        why = "all rows are the same, or there is but one sample" if pre_bias else "all values are 0"
         raise DataError(
-            f"The default of {name} follows the scale of the data, and all values are the same: give {name} a value."
+            f"The default of {name} follows the scale of the data, which is {scale:.3g} ({why}): give {name} a value."
         )
     return f"{name} is {value:.4g}, which is {default.text}; r, the root mean square of the data, is {scale:.4g}."
 
 
 def _checked(activation: Activation, values: dict[str, Any], n_hidden: int) -> dict[str, Any]:
-    """Return the values with counts, truth values and words checked; `Cost` checks the numbers that it takes."""
+    """Return the values checked: counts, truth values, words and numbers; `Cost` checks the ranges of its numbers."""
     found = dict(values)
     for name, value in values.items():
         if name in ("k", "k_aux"):
@@ -249,49 +248,12 @@ def _checked(activation: Activation, values: dict[str, Any], n_hidden: int) -> d
         elif name == "dead_after" and value is not None:
             found[name] = check_size(name, value)
         elif name in ("l1_weighted", "pre_bias", "unit_norm"):
-            found[name] = _check_bool(name, value)
+            found[name] = check_bool(name, value)
         elif name in ("init", "output"):
             found[name] = check_word(name, value, INITS if name == "init" else OUTPUTS)
-        elif name == "aux":
-            found[name] = check_number(name, value, least=0)
+        elif name != "dead_after":
+            found[name] = check_number(name, value, least=0 if name == "aux" else None)
     return found
-
-
-def check_k(name: str, value: object, activation: str, n_hidden: int) -> int:
-    """Return a number of activations, from 1 to `n_hidden`, or raise `ParameterError`."""
-    if value is None:
-        raise ParameterError(f"activation={activation!r} needs {name}, the number of activations kept in a row.")
-    number = check_size(name, value)
-    if number > n_hidden:
-        raise ParameterError(f"{name}={number} exceeds n_hidden={n_hidden}: no row has so many activations.")
-    return number
-
-
-def _check_bool(name: str, value: object) -> bool:
-    if not isinstance(value, (bool, np.bool_)):
-        raise ParameterError(f"{name} must be True or False; given {value!r}.")
-    return bool(value)
-
-
-def check_word(name: str, value: object, words: tuple[Word, ...]) -> Word:
-    """Return `value` if it is one of those words, or raise `ParameterError`."""
-    for word in words:
-        if isinstance(value, str) and value == word:
-            return word
-    raise ParameterError(f"{name} must be one of {', '.join(words)}; given {value!r}.")
-
-
-def check_number(name: str, value: object, *, least: float | None = None) -> float:
-    """Return a finite number as a float, or raise `ParameterError`."""
-    try:
-        number = float(value)  # type: ignore[arg-type]  # anything else is caught
-    except (TypeError, ValueError, OverflowError):
-        raise ParameterError(f"{name} must be a number; given {value!r}.") from None
-    if not np.isfinite(number):
-        raise ParameterError(f"{name} must be finite; given {value!r}.")
-    if least is not None and number < least:
-        raise ParameterError(f"{name} must be at least {least:g}; given {value!r}.")
-    return number
 
 
 def defaults_table() -> str:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from sparsae.errors import ParameterError
 from sparsae.model import check_size
+from sparsae.model.checks import make_floats
 from sparsae.optimize.base import (
     Function,
     Outcome,
@@ -81,6 +82,7 @@ class LBFGS(StepMethod):
         memory = check_size("memory", self.memory)
         if not LEAST_MEMORY <= memory <= MOST_MEMORY:
             raise ParameterError(f"memory must lie from {LEAST_MEMORY} to {MOST_MEMORY}; given {memory}.")
+        make_floats(self, "decrease", "curvature")
         if not 0 < self.decrease < self.curvature < 1:
             raise ParameterError(
                 f"decrease and curvature must satisfy 0 < decrease < curvature < 1; "

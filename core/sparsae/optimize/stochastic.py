@@ -15,6 +15,7 @@ import numpy as np
 from sparsae._types import Array, RunTasks, run_in_turn
 from sparsae.errors import ParameterError
 from sparsae.model import check_size
+from sparsae.model.checks import make_floats
 from sparsae.optimize.adam_update import FLUSH_FIRST, FLUSH_SECOND, TINY, flush, flush_interval, update_chunk
 from sparsae.optimize.base import Method, dataclass_settings
 from sparsae.optimize.objective_functions import AdamPass, ObjectiveFunctions, Vector
@@ -96,6 +97,7 @@ class StochasticMethod(Method):
     clip: float | None = None
 
     def __post_init__(self) -> None:
+        make_floats(self, "learning_rate", "rho_decay", "held_out", "decay", *(() if self.clip is None else ("clip",)))
         if not 0 < self.learning_rate <= _LARGEST:
             raise ParameterError(f"learning_rate must be a positive number; given {self.learning_rate!r}.")
         check_size("batch_rows", self.batch_rows)
@@ -222,6 +224,7 @@ class Adam(StochasticMethod):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        make_floats(self, "beta1", "beta2", "epsilon")
         check_share("beta1", self.beta1, below=1)
         check_share("beta2", self.beta2, below=1)
         if not 0 < self.epsilon <= _LARGEST:
@@ -284,6 +287,7 @@ class SGD(StochasticMethod):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        make_floats(self, "momentum")
         check_share("momentum", self.momentum, below=1)
 
     def start(self, theta: Vector) -> Moments:

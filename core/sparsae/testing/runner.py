@@ -13,6 +13,7 @@ import sparsae.errors
 from sparsae._text import printable
 from sparsae._types import ACTIVATIONS
 from sparsae.errors import BackendBrokenError, BackendError, ParameterError, SparsaeWarning
+from sparsae.model.checks import as_number
 from sparsae.plugins.contract import Backend
 from sparsae.testing.checks import CHECKS, DTYPES, WHOLE_BACKEND
 from sparsae.testing.harness import TIME_LIMIT
@@ -50,7 +51,7 @@ class CheckSession:
     ) -> None:
         if not isinstance(backend, (str, Backend)):
             raise ParameterError(f"backend must be the name of a backend or a sparsae.Backend; given {backend!r}.")
-        if not time_limit > 0:
+        if not as_number("time_limit", time_limit) > 0:
             raise ParameterError(f"time_limit must be a positive number of seconds; given {time_limit!r}.")
         self.activations = tuple(activations)
         for activation in self.activations:

@@ -31,6 +31,7 @@ from sparsae.errors import (
 from sparsae.files import file_kind, sync_folder
 from sparsae.files.opening import temporary_file
 from sparsae.model import check_size
+from sparsae.model.checks import as_number
 from sparsae.training.archive import HEADER, read_archive, write_archive
 from sparsae.training.curve import COLUMNS
 from sparsae.training.result import COUNTED
@@ -84,7 +85,7 @@ class Checkpoint:
             raise ParameterError(f"The path of a checkpoint must be a string or a path; given {self.path!r}.")
         if self.every is not None:
             check_size("every", self.every)
-        if self.seconds is not None and not self.seconds >= 0:
+        if self.seconds is not None and not as_number("seconds", self.seconds) >= 0:
             raise ParameterError(f"seconds between checkpoints must be at least 0; given {self.seconds!r}.")
         if self.every is None and self.seconds is None:
             object.__setattr__(self, "seconds", DEFAULT_SECONDS)

@@ -64,8 +64,7 @@ class FitOptions:
         ParameterError
             When one cannot be used.
         """
-        if not isinstance(seed, np.random.Generator):
-            check_size("seed", seed, least=0, bits=SEED_BITS)
+        _check_seed(seed)
         if resume and checkpoint is None:
             raise ParameterError("resume=True needs checkpoint=PATH, the file to resume from.")
         if stop is not None and not isinstance(stop, Stop):
@@ -114,6 +113,18 @@ class FitOptions:
             objective.check_size(theta)
         shuffle_seed = self.seed.integers(2**63) if isinstance(self.seed, np.random.Generator) else self.seed
         return theta, int(shuffle_seed)
+
+
+def _check_seed(seed: object) -> None:
+    """Raise `ParameterError` unless a fit can be started from it."""
+    if isinstance(seed, np.random.Generator):
+        return
+    if isinstance(seed, (np.random.RandomState, np.random.SeedSequence, np.random.BitGenerator)):
+        raise ParameterError(
+            f"seed must be an integer or a numpy.random.Generator; given a {type(seed).__name__}. "
+            f"numpy.random.default_rng makes a Generator of it."
+        )
+    check_size("seed", seed, least=0, bits=SEED_BITS)
 
 
 def check_full_batch(settings: ModelSettings, method: str) -> None:

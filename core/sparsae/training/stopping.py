@@ -9,6 +9,7 @@ import numpy as np
 
 from sparsae.errors import ParameterError
 from sparsae.model import check_size
+from sparsae.model.checks import make_floats
 from sparsae.training.result import Reason, Status
 
 
@@ -46,6 +47,7 @@ class Stop:
     evaluations: int | None = None
 
     def __post_init__(self) -> None:
+        make_floats(self, "gradient", "decrease", *(() if self.seconds is None else ("seconds",)))
         for name in ("gradient", "decrease"):
             value = getattr(self, name)
             if not 0 <= value < np.inf:

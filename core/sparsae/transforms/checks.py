@@ -9,15 +9,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sparsae.errors import ParameterError
-
-
-def check_float(name: str, value: object) -> float:
-    """Return an option as a float, or raise `ParameterError`."""
-    if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, float, np.integer, np.floating)):
-        raise ParameterError(f"{name} must be a number, not {value!r}.")
-    return float(value)
-
 
 def check_names(what: str, given: Collection[str], expected: Collection[str]) -> None:
     """Raise `ValueError` unless the names are those expected."""

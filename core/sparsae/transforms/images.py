@@ -15,9 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sparsae.errors import DataError, ParameterError
+from sparsae.model.checks import as_number
 from sparsae.transforms.affine import HIGH, LOW
 from sparsae.transforms.base import FixedFitter, Rows, Transform
-from sparsae.transforms.checks import check_float, check_names, read_number, read_size
+from sparsae.transforms.checks import check_names, read_number, read_size
 
 DEVIATIONS = 3  # where patches are clipped
 
@@ -88,7 +89,7 @@ class Olshausen(Transform):
                 f"The filter 'olshausen' needs images and samples of {n_visible} columns are no {what}; "
                 f"give image_shape=(rows, columns)."
             )
-        if not 0 < check_float("f0", f0) < np.inf:
+        if not 0 < as_number("f0", f0) < np.inf:
             raise ParameterError(f"f0 must be a positive number, not {f0!r}.")
         return cls(n_visible=n_visible, image_shape=(int(rows), int(columns)), f0=float(f0))
 

@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 from sparsae.engine.moments import ColumnMoments
 from sparsae.errors import DataError, ParameterError
 from sparsae.machine.resources import gibibytes, memory_limit
+from sparsae.model.checks import as_number
 from sparsae.transforms.base import Affine, Rows, Transform
-from sparsae.transforms.checks import check_float, check_names, read_array, read_size
+from sparsae.transforms.checks import check_names, read_array, read_size
 
 COPIES = 5  # matrices (n_visible, n_visible) that fitting needs: products, eigenvectors, work, result
 SYMMETRIC = 1e-9  # largest relative asymmetry of a matrix that was fitted; rounding leaves 1e-15
@@ -116,7 +117,7 @@ class ZCAFitter:
     """
 
     def __init__(self, n_visible: int, *, epsilon: float = 0.01) -> None:
-        if not 0 <= check_float("epsilon", epsilon) < np.inf:
+        if not 0 <= as_number("epsilon", epsilon) < np.inf:
             raise ParameterError(f"epsilon must be a number of at least 0, not {epsilon!r}.")
         needed = COPIES * 8 * n_visible**2
         if needed > memory_limit() // 2:
