@@ -1,4 +1,4 @@
-"""What the `fused` and `numba` backends share: aligned arrays, arrays in turns, e^x as 2^x, no garbage collection."""
+"""What the `fused` and `numba` backends share: aligned arrays, memory in turns, e^x as 2^x, no garbage collection."""
 
 from __future__ import annotations
 
@@ -6,15 +6,16 @@ import gc
 import math
 import weakref
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, final
+from typing import Any, Generic, TypeVar, final
 
 import numpy as np
 
 from sparsae import Array
 
 LOG2E = 1.4426950408889634
+T = TypeVar("T")
 ALIGNMENT = 64  # bytes: a vector register of AVX-512, a cache line
 
 
@@ -28,27 +29,41 @@ def aligned(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
 
 
 @final
-class ArraysInTurns:
-    """Arrays of one name and size that are used again, two in turns, when nobody refers to them any more.
+class Loan(Generic[T]):
+    """What `InTurns` lends, until nobody refers to the loan any more."""
+
+    __slots__ = ("__weakref__", "what")
+
+    def __init__(self, what: T) -> None:
+        self.what = what
+
+
+@final
+class InTurns(Generic[T]):
+    """Memory of one kind that is lent again when nobody refers to the loan any more, a few pieces in turns.
 
     What one core writes where another has just read waits for the other's cache: three matrices of 784/196 were packed
-    in 1.4 ms; in turns, when the other core has moved on to other memory, in 0.3 (Zen 4, two row workers).
+    in 1.4 ms; in two turns, when the other core has moved on to other memory, in 0.3 (Zen 4, two row workers).
+
+    Parameters
+    ----------
+    make : callable
+        Returns new memory.
+    turns : int
+        Pieces that are lent again; 0: each is new.
     """
 
-    def __init__(self) -> None:
-        self._arrays: dict[str, deque[tuple[Array, weakref.ref[Array]]]] = {}
+    def __init__(self, make: Callable[[], T], turns: int) -> None:
+        self._make = make
+        self._lent: deque[tuple[T, weakref.ref[Loan[T]]]] = deque(maxlen=turns)
 
-    def take(self, name: str, size: int, dtype: np.dtype[Any]) -> Array:
-        """Return an array (size,) without values."""
-        turns = self._arrays.setdefault(name, deque(maxlen=2))
-        whole = None
-        if len(turns) == 2 and turns[0][1]() is None and turns[0][0].size == size:
-            whole = turns[0][0]
-        if whole is None:
-            whole = aligned((size,), dtype)
-        array = whole[:]
-        turns.append((whole, weakref.ref(array)))
-        return array
+    def take(self) -> Loan[T]:
+        """Return memory with whatever it holds."""
+        lent = self._lent
+        free = len(lent) == lent.maxlen and lent and lent[0][1]() is None
+        loan = Loan(lent[0][0] if free else self._make())
+        lent.append((loan.what, weakref.ref(loan)))
+        return loan
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from sparsae.optimize.adam_update import check_adam, update_chunk
 from sparsae.optimize.update import BatchGradient
 
 pytest.importorskip("numba")
-from sparsae_backends._memory import ArraysInTurns
+from sparsae_backends._memory import InTurns
 from sparsae_backends.numba import adam
 from sparsae_backends.numba.kernel import NumbaKernel
 
@@ -77,17 +77,19 @@ def test_a_fit_has_the_bits_of_numpys_update(monkeypatch: pytest.MonkeyPatch) ->
     assert fits[0].parameters.flatten().tobytes() == fits[1].parameters.flatten().tobytes()
 
 
-def test_arrays_in_turns_are_never_shared() -> None:
-    """Three that are held at once are three; one that was let go is used again after the other."""
-    turns, dtype = ArraysInTurns(), np.dtype(np.float32)
-    held = [turns.take("W1", 100, dtype) for _ in range(3)]
-    assert len({array.ctypes.data for array in held}) == 3
+def test_memory_in_turns_is_never_shared() -> None:
+    """Three loans that are held at once are three pieces; one that was let go is lent again after the other."""
+    turns = InTurns(lambda: np.zeros(100), 2)
+    held = [turns.take() for _ in range(3)]
+    assert len({loan.what.ctypes.data for loan in held}) == 3
     places = []
     for _ in range(4):
         held.clear()
-        places.append(turns.take("W1", 100, dtype).ctypes.data)
+        places.append(turns.take().what.ctypes.data)
     assert places[0] == places[2] != places[1] == places[3]
-    assert turns.take("W1", 50, dtype).size == 50
+    new = InTurns(lambda: np.zeros(100), 0)
+    kept = new.take().what
+    assert new.take().what is not kept
 
 
 def fit_of(X: Any, method: Adam, activation: Any, threads: int) -> sparsae.TrainResult:

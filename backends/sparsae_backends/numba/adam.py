@@ -24,7 +24,7 @@ def update(state: tuple[Array, Array, Array], parts: tuple[Array, ...], decayed:
     """As `Kernel.adam`; threads may call it at the same time."""
     dtype = state[0].dtype
     compile_for((adam,), dtype)
-    numbers = tuple(map(dtype.type, step))
+    numbers = tuple(step) if dtype == np.float64 else tuple(map(dtype.type, step))
     return bool(adam(state, (parts[0], parts[-1]), len(parts) > 1, decayed, numbers, np.empty(PIECE, dtype)))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC
+from collections.abc import Callable
 from functools import cached_property
 from typing import TypeVar, final
 
@@ -40,9 +41,13 @@ class CompiledKernel(Kernel[Block, Weights, Hidden], ABC):
 
     def adam(self, state: tuple[Array, Array, Array], parts: tuple[Array, ...], decayed: int, step: AdamStep) -> bool:
         """Update in one compiled loop."""
-        from sparsae_backends.numba.adam import update
+        return self._update(state, parts, decayed, step)
 
-        return update(state, parts, decayed, step)
+    @cached_property
+    def _update(self) -> Callable[..., bool]:
+        from sparsae_backends.numba.adam import update  # imports numba
+
+        return update
 
 
 @final

@@ -130,6 +130,10 @@ def signature_of(name: str, dtype: np.dtype[Any], sums_dtype: np.dtype[Any]) -> 
     signatures = {
         "to_panels": (matrix, flat),
         "pack": (matrix, number, flat),
+        "pack_weights": (
+            _tuple(*[matrix] * 3), _tuple(*[types.Array(number, 1, "A", readonly=True)] * 2), _tuple(*[number] * 3),
+            flat, _tuple(*[integer] * 5),
+        ),
         "encode": (sizes, flat, integer, weights, hidden),
         "accumulate": (
             sizes, _tuple(flat, flat, integer), weights, hidden, flat, truth, _tuple(*[flat] * 5), sums,

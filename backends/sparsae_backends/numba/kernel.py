@@ -2,25 +2,41 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, final
+from itertools import accumulate
+from typing import Any, final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sparsae import Array, Parameters, Problem, Sums
-from sparsae_backends._memory import ALIGNMENT, LOG2E, ArraysInTurns, aligned, uncollected
+from sparsae_backends._memory import ALIGNMENT, LOG2E, InTurns, Loan, aligned, uncollected
 from sparsae_backends.numba.base import CompiledKernel, is_wide, sums_are_float64
 
 IN_TURNS = 4 << 20  # bytes of a packed matrix; larger ones have left the other core's cache by themselves
+LENT = 1 << 20  # bytes of hidden activations that are lent again: new memory takes 2 us, which shows in small blocks
 
-PackedWeights = tuple[Array, ...]  # W1, b1, W2, b2, W2', flat, in the order of the products, and the thresholds
+
+@final
+class PackedWeights:
+    """The parameters as the passes take them."""
+
+    __slots__ = ("arrays", "loan")
+
+    def __init__(self, loan: Loan[tuple[Array, ...]], threshold: Array) -> None:
+        self.loan = loan  # of the memory that `arrays` are in
+        self.arrays = (*loan.what[1:], threshold)  # W1, b1, W2, b2, W2', flat, in the order of the products
 
 
-class PanelHidden(NamedTuple):
+@final
+class PanelHidden:
     """What `encode` leaves for `accumulate`."""
 
-    a2: Array  # panels of (m, p); of pre-activations for JumpReLU units
-    total: NDArray[np.float64]  # (p,) activations summed over the rows
+    __slots__ = ("arrays", "loan")
+
+    def __init__(self, loan: Loan[Array], size: int, n_hidden: int) -> None:
+        self.loan = loan  # of the memory that panels are in
+        # Panels of (m, p), of pre-activations for JumpReLU units, and (p,) activations summed over the rows.
+        self.arrays: tuple[Array, NDArray[np.float64]] = loan.what[:size], np.empty(n_hidden)
 
 
 @final
@@ -62,11 +78,12 @@ class NumbaKernel(CompiledKernel[PanelBlock, PackedWeights, PanelHidden]):
         self.passes, self.compile_for = passes, compile_for
         self.encode_pass, self.accumulate_pass = passes_of(problem)
         at_once = (self.accumulate_pass,) if sums_are_float64(problem) else ()
-        self.compile_seconds = compile_for((passes.to_panels, passes.pack, self.encode_pass, *at_once), dtype)
+        self.compile_seconds = compile_for((passes.to_panels, passes.pack_weights, self.encode_pass, *at_once), dtype)
         self.notes = (describe(self.compile_seconds),)
         self.width = emit.width(dtype)
         self.sizes = n, p, problem.output == "sigmoid", dtype.type((problem.bandwidth or 0) / 2)
-        self.scales = -LOG2E if problem.activation == "sigmoid" else 1.0, -LOG2E if self.sizes[2] else 1.0
+        scales = -LOG2E if problem.activation == "sigmoid" else 1.0, -LOG2E if self.sizes[2] else 1.0, 1.0
+        self.scales = tuple(map(dtype.type, scales))
         self.layout = tuple(Sums(n, p).layout)
         self.zeros, self.s = np.zeros(p, dtype), np.empty(p, dtype)
         self.rows = -(-problem.block_rows // self.width) * self.width
@@ -74,7 +91,11 @@ class NumbaKernel(CompiledKernel[PanelBlock, PackedWeights, PanelHidden]):
         self.totals = aligned(((n + p) * emit.lanes(dtype),), dtype)
         self.scratch: dict[str, Array] = {}
         self.accumulate_scratch: dict[bool, tuple[Array, ...]] = {}  # by whether it is for one pass
-        self.packed = ArraysInTurns()
+        self.places, self.packed = reserve_packed(problem)
+        self.into_dtype: np.dtype[Any] | None = None  # of sums that `accumulate_pass` was made ready for
+        hidden_size = self.rows * p
+        self.hidden_size = hidden_size if hidden_size * dtype.itemsize <= LENT else 0  # that is lent again
+        self.lent: InTurns[Array] = InTurns(lambda: aligned((hidden_size,), dtype), 1)
         self.adds_blocks = problem.bandwidth is None
 
     def prepare(self, x: Array, target: Array, keep: bool) -> PanelBlock:
@@ -90,22 +111,23 @@ class NumbaKernel(CompiledKernel[PanelBlock, PackedWeights, PanelHidden]):
     def begin(self, parameters: Parameters) -> PackedWeights:
         """Pack W1, b1, W2, b2 and W2' in the order of the products, scales of the exponents folded in."""
         W1, b1, W2, b2 = parameters[:4]
-        scale, out_scale = self.scales
         threshold = self.zeros if parameters.threshold is None else np.array(parameters.threshold)
-        return (
-            self._pack(W1, scale, "W1"), b1 * scale, self._pack(W2, out_scale, "W2"), b2 * out_scale,
-            self._pack(W2.T, 1.0, "W2'"), threshold,
-        )  # fmt: skip
+        weights = PackedWeights(self.packed.take(), threshold)
+        self.passes.pack_weights((W1, W2, W2.T), (b1, b2), self.scales, weights.loan.what[0], self.places)
+        return weights
 
     def encode(self, weights: PackedWeights, block: PanelBlock) -> tuple[PanelHidden, NDArray[np.float64]]:
         """Hidden activations, in the block's own room where it is kept."""
         hidden = block.hidden
         if hidden is None:
             n, p = self.sizes[:2]
-            hidden = PanelHidden(aligned((block.x.size // n * p,), self.problem.dtype), np.empty(p))
+            size = block.x.size // n * p
+            lend = size <= self.hidden_size and not block.keep
+            hidden = PanelHidden(self.lent.take() if lend else Loan(aligned((size,), self.problem.dtype)), size, p)
             block.hidden = hidden if block.keep else None
-        self._encode(weights, block, hidden)
-        return hidden, hidden.total
+        arrays = hidden.arrays
+        self.encode_pass(self.sizes, block.x, block.m, weights.arrays, arrays)
+        return hidden, arrays[1]
 
     def accumulate(
         self, weights: PackedWeights, block: PanelBlock, hidden: PanelHidden | None, sparsity: Array | None, into: Sums
@@ -113,32 +135,23 @@ class NumbaKernel(CompiledKernel[PanelBlock, PackedWeights, PanelHidden]):
         """Add this block's sums."""
         p = self.sizes[1]
         if hidden is None:
-            hidden = self._encode(weights, block, PanelHidden(self._room("a2", p), np.empty(p)))
+            hidden = PanelHidden(Loan(self._room("a2", p)), self.rows * p, p)
+            self.encode_pass(self.sizes, block.x, block.m, weights.arrays, hidden.arrays)
         s, one_pass = self.zeros, sparsity is None
         if sparsity is not None:
             s = self.s
             s[:] = sparsity
-        self.compile_for((self.accumulate_pass,), self.problem.dtype, into.vector.dtype)
+        vector = into.vector
+        if vector.dtype != self.into_dtype:
+            self.compile_for((self.accumulate_pass,), self.problem.dtype, vector.dtype)
+            self.into_dtype = vector.dtype
         self.accumulate_pass(
-            self.sizes, (block.x, block.target, block.m), weights, tuple(hidden), s, one_pass,
-            self._accumulate_scratch(one_pass), (into.vector, self.layout),
+            self.sizes, (block.x, block.target, block.m), weights.arrays, hidden.arrays, s, one_pass,
+            self._accumulate_scratch(one_pass), (vector, self.layout),
         )  # fmt: skip
 
     def finish(self, weights: PackedWeights, sums: Sums) -> None:
         """The compiled code leaves no scale in the sums."""
-
-    def _encode(self, weights: PackedWeights, block: PanelBlock, hidden: PanelHidden) -> PanelHidden:
-        """Fill in the hidden activations and their sums."""
-        self.encode_pass(self.sizes, block.x, block.m, weights, tuple(hidden))
-        return hidden
-
-    def _pack(self, matrix: Array, scale: float, name: str) -> Array:
-        """Copy a matrix to the order of the products; in turns to two arrays where they are small."""
-        size, dtype = matrix.size + ALIGNMENT, self.problem.dtype
-        in_turns = size * dtype.itemsize <= IN_TURNS
-        packed = self.packed.take(name, size, dtype) if in_turns else aligned((size,), dtype)
-        self.passes.pack(matrix, dtype.type(scale), packed)
-        return packed
 
     def _accumulate_scratch(self, one_pass: bool) -> tuple[Array, ...]:
         """Return room for delta3, delta2, q or the activations of JumpReLU units, a strip, and sums of columns."""
@@ -156,6 +169,23 @@ class NumbaKernel(CompiledKernel[PanelBlock, PackedWeights, PanelHidden]):
         if room is None or room.size < columns * self.rows:
             room = self.scratch[name] = aligned((columns * self.rows,), self.problem.dtype)
         return room
+
+
+def reserve_packed(problem: Problem) -> tuple[tuple[int, ...], InTurns[tuple[Array, ...]]]:
+    """Return where W1, W2, W2', b1 and b2 begin in packed weights, and what lends memory for them.
+
+    That is the whole and its parts in the order of `PackedWeights.arrays`; two in turns where matrices are small.
+    """
+    n, p, dtype = problem.n_visible, problem.n_hidden, problem.dtype
+    line, sizes = ALIGNMENT // dtype.itemsize, (*[n * p + ALIGNMENT] * 3, p, n)
+    *places, size = accumulate((-(-size // line) * line for size in sizes), initial=0)
+
+    def make() -> tuple[Array, ...]:
+        whole = aligned((size,), dtype)
+        W1, W2, W2_back, b1, b2 = (whole[at : at + many] for at, many in zip(places, sizes, strict=True))
+        return whole, W1, b1, W2, b2, W2_back
+
+    return tuple(places), InTurns(make, 2 if sizes[0] * dtype.itemsize <= IN_TURNS else 0)
 
 
 def passes_of(problem: Problem) -> tuple[Any, Any]:

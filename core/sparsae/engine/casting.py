@@ -37,6 +37,9 @@ class ParameterCast:
             self._room = np.empty(flat.size, self._dtype)
             self._views = Parameters.from_flat(self._room, *self._sizes)
         room = self._room
+        if flat.size <= PIECE:
+            room[:] = flat
+            return self._views
 
         def work(index: int) -> None:
             piece = slice(index * PIECE, (index + 1) * PIECE)
