@@ -9,7 +9,10 @@ import pytest
 
 import sparsae
 from sparsae import Objective, Parameters, Problem, Sums
+from sparsae.engine.batch_sums import make_batch_sums
+from sparsae.optimize import Adam
 from sparsae.reference import evaluate_reference
+from sparsae_backends.fused import dense
 from sparsae_backends.fused.dense import DenseKernel
 
 N, P = 170, 160
@@ -19,14 +22,14 @@ PARAMETERS = Parameters.random(N, P, seed=1)
 
 def test_large_layers_of_mini_batches_are_dense() -> None:
     """By size alone: very wide layers always, others in blocks of few rows where products are large."""
-    for n, p, rows, dense in (
+    for n, p, rows, is_dense in (
         (64, 25, 128, False),
         (784, 196, 1024, False),
         (784, 196, 128, True),
         (768, 4096, 1024, True),
     ):
         problem = Problem(n_visible=n, n_hidden=p, dtype=np.dtype(np.float32), block_rows=rows)
-        assert isinstance(sparsae.get_backend("fused").kernel(problem), DenseKernel) is dense
+        assert isinstance(sparsae.get_backend("fused").kernel(problem), DenseKernel) is is_dense
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -68,3 +71,47 @@ def test_its_backprop_is_that_of_the_numpy_backend() -> None:
     ours, plain = (sparsae.backprop(X, a2, a3, PARAMETERS.W2, s, backend=name) for name in ("fused", "numpy"))
     for one, other in zip(ours, plain, strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.filterwarnings("ignore::sparsae.ConvergenceWarning", "ignore::sparsae.errors.ThreadsWarning")
+@pytest.mark.parametrize(("activation", "dtype"), [("sigmoid", np.float32), ("sigmoid", np.float64), ("relu", "f4")])
+def test_one_worker_adds_blocks_in_place_with_the_bits_of_two(
+    activation: Any, dtype: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Sums of four blocks of a mini-batch, in slices: one vector for all of them, or one for each and their sum."""
+    made: list[int] = []
+
+    def counted(*arguments: Any, **options: Any) -> Any:
+        made.append(1)
+        return make_batch_sums(*arguments, **options)
+
+    monkeypatch.setattr("sparsae.engine.batch_sums.make_batch_sums", counted)
+    monkeypatch.setattr("sparsae.engine.batch_engine.IN_PLACE_BYTES", 0)
+    monkeypatch.setattr(dense, "SLICE_BYTES", 1)
+    x = np.random.default_rng(1).uniform(0.1, 0.9, (512, 260)).astype(dtype)
+    fits = []
+    for threads in (1, 2):
+        made.clear()
+        fits.append(
+            sparsae.train(
+                x, 250, method=Adam(batch_rows=512), max_iter=2, activation=activation, backend="fused", threads=threads
+            )
+        )
+        assert (len(made) == 1) is (threads == 1)
+    assert any("in 4 blocks on 2 row workers" in note for note in fits[1].receipt.notes)
+    assert fits[0].parameters.flatten().tobytes() == fits[1].parameters.flatten().tobytes()
+    np.testing.assert_array_equal(fits[0].history.cost, fits[1].history.cost)
+
+
+@pytest.mark.parametrize("sums", [np.float32, np.float64])
+def test_a_product_in_slices_is_the_whole_one(sums: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Written over anything, then added to itself; the last slice has fewer rows."""
+    monkeypatch.setattr(dense, "SLICE_BYTES", 1)
+    left, right = (np.random.default_rng(i).random((k, 20), dtype=np.float32) for i, k in enumerate((75, 40)))
+    product = dense.GradientProduct(75, 75 * 40, np.dtype(np.float32))
+    into = np.full((75, 40), np.nan, sums)
+    product.put(left, right.T, into, True)
+    np.testing.assert_allclose(into, left @ right.T, rtol=1e-6)
+    once = into.copy()
+    product.put(left, right.T, into, False)
+    np.testing.assert_array_equal(into, 2 * once)

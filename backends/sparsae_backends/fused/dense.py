@@ -6,8 +6,9 @@ passes between them go through a block in strips of rows that stay in cache.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
-from typing import NamedTuple, final
+from typing import Any, NamedTuple, final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +20,8 @@ from sparsae_backends.fused.powers import CHOICE, fastest_powers, powers_note
 from sparsae_backends.fused.scratch import RepeatedVector
 
 STRIP_BYTES = 256 * 1024  # of an array (rows, p)
+SLICE_BYTES = 2 << 20  # of a gradient product that is added
+LEAST_SLICE = 16  # rows: whole tiles of the product
 
 
 class Rows(NamedTuple):
@@ -57,7 +60,8 @@ class DenseKernel(Kernel[Rows, Parameters, Activations]):
         self.near = None if problem.bandwidth is None else np.empty((m, p), np.bool_)
         self.slope = aligned((self.strip, p), dtype)
         self.q: Array | None = None  # (m, p) slopes of all rows; for one pass over sigmoid units
-        self.W1, self.W2 = aligned((p, n), dtype), aligned((n, p), dtype)
+        self.adds_blocks = problem.bandwidth is None
+        self.product = GradientProduct(max(n, p), n * p, dtype)
         self.ones = np.ones(m, dtype)
         self.bias, self.s, self.threshold = (RepeatedVector(self.strip, p, dtype) for _ in range(3))
 
@@ -90,18 +94,19 @@ class DenseKernel(Kernel[Rows, Parameters, Activations]):
         into.rows += m
         into.hidden += np.dot(ones, a2)
         np.matmul(a2, weights.W2.T, d)  # (m, n)
-        into.squared_error += self.output.delta(d, weights.b2, block.target)  # d: (m, n) delta3
-        _put_product(d.T, a2, into.W2, self.W2, empty)  # (n, p)
+        squares = self.output.delta(d, weights.b2, block.target)  # d: (m, n) delta3
+        into.squared_error += float(into.vector.dtype.type(squares))  # rounded first, as sums of blocks are added
+        self.product.put(d.T, a2, into.W2, empty)  # (n, p)
         into.b2 += np.dot(ones, d)  # (n,)
         np.matmul(d, weights.W2, delta2)  # (m, p) without slope
         if sparsity is None and self.q is None:
             self.q = aligned(self.a2.shape, self.problem.dtype)
         for rows in self._strips(m):
             self._multiply_slope(hidden, sparsity, rows, into)
-        _put_product(delta2.T, block.x, into.W1, self.W1, empty)  # (p, n)
+        self.product.put(delta2.T, block.x, into.W1, empty)  # (p, n)
         into.b1 += np.dot(ones, delta2)  # (p,)
         if sparsity is None and self.q is not None:
-            into.W1_sparsity += np.matmul(self.q[:m].T, block.x, self.W1)  # (p, n)
+            self.product.put(self.q[:m].T, block.x, into.W1_sparsity, False)  # (p, n)
             into.b1_sparsity += np.dot(ones, self.q[:m])  # (p,)
 
     def finish(self, weights: Parameters, sums: Sums) -> None:
@@ -165,14 +170,42 @@ class DenseKernel(Kernel[Rows, Parameters, Activations]):
         np.multiply(delta2, slope, delta2)
 
 
-def _put_product(left: Array, right: Array, into: Array, scratch: Array, empty: bool) -> None:
-    """Write left right into empty sums, or add it by way of scratch."""
-    if not empty:
-        into += np.matmul(left, right, scratch)
-    elif into.dtype == left.dtype:
-        np.matmul(left, right, into)
-    else:
-        np.copyto(into, np.matmul(left, right, scratch))
+@final
+class GradientProduct:
+    """Writes or adds products of many rows and columns, and few in between, by way of little memory.
+
+    A product of float32 is made in slices of rows: that takes 4 % longer, and the slice is in cache when it is added.
+    Whether the first or the second is added to the other changes no bit, since both are made of the same slices.
+    Products of float64 are made whole: where their sizes are odd, slices have other last bits.
+    """
+
+    def __init__(self, longest: int, size: int, dtype: np.dtype[Any]) -> None:
+        sliced = dtype == np.float32 and size * dtype.itemsize > SLICE_BYTES
+        self._room_size = max(SLICE_BYTES // dtype.itemsize, LEAST_SLICE * longest) if sliced else size
+        self._room: Array = np.empty(0, dtype)  # made when it is first needed
+
+    def put(self, left: Array, right: Array, into: Array, empty: bool) -> None:
+        """Write left right (rows, columns) into empty sums, or add it."""
+        rows, columns = into.shape
+        slices = -(-rows * columns // self._room_size)
+        step = -(-rows // (slices * LEAST_SLICE)) * LEAST_SLICE
+        for start in range(0, rows, step):
+            here = slice(start, start + step)
+            if empty and into.dtype == left.dtype:
+                np.matmul(left[here], right, into[here])
+                continue
+            part = np.matmul(left[here], right, self._part(into[here].shape))
+            if empty:
+                np.copyto(into[here], part)
+            else:
+                np.add(into[here], part, into[here])
+
+    def _part(self, shape: tuple[int, ...]) -> Array:
+        """Return room for a slice."""
+        size = math.prod(shape)
+        if self._room.size < size:
+            self._room = aligned((size,), self._room.dtype)
+        return self._room[:size].reshape(shape)
 
 
 def dense_gradient_sums(
