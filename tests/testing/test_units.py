@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import pytest
-from tests.support import unit_mutants
+from tests.support import corner_mutants, unit_mutants
 
 from sparsae.testing import check
 from sparsae.testing.runner import CheckSession
 
 CASES = [
     pytest.param(unit, mutant, *expected, id=f"{unit}-{mutant.__name__}")
-    for unit, mutants in unit_mutants.MUTANTS.items()
+    for listed in (unit_mutants.MUTANTS, corner_mutants.MUTANTS)
+    for unit, mutants in listed.items()
     for mutant, expected in mutants.items()
 ]
 

@@ -15,20 +15,24 @@ DEAD, ALWAYS = 7, 2  # a unit that is never active, and one that always is
 
 
 def activity(kit: Harness) -> None:
-    """Exactly the right units are active: ties, zeros, few positives, k = 1 and k = p, dead units, at any place.
+    """Exactly the right units are active: ties, zeros, few or all positive, k = 1 and k = p, dead units, at any place.
 
     All numbers are small multiples of 1/4, so that pre-activations are exact whatever the order of their terms: ties
     are ties.
     """
-    made, X = exact_parameters(kit), exact_rows(kit)
+    mixed, X = exact_parameters(kit), exact_rows(kit)
+    positive = mixed._replace(b1=mixed.b1 + 4)
     shown: dict[str, dict[str, Any]] = {"": {}}
     if "k" in kit.settings(P):
         shown = {f" k={k}": {"k": k} for k in (1, 3, P - 1, P)}
+    if "bandwidth" in kit.settings(P):
+        shown = {" bandwidth=0.5": {"bandwidth": 0.5}}  # some rows lie exactly at its edge
     for words, options in shown.items():
-        for rows, what in (
-            (X, "ties, zeros, few positive units"),
-            (X[::-1], "the same from the last row to the first"),
-            (np.zeros_like(X), "rows of zeros"),
+        for made, rows, what in (
+            (mixed, X, "ties, zeros, few positive units"),
+            (mixed, X[::-1], "the same from the last row to the first"),
+            (mixed, np.zeros_like(X), "rows of zeros"),
+            (positive, X, "ties, every unit positive"),
         ):
             for passes in (1, 2):
                 kit.label = f"{what}, m={M} n={N} p={P}{words} passes={passes}"

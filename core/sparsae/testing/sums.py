@@ -15,6 +15,7 @@ from sparsae.reference.units import activate, logistic
 from sparsae.testing.harness import CountingKernel, Harness, NotOffered
 
 N, P = 6, 4
+LONG = 1200  # rows of a block in which loops over tiles, panels and chunks come round more than once
 
 
 @final
@@ -75,9 +76,9 @@ def compare_sums(kit: Harness, into: Sums, true: ReferenceSums, *, times: int = 
 
 def one_block(kit: Harness) -> None:
     """The methods one by one: sums are added to `into`, rows and activations too; `accumulate` agrees with formulas."""
-    for m, output in product((31, 64), kit.outputs):
+    for m, output in product((31, 64, LONG), kit.outputs):
         kit.label = f"accumulate by hand, twice, m={m} n={N} p={P} output={output}"
-        kernel, made = kit.kernel(N, P, output=output), kit.parameters(N, P)
+        kernel, made = kit.kernel(N, P, output=output, block_rows=max(m, 64)), kit.parameters(N, P)
         X, given = kit.rows(made, m), kit.given(made)
         weights, s = kernel.begin(given), np.linspace(-1, 2, P).astype(kit.dtype)
         block, into = kernel.prepare(X, X, True), Sums(N, P)
