@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple, final
+from functools import partial
+from typing import final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sparsae import Array, Kernel, Parameters, Problem, Sums
-from sparsae_backends._memory import aligned
+from sparsae_backends._memory import InTurns, Loan, aligned
 from sparsae_backends.fused.blocks import padded
 from sparsae_backends.fused.powers import CHOICE, fastest_powers, powers_note
 from sparsae_backends.fused.scratch import (
     BackpropScratch,
     BlockScratch,
     BlockSums,
+    FoldedWeights,
     FusedBlock,
     FusedHidden,
     RepeatedVector,
@@ -22,19 +24,8 @@ from sparsae_backends.fused.scratch import (
 )
 
 
-class FoldedWeights(NamedTuple):
-    """The parameters as the products take them; `factor` and `off` are those of `Powers`."""
-
-    W1: Array  # (n, width) -factor W1', then zeros
-    b1: Array  # (width,) -factor b1, then off
-    W2: Array  # (p + 1, n) W2' above b2, times -factor for a sigmoid output
-    W2_back: Array  # (n, width) W2, then zeros
-    reach: tuple[float, float]  # no exponent of the hidden layer is above reach[0] max|x| + reach[1]
-    output_reach: float  # nor one of the output layer above this
-
-
 @final
-class FusedKernel(Kernel[FusedBlock, FoldedWeights, FusedHidden]):
+class FusedKernel(Kernel[FusedBlock, Loan[FoldedWeights], Loan[FusedHidden]]):
     """Forward and backward pass on blocks that stay in cache."""
 
     splits_rows = True
@@ -52,6 +43,10 @@ class FusedKernel(Kernel[FusedBlock, FoldedWeights, FusedHidden]):
         self.scratch = BlockScratch(m, n, p, self.width, dtype)
         self.part = BlockSums(n, p, dtype)
         self.given: BackpropScratch | None = None
+        self.factor = np.full((), -self.powers.factor, dtype)
+        self.output_factor = self.factor if self.sigmoid else self.one
+        make = partial(FoldedWeights, n, p, self.width, dtype, self.powers.off)
+        self.folded = InTurns(make, 2)
         self.bias, self.s = RepeatedVector(m, self.width, dtype), RepeatedVector(m, self.width, dtype)
 
     def prepare(self, x: Array, target: Array, keep: bool) -> FusedBlock:
@@ -62,49 +57,50 @@ class FusedKernel(Kernel[FusedBlock, FoldedWeights, FusedHidden]):
         peak = float(max(rows.max(), -rows.min())) if keep else np.inf
         return FusedBlock(rows, goal, peak, keep, room.layers)
 
-    def begin(self, parameters: Parameters) -> FoldedWeights:
+    def begin(self, parameters: Parameters) -> Loan[FoldedWeights]:
         """Transpose, scale and pad, once per evaluation."""
         W1, b1, W2, b2 = parameters
-        (p, n), dtype = W1.shape, self.problem.dtype
-        (V1, back), V2 = aligned((2, n, self.width), dtype), aligned((p + 1, n), dtype)
-        bias = np.empty(self.width, dtype)
-        V1[:, p:], back[:, p:], bias[p:] = 0, 0, self.powers.off
-        factor = self.powers.factor
-        out = -factor if self.sigmoid else 1.0
-        np.multiply(W1.T, -factor, out=V1[:, :p])
-        np.multiply(b1, -factor, out=bias[:p])
-        back[:, :p] = W2
-        np.multiply(W2.T, out, out=V2[:p])
-        np.multiply(b2, out, out=V2[p])
-        reach = _largest_sum(V1), float(np.maximum.reduce(np.abs(bias)))
-        return FoldedWeights(V1, bias, V2, back, reach, _largest_sum(V2))
+        weights = self.folded.take()
+        folded = weights.what
+        V1, bias, back, V2, output_bias = folded.units
+        np.multiply(W1.T, self.factor, V1)
+        np.multiply(b1, self.factor, bias)
+        np.copyto(back, W2)
+        np.multiply(W2.T, self.output_factor, V2)
+        np.multiply(b2, self.output_factor, output_bias)
+        folded.changed()
+        return weights
 
-    def encode(self, weights: FoldedWeights, block: FusedBlock) -> tuple[FusedHidden, NDArray[np.float64]]:
-        """FusedHidden activations, in the block's own room where it is kept."""
-        hidden = block.hidden
+    def encode(self, weights: Loan[FoldedWeights], block: FusedBlock) -> tuple[Loan[FusedHidden], NDArray[np.float64]]:
+        """Hidden activations, in the block's own room where it is kept."""
+        hidden, room = block.hidden, self.scratch.cut(len(block.x))
         if hidden is None:
-            room = aligned((len(block.x), self.width), self.problem.dtype)
-            hidden = FusedHidden(room, self.problem.n_hidden, len(block.layers))
+            hidden = room.new_hidden() if block.keep else room.lent.take()
             block.hidden = hidden if block.keep else None
         elif self.fetches:
             np.vdot(block.x, block.x)  # its rows have left the cache since the last evaluation
-        self._hidden(weights, block, hidden, self.scratch.cut(len(block.x)))
-        return hidden, hidden.total.astype(np.float64, copy=False)
+        self._hidden(weights.what, block, hidden.what, room)
+        return hidden, hidden.what.total.astype(np.float64)
 
     def accumulate(
-        self, weights: FoldedWeights, block: FusedBlock, hidden: FusedHidden | None, sparsity: Array | None, into: Sums
+        self,
+        weights: Loan[FoldedWeights],
+        block: FusedBlock,
+        hidden: Loan[FusedHidden] | None,
+        sparsity: Array | None,
+        into: Sums,
     ) -> None:
         """Add this block's sums; those of W2 and b2 lie as one matrix (p + 1, n) until `finish`."""
-        part, x, one = self.part, block.layers, self.one
+        part, x, one, folded = self.part, block.layers, self.one, weights.what
         room = self.scratch.cut(len(block.x))
-        hidden = hidden or self._hidden(weights, block, room.hidden, room)
-        h, d, t = hidden.a2, room.d, room.t
+        made = self._hidden(folded, block, room.hidden, room) if hidden is None else hidden.what
+        h, d, t = made.a2, room.d, room.t
         part.rows[0] = room.m
-        part.hidden[:] = hidden.total
+        part.hidden[:] = made.total
 
-        np.matmul(hidden.on, weights.W2, room.t_layers)  # (m, n) -z3 times a factor, or a3
+        np.matmul(made.on, folded.W2, room.t_layers)  # (m, n) -z3 times a factor, or a3
         if self.sigmoid:
-            self.powers.replace(t, weights.output_reach)
+            self.powers.replace(t, folded.output_reach)
             np.add(t, one, t)
             np.divide(one, t, d)  # (m, n) a3
             np.subtract(one, d, t)
@@ -115,12 +111,12 @@ class FusedKernel(Kernel[FusedBlock, FoldedWeights, FusedHidden]):
         else:
             np.subtract(t, block.target, d)  # (m, n) delta3
             part.squared_error[0] = np.vdot(d, d)
-        room.gram(hidden.on_t, room.d_layers, part.W2)  # (p + 1, n)
+        room.gram(made.on_t, room.d_layers, part.W2)  # (p + 1, n)
 
         delta2, q = room.delta2, room.q
         np.subtract(one, h, q)
         np.multiply(q, h, q)  # (m, width) 0 where the activation is 1
-        np.matmul(room.d_layers, weights.W2_back, room.delta2_layers)  # (m, width) delta3 W2
+        np.matmul(room.d_layers, folded.W2_back, room.delta2_layers)  # (m, width) delta3 W2
         if sparsity is not None:
             np.add(delta2, self.s.of(sparsity, room.m), delta2)
         np.multiply(delta2, q, delta2)  # (m, width)
@@ -135,7 +131,7 @@ class FusedKernel(Kernel[FusedBlock, FoldedWeights, FusedHidden]):
         else:
             into.head += part.head
 
-    def finish(self, weights: FoldedWeights, sums: Sums) -> None:
+    def finish(self, weights: Loan[FoldedWeights], sums: Sums) -> None:
         """Put the sums of W2 and b2 in the order that `Sums` names."""
         n, p = self.problem.n_visible, self.problem.n_hidden
         at = sums.layout
@@ -182,16 +178,11 @@ class FusedKernel(Kernel[FusedBlock, FoldedWeights, FusedHidden]):
         a2, one = into.a2, self.one
         np.matmul(block.layers, weights.W1, into.layers)  # (m, width)
         np.add(a2, self.bias.of(weights.b1, room.m), a2)
-        self.powers.replace(a2, weights.reach[0] * block.peak + weights.reach[1])
+        self.powers.replace(a2, weights.reach(block.peak))
         np.add(a2, one, a2)
         np.divide(one, a2, a2)
         np.dot(room.ones, a2, into.sums)
         return into
-
-
-def _largest_sum(matrix: Array) -> float:
-    """Return the largest sum of magnitudes in a column; methods of arrays take twice as long as these functions."""
-    return float(np.maximum.reduce(np.add.reduce(np.abs(matrix))))
 
 
 def _in_c_order(rows: Array, room: Array, keep: bool) -> Array:

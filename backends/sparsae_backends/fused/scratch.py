@@ -7,10 +7,43 @@ from typing import Any, final
 import numpy as np
 
 from sparsae import Array, Problem, Sums
-from sparsae_backends._memory import aligned
+from sparsae_backends._memory import InTurns, Loan, aligned
 from sparsae_backends.fused.blocks import block_rows, layers_of, small_rows, stacked
 
 CUTS = 6  # lengths of blocks that scratch is kept cut for: the last block of a segment is often shorter
+
+
+@final
+class FoldedWeights:
+    """The parameters as the products take them; `factor` and `off` are those of `Powers`."""
+
+    def __init__(self, n: int, p: int, width: int, dtype: np.dtype[Any], off: float) -> None:
+        (self.W1, self.W2_back), self.W2 = aligned((2, n, width), dtype), aligned((p + 1, n), dtype)
+        # W1: (n, width) -factor W1', then zeros; W2: (p + 1, n) W2' above b2, times -factor for a sigmoid output;
+        # W2_back: (n, width) W2, then zeros
+        self.b1 = np.empty(width, dtype)  # (width,) -factor b1, then off
+        self.W1[:, p:], self.W2_back[:, p:], self.b1[p:] = 0, 0, off
+        self.units = self.W1[:, :p], self.b1[:p], self.W2_back[:, :p], self.W2[:p], self.W2[p]  # what changes
+        self.output_reach = np.inf  # no exponent of the output layer is above it
+        self._reach: tuple[float, float] | None = None
+
+    def changed(self) -> None:
+        """Look at the weights, which are new."""
+        self.output_reach, self._reach = largest_sum(self.W2), None
+
+    def reach(self, peak: float) -> float:
+        """Return what no exponent of the hidden layer is above, given that no input is above `peak`."""
+        if peak == np.inf:
+            return peak
+        if self._reach is None:
+            self._reach = largest_sum(self.W1), float(np.maximum.reduce(np.abs(self.b1)))
+        slope, constant = self._reach
+        return slope * peak + constant
+
+
+def largest_sum(matrix: Array) -> float:
+    """Return the largest sum of magnitudes in a column; methods of arrays take twice as long as these functions."""
+    return float(np.maximum.reduce(np.add.reduce(np.abs(matrix))))
 
 
 @final
@@ -39,7 +72,7 @@ class FusedBlock:
         self.layers = stacked(x, layers)
         self.peak = peak  # max |x|, or infinity where it was not looked for
         self.keep = keep
-        self.hidden: FusedHidden | None = None
+        self.hidden: Loan[FusedHidden] | None = None
 
 
 @final
@@ -67,10 +100,19 @@ class BlockScratch:
         self.x: Array = of.x[:m] if of else aligned((m, n), dtype)
         self.target: Array = of.target[:m] if of else aligned((m, n), dtype)
         self.hidden: FusedHidden = FusedHidden(of.hidden.a2[:m] if of else aligned((m, width), dtype), p, self.layers)
+        self.lent = InTurns(self._new_hidden, 1)  # of blocks that are not kept
         self.ones = np.ones(m, dtype)
         self.row = np.empty(width, dtype)
         self.row_p = self.row[:p]
         self._cuts: dict[int, BlockScratch] = {m: self}
+
+    def new_hidden(self) -> Loan[FusedHidden]:
+        """Return room for hidden activations that is not lent again."""
+        return Loan(self._new_hidden())
+
+    def _new_hidden(self) -> FusedHidden:
+        _, p, width, dtype = self._shape
+        return FusedHidden(aligned((self.m, width), dtype), p, self.layers)
 
     def gram(self, left_t: Array, right: Array, out: Array) -> None:
         """Add up left' right over the layers, into `out` (k, n), from (layers, k, rows) and (layers, rows, n)."""
