@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
+from tests.support import coverage_children
 
 import sparsae
 from sparsae.machine import limits
@@ -33,7 +34,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Record messages where that is asked for."""
+    """Record messages where that is asked for; let children write what coverage saw of them."""
+    if coverage_children.is_measured():
+        coverage_children.let_children_end()
     if (folder := config.getoption("--messages")) is not None:
         config.pluginmanager.register(MessagesPlugin(folder))
 

@@ -19,7 +19,7 @@ REASONS = ROOT / "tests" / "coverage.toml"
 
 
 def reasons() -> list[dict[str, Any]]:
-    """Return the groups of the table: each has `why`, `files` (patterns) and, but for whole files, `lines` (texts)."""
+    """Return the groups of the table: each has `why`, `files` (patterns) and `lines` (texts)."""
     groups: list[dict[str, Any]] = tomllib.loads(REASONS.read_text(encoding="utf-8"))["reason"]
     return groups
 
@@ -32,9 +32,9 @@ def missed(measured: dict[str, Any]) -> Iterator[tuple[str, int]]:
 
 
 def has_reason(name: str, text: str, groups: list[dict[str, Any]]) -> bool:
-    """Return whether a group names the file and, where it names lines, the text."""
+    """Return whether a group names the file and the text."""
     return any(
-        any(fnmatch.fnmatchcase(name, pattern) for pattern in group["files"]) and text in group.get("lines", (text,))
+        text in group["lines"] and any(fnmatch.fnmatchcase(name, pattern) for pattern in group["files"])
         for group in groups
     )
 

@@ -185,7 +185,7 @@ def two_threads(kit: Harness) -> None:
     if trouble:
         raise trouble[0]
     if any(thread.is_alive() for thread in threads):
-        kit.fail(f"they had not finished after {kit.time_limit / 4:g} s: do they wait for each other?")
+        kit.fail(f"they had not finished after {kit.time_limit / 4:g} s, as if each waited for the other")
 
 
 def workers(kit: Harness) -> None:

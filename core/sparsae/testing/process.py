@@ -106,7 +106,7 @@ class _Handle(Protocol):
     pid: int
 
     def poll(self) -> int | None: ...
-    def wait(self, timeout: float | None = None) -> int: ...
+    def wait(self, timeout: float) -> int: ...
 
 
 @final
@@ -121,11 +121,13 @@ class _Forked:
         code: int | None = self._process.exitcode
         return code
 
-    def wait(self, timeout: float | None = None) -> int:
-        self._process.join(timeout)
-        code: int | None = self._process.exitcode
-        if code is None:
-            raise subprocess.TimeoutExpired("check", timeout or 0)
+    def wait(self, timeout: float) -> int:
+        """Wait for its end; `join` would do so through a pipe, and without a limit once the child has closed that."""
+        deadline = time.monotonic() + timeout
+        while (code := self.poll()) is None:
+            if time.monotonic() > deadline:
+                raise subprocess.TimeoutExpired("check", timeout)
+            time.sleep(0.002)
         return code
 
 
