@@ -21,7 +21,7 @@ from sparsae.engine import temporary_copy
 from sparsae.engine.map_file import file_of_map
 from sparsae.engine.npy_file import open_npy
 from sparsae.files import atomic_write, check_readable, check_writable
-from sparsae.files.opening import open_unbuffered
+from sparsae.files.opening import open_unbuffered, pipe
 from sparsae.training import checkpoint
 from sparsae.training.checkpoint_lock import lock_checkpoint
 from sparsae.training.json_log import JsonLog
@@ -107,6 +107,28 @@ def test_an_interrupt_while_a_file_is_opened_leaves_nothing_open(
         if not interrupted.came():
             break
     assert 1 < number < 99
+
+
+def test_an_interrupt_while_a_pipe_is_opened_closes_both_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Undisturbed, what is written to one end is read from the other."""
+    reader, writer = pipe()
+    with reader, writer:
+        writer.write(b"x")
+        assert reader.read(1) == b"x"
+    opened: list[tuple[int, os.stat_result]] = []
+    open_pipe = os.pipe
+
+    def interrupted() -> tuple[int, int]:
+        ends = open_pipe()
+        opened.extend((end, os.fstat(end)) for end in ends)
+        os.kill(os.getpid(), signal.SIGINT)
+        return ends
+
+    monkeypatch.setattr(os, "pipe", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        pipe()
+    assert len(opened) == 2
+    assert not [end for end, was in opened if is_open(end, was)]
 
 
 def test_a_folder_is_not_opened(tmp_path: Path) -> None:

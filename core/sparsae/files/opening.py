@@ -51,6 +51,19 @@ def temporary_file(folder: str | os.PathLike[str] | None = None) -> BinaryIO:
     return _owned(lambda: tempfile.TemporaryFile(dir=folder))
 
 
+def pipe() -> tuple[FileIO, FileIO]:
+    """Open a pipe: the end to read from, and the one to write to."""
+    ends: list[FileIO] = []
+    try:
+        with DeferredSignals():
+            ends.extend(map(FileIO, os.pipe(), ("r", "w")))
+    except BaseException:
+        for end in ends:
+            end.close()
+        raise
+    return ends[0], ends[1]
+
+
 def _owned(open_it: Callable[[], _File]) -> _File:
     """Open a file; an interrupt meanwhile is raised when it is closed again."""
     file = None

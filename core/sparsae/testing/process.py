@@ -17,10 +17,12 @@ import time
 import warnings
 from contextlib import suppress
 from dataclasses import dataclass
+from io import BufferedReader, BufferedWriter
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol, final
 
 from sparsae._text import printable
+from sparsae.files.opening import pipe
 from sparsae.plugins.contract import Backend
 from sparsae.testing.checks import Checker, is_author_file
 
@@ -301,20 +303,18 @@ def _fork(backend: Any, output: int, token: str, options: dict[str, Any]) -> tup
     """Fork this process, so that the child has the object as it is, defined in a notebook or a function."""
     from sparsae.testing.child import serve_object
 
-    (child_in, our_out), (our_in, child_out) = os.pipe(), os.pipe()
+    (child_in, our_out), (our_in, child_out) = pipe(), pipe()
 
     def run() -> None:
-        os.close(our_out)
-        os.close(our_in)
-        serve_object(child_in, child_out, output, token, backend, options)
+        our_out.close()
+        our_in.close()
+        serve_object(child_in.fileno(), child_out.fileno(), output, token, backend, options)
 
     process = multiprocessing.get_context("fork").Process(target=run, daemon=True)
-    with warnings.catch_warnings():
+    with child_in, child_out, warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # of forks beside threads: the time limit is the net
         process.start()
-    os.close(child_in)
-    os.close(child_out)
-    return _Forked(process), os.fdopen(our_out, "wb"), os.fdopen(our_in, "rb")
+    return _Forked(process), BufferedWriter(our_out), BufferedReader(our_in)
 
 
 def can_fork() -> bool:
