@@ -20,6 +20,7 @@ from sparsae.data.readers.entries import LoadedArray
 from sparsae.data.readers.limits import memory_share
 from sparsae.data.readers.source_file import path_label
 from sparsae.errors import DataError, DataWarning, FileMissingError, ParameterError
+from sparsae.files import as_path
 from sparsae.machine.caller_warning import warn_caller
 from sparsae.model import check_size
 from sparsae.transforms import Patches, Scale, Transform, fit
@@ -107,6 +108,7 @@ def load(
     MissingExtraError
         When a library that ships or reads the data is not installed.
     """
+    as_path("The name of data", source)
     word, _, rest = os.fspath(source).partition(":")
     for_patches = {"n_patches": n_patches, "patch_size": patch_size, "whiten": whiten}
     for_files: dict[str, Any] = {

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from sparsae.data.readers.limits import format_bytes, memory_share
 from sparsae.errors import DataError, ParameterError
-from sparsae.model import check_size
+from sparsae.model import check_size, make_generator
 from sparsae.transforms import Olshausen, Patches, Transform, chain, fit, olshausen_filter
 
 Float = NDArray[np.float64]
@@ -53,7 +53,7 @@ def extract_patches(images: Sequence[Float], n_patches: int, size: int, *, seed:
             f"{n_patches:,} patches of {size}x{size} need {format_bytes(8 * n_patches * size * size)} in memory; "
             f"at most {n_fitting:,} fit into half of the memory."
         )
-    rng = np.random.default_rng(seed)
+    rng = make_generator(seed)
     patches = np.empty((n_patches, size * size))
     which = np.arange(n_patches) % len(images)
     for index, image in enumerate(images):

@@ -10,10 +10,18 @@
 """
 
 from sparsae.files.atomic import atomic_write, atomic_write_text, sync_folder
-from sparsae.files.checks import check_distinct, check_readable, check_writable, is_written_through, resolve_output
+from sparsae.files.checks import (
+    as_path,
+    check_distinct,
+    check_readable,
+    check_writable,
+    is_written_through,
+    resolve_output,
+)
 from sparsae.files.status import file_kind, stream_number
 
 __all__ = [
+    "as_path",
     "atomic_write",
     "atomic_write_text",
     "check_distinct",

@@ -23,6 +23,14 @@ from sparsae.files.status import (
 from sparsae.files.temporary import temporary_beside
 
 
+def as_path(what: str, value: object) -> Path:
+    """Return a path, or raise `ParameterError`: open files, bytes and arrays are none."""
+    given = os.fspath(value) if isinstance(value, os.PathLike) else value
+    if not isinstance(given, str):
+        raise ParameterError(f"{what} must be a string or a path; given {type(value).__name__}.")
+    return Path(given)
+
+
 def check_readable(path: AnyPath, *, what: str = "file") -> Path:
     """Check that a file can be opened and read to an end, without waiting for anything.
 

@@ -12,7 +12,7 @@ from sparsae.encoding import Decoder, Encoder
 from sparsae.engine.partition import Partition
 from sparsae.engine.sources import DataSource, common_dtype
 from sparsae.engine.workers import SegmentRun, WorkerPool
-from sparsae.errors import DataError
+from sparsae.errors import DataError, ParameterError
 from sparsae.machine.limits import limit
 from sparsae.machine.threads import grant
 from sparsae.metrics.figures import Metrics
@@ -80,8 +80,12 @@ def evaluate(
     DataError
         When X is no matrix of finite real numbers with n_visible columns, or has no variance to explain.
     ParameterError
-        When `threads` cannot be used.
+        When `model` is none, or `threads` cannot be used.
     """
+    if not isinstance(getattr(model, "parameters", None), Parameters):
+        raise ParameterError(
+            f"model must be a TrainResult, such as train and load return; given {type(model).__name__}."
+        )
     x = _source(model, X, "X")
     t = x if target is None or target is X else _source(model, target, "target")
     if t.shape != x.shape:

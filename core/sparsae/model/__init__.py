@@ -6,3 +6,4 @@ from sparsae.model.parameters import cast_parameters as cast_parameters
 from sparsae.model.parameters import check_output as check_output
 from sparsae.model.parameters import check_parameters as check_parameters
 from sparsae.model.parameters import check_size as check_size
+from sparsae.model.parameters import make_generator as make_generator

@@ -159,7 +159,7 @@ class Parameters(tuple[Array, ...]):
         Sources: UFLDL exercise *Sparse Autoencoder*, ``initializeParameters``; Gao et al. 2024, arXiv 2406.04093.
         """
         n_visible, n_hidden = check_size("n_visible", n_visible), check_size("n_hidden", n_hidden)
-        rng = np.random.default_rng(seed)
+        rng = make_generator(seed)
         if init == "transpose":
             W2 = rng.standard_normal((n_visible, n_hidden))
             W2 /= np.linalg.norm(W2, axis=0)
@@ -226,6 +226,16 @@ def check_size(name: str, value: object, *, least: int = 1, bits: int | None = N
     if bits is not None and int(value).bit_length() > bits:
         raise ParameterError(f"{name} must be an integer below 2**{bits}; given one of {int(value).bit_length()} bits.")
     return int(value)
+
+
+def make_generator(seed: object) -> np.random.Generator:
+    """Return a generator itself, or one with that seed, or raise `ParameterError`."""
+    try:
+        return np.random.default_rng(seed)  # type: ignore[arg-type]  # anything else is caught
+    except (TypeError, ValueError):
+        raise ParameterError(
+            f"seed must be an integer of at least 0 or a numpy.random.Generator; given {seed!r}."
+        ) from None
 
 
 def as_theta(theta: object) -> Array:

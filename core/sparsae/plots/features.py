@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 
 from sparsae._types import Array
 from sparsae.errors import ParameterError
+from sparsae.model import check_size
 from sparsae.plots.files import check_format, make_figure, write_figure
 
 MOST_TILES = 400
@@ -39,9 +41,12 @@ def feature_tiles(W1: Array, *, image_shape: tuple[int, int] | None = None) -> N
         When samples are no images of that shape.
     """
     p, n = W1.shape
-    rows, columns = image_shape or (math.isqrt(n), math.isqrt(n))
+    shape: Any = (math.isqrt(n), math.isqrt(n)) if image_shape is None else image_shape
+    if not isinstance(shape, Sequence) or len(shape) != 2 or isinstance(shape, str):
+        raise ParameterError(f"image_shape must be two numbers, (rows, columns); given {image_shape!r}.")
+    rows, columns = (check_size("image_shape", number) for number in shape)
     if rows * columns != n:
-        given = f"{rows}x{columns} images" if image_shape else "square images"
+        given = "square images" if image_shape is None else f"{rows}x{columns} images"
         raise ParameterError(
             f"Samples of {n} inputs are not {given}; give image_shape=(rows, columns) with the product {n}."
         )

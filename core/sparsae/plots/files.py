@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import Any
 
 from sparsae.errors import MissingExtraError, ParameterError
-from sparsae.files import atomic_write
+from sparsae.files import as_path, atomic_write
 
 FORMATS = ("png", "svg", "pdf")
 DOTS_PER_INCH = 150
@@ -38,7 +37,7 @@ def check_format(path: str | os.PathLike[str]) -> str:
     ParameterError
         When it is none of `FORMATS`.
     """
-    ending = Path(path).suffix.lower().lstrip(".")
+    ending = as_path("The path of a picture", path).suffix.lower().lstrip(".")
     if ending not in FORMATS:
         raise ParameterError(f"{path} must end in {', '.join('.' + name for name in FORMATS)}.")
     return ending

@@ -28,7 +28,7 @@ from sparsae.errors import (
     OutputExistsError,
     ParameterError,
 )
-from sparsae.files import file_kind, sync_folder
+from sparsae.files import as_path, file_kind, sync_folder
 from sparsae.files.opening import temporary_file
 from sparsae.model import check_size
 from sparsae.model.checks import as_number
@@ -81,8 +81,7 @@ class Checkpoint:
     seconds: float | None = None
 
     def __post_init__(self) -> None:
-        if not isinstance(self.path, (str, os.PathLike)):
-            raise ParameterError(f"The path of a checkpoint must be a string or a path; given {self.path!r}.")
+        as_path("The path of a checkpoint", self.path)
         if self.every is not None:
             check_size("every", self.every)
         if self.seconds is not None and not as_number("seconds", self.seconds) >= 0:

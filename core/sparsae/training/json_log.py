@@ -6,11 +6,12 @@ import json
 import math
 import os
 from dataclasses import fields
-from pathlib import Path
 from typing import final
 
 from sparsae.errors import FileAccessError
+from sparsae.files import as_path
 from sparsae.files.opening import open_unbuffered
+from sparsae.files.status import reason
 from sparsae.training.observers import Progress
 
 
@@ -36,7 +37,7 @@ class JsonLog:
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self._path = Path(path)
+        self._path = as_path("The path of a log", path)
         self._names = [field.name for field in fields(Progress) if field.name != "make_parameters"]
         self._append(b"")
 
@@ -51,8 +52,8 @@ class JsonLog:
         try:
             with open_unbuffered(self._path, "r+", os.O_RDWR | os.O_CREAT | os.O_APPEND) as file:
                 _append_whole(file.fileno(), line)
-        except OSError as error:
-            raise FileAccessError(f"The log {self._path} cannot be written to: {error.strerror}.") from error
+        except (OSError, ValueError) as error:
+            raise FileAccessError(f"The log {self._path} cannot be written to: {reason(error)}.") from error
 
 
 def _append_whole(descriptor: int, line: bytes) -> None:

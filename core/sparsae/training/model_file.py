@@ -5,13 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import fields
-from pathlib import Path
 from typing import Any, get_args
 
 from sparsae._text import printable
 from sparsae._types import ACTIVATIONS, OUTPUTS
 from sparsae.errors import FileFormatError, ParameterError
-from sparsae.files import atomic_write
+from sparsae.files import as_path, atomic_write
 from sparsae.model import Parameters, check_parameters
 from sparsae.receipt import Receipt
 from sparsae.training.archive import read_archive, write_archive
@@ -95,7 +94,7 @@ def load(path: str | os.PathLike[str]) -> TrainResult:
     FileFormatError
         When it is truncated or damaged, is no model file, or was written by a newer version.
     """
-    path = Path(path)
+    path = as_path("The path of a model file", path)
     header, arrays = read_archive(path, kind=FORMAT, version=VERSION, what="model file")
     try:
         check_schema(header, _SCHEMA)

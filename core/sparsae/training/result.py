@@ -296,10 +296,10 @@ class TrainResult:
         FileAccessError
             When the file cannot be written.
         """
-        shape = image_shape or self.data.get("image_shape")
+        shape = self.data.get("image_shape") if image_shape is None else image_shape
         return self._drawn(
             path,
-            lambda: draw_features(self.parameters.W1, image_shape=tuple(shape) if shape else None, title=title),
+            lambda: draw_features(self.parameters.W1, image_shape=shape, title=title),
         )
 
     def plot_history(self, path: str | os.PathLike[str] | None = None, *, title: str = "") -> Any:

@@ -14,6 +14,8 @@ from sparsae.data.exchange import arrays, dictionary_learning, saelens, sparsify
 from sparsae.data.exchange.files import write_config, write_safetensors
 from sparsae.data.exchange.portable import Layout, PortableModel, as_result, portable
 from sparsae.errors import FileAccessError, FileFormatError, FileMissingError, OutputExistsError, ParameterError
+from sparsae.files import as_path
+from sparsae.files.status import reason
 from sparsae.training.result import TrainResult
 
 LayOut = Callable[[PortableModel, np.dtype[Any]], Layout]
@@ -107,10 +109,10 @@ def export_model(
     chosen = FORMATS.get(format)
     if chosen is None or chosen.lay_out is None:
         raise ParameterError(f"format must be one of {', '.join(EXPORT_FORMATS)}; given {format!r}.")
-    model, path = portable(result), Path(folder)
+    model, path = portable(result), as_path("The folder of a model", folder)
     asked = chosen.dtype if dtype is None else dtype
     wanted = as_float_dtype(model.parameters.W1.dtype if asked is None else asked, ParameterError)
-    if not force and (there := [name for name in (chosen.weights, chosen.config) if (path / name).exists()]):
+    if not force and (there := [name for name in (chosen.weights, chosen.config) if os.path.exists(path / name)]):  # noqa: PTH110 (see `_find_format`)
         raise OutputExistsError(
             f"{path} has {' and '.join(there)} already, which would be overwritten; use another folder, or --force "
             f"(force=True in Python)."
@@ -118,8 +120,8 @@ def export_model(
     layout = chosen.lay_out(model, wanted)
     try:
         path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise FileAccessError(f"The folder {path} cannot be made: {error.strerror}.") from error
+    except (OSError, ValueError) as error:
+        raise FileAccessError(f"The folder {path} cannot be made: {reason(error)}.") from error
     chosen.write(path / chosen.weights, layout)
     write_config(path / chosen.config, layout.config)
     rounded = any((part != part.astype(wanted)).any() for part in layout.model.parameters)
@@ -150,7 +152,7 @@ def import_model(folder: str | os.PathLike[str], *, format: str | None = None) -
     MissingExtraError
         When safetensors or torch is needed and not installed.
     """
-    path = Path(folder)
+    path = as_path("The folder of a model", folder)
     name = _find_format(path) if format is None else format
     if name not in FORMATS:
         raise ParameterError(f"format must be one of {', '.join(FORMATS)}; given {name!r}.")
@@ -160,9 +162,9 @@ def import_model(folder: str | os.PathLike[str], *, format: str | None = None) -
 
 def _find_format(path: Path) -> str:
     """Return the format whose weights file is in the folder."""
-    if path.is_file():
+    if os.path.isfile(path):  # noqa: PTH113 (pathlib raises where a name is too long)
         raise FileFormatError(f"{path} is a file; give the folder that holds the weights and their configuration.")
-    if not path.is_dir():
+    if not os.path.isdir(path):  # noqa: PTH112
         raise FileMissingError(f"There is no folder {path}.")
     found = [name for name, format_ in FORMATS.items() if (path / format_.weights).exists()]
     if len(found) > 1:

@@ -85,8 +85,10 @@ def portable(result: TrainResult) -> PortableModel:
     Raises
     ------
     ParameterError
-        When it is a batch top-k model without a threshold.
+        When it is no result, or a batch top-k model without a threshold.
     """
+    if not isinstance(result, TrainResult):
+        raise ParameterError(f"A TrainResult is exported; given {type(result).__name__}.")
     settings, parameters = result.settings, check_parameters(result.parameters)
     activation = settings.get("activation", "sigmoid")
     model = PortableModel(
