@@ -37,6 +37,7 @@ class RowReader:
         for source in (x, target):
             source.prepare_taking()
         self.waits = x.may_wait or target.may_wait
+        self._plain = x.plain_rows(problem.dtype) if target is x else None
         self._ahead: _Request | None = None
         self._requests: SimpleQueue[_Request | None] = SimpleQueue()
         self._thread: threading.Thread | None = None
@@ -51,6 +52,9 @@ class RowReader:
         DataError
             When they cannot be read, or hold values that cannot be used.
         """
+        if self._plain is not None:
+            taken: Array = self._plain.take(rows, axis=0)
+            return taken, taken
         return _read(rows, self._x, self._target, self._problem)
 
     def read_ahead(self, rows: RowNumbers) -> None:

@@ -212,6 +212,12 @@ class DataSource:
         except _READ_ERRORS as error:
             raise DataError(f"{self.name}: {len(which)} chosen rows cannot be read: {error}") from error
 
+    def plain_rows(self, dtype: np.dtype[Any]) -> Array | None:
+        """Return all rows where `take` would only copy some of them: a checked array of that dtype; else None."""
+        data = self._data
+        plain = self.checked and not self.may_wait and type(data) is np.ndarray and self._origin is None
+        return data if plain and data.dtype == dtype and data.flags.c_contiguous else None
+
     def check_file(self) -> None:
         """Raise `DataError` when the rows are those of a file that has vanished or changed, where that can be told."""
         if self._map is not None:
