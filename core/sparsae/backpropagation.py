@@ -18,7 +18,7 @@ from sparsae.errors import BackendDeclinedError, DataError, ParameterError
 from sparsae.machine.threads import ThreadGrant
 from sparsae.model import Parameters, check_output
 from sparsae.model.checks import check_k, check_word
-from sparsae.model.settings import DEFAULTS, IS_JUMPRELU, kernel_activation
+from sparsae.model.settings import DEFAULTS, kernel_activation, kernel_activation_note
 from sparsae.plugins.contract import Backend, Problem
 from sparsae.plugins.selection import AUTO, requested_backend, select
 
@@ -140,7 +140,7 @@ class _BackpropRequest(NamedTuple):
             k=self.k,
             output=self.output,
         )
-        what = IS_JUMPRELU if self.activation == "batchtopk" else ""
+        what = kernel_activation_note(self.activation)
         return complete_problem(backend, draft, granted, n_samples=self.n_samples, block_rows=None, what=what)
 
 

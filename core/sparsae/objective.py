@@ -28,7 +28,7 @@ from sparsae.errors import ParameterError, UsageError
 from sparsae.machine.threads import clamp_threads
 from sparsae.model import Parameters, as_theta, check_size
 from sparsae.model.checks import check_bool
-from sparsae.model.settings import IS_JUMPRELU, ModelOptions, Sizes, resolve_settings
+from sparsae.model.settings import ModelOptions, Sizes, kernel_activation_note, resolve_settings
 from sparsae.plugins.autoselect import select_fastest
 from sparsae.plugins.contract import Backend
 from sparsae.plugins.selection import AUTO, Selected, requested_backend, select
@@ -147,7 +147,7 @@ class Objective:
             n_samples=self.n_samples,
             threads=threads if connection is None else clamp_threads(threads),
             block_rows=block_rows if connection is None else cluster_block_rows(block_rows, self.backend),
-            what=IS_JUMPRELU if self.settings.activation == "batchtopk" else "",
+            what=kernel_activation_note(self.settings.activation),
         )
         self.engine = make_engine(
             connection, self.backend, self.problem, (x, y), storage=storage, workers=self.grant.workers, threads=threads

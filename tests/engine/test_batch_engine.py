@@ -236,9 +236,9 @@ def test_what_a_kernel_raises_in_a_mini_batch_names_backend_and_rows() -> None:
 
 @pytest.mark.filterwarnings("ignore::sparsae.errors.ThreadsWarning")
 @pytest.mark.parametrize("threads", [1, 2, 3])
-@pytest.mark.parametrize("fault", ["encode", "sparsity"])
-def test_workers_that_wait_for_the_sparsity_vector_leave_when_it_cannot_be_computed(fault: str, threads: int) -> None:
-    """One block's activations fail, or the vector itself is refused; the engine works the next time."""
+@pytest.mark.parametrize("fault", ["begin", "prepare", "encode", "sparsity"])
+def test_workers_that_wait_for_what_cannot_be_computed_leave(fault: str, threads: int) -> None:
+    """The weights, a block, one block's activations fail, or the vector is refused; the engine works the next time."""
 
     def refuse(total: Any) -> Any:
         raise ParameterError("too large a beta")
@@ -252,16 +252,17 @@ def test_workers_that_wait_for_the_sparsity_vector_leave_when_it_cannot_be_compu
                     engine.evaluate(PARAMETERS, refuse, ROWS)
             else:
                 with pytest.MonkeyPatch.context() as patch:
-                    calls = count()
-                    whole = type(engine.kernels[0]).encode
+                    calls, at = count(), {"begin": 0, "prepare": 1, "encode": 3}[fault]
+                    whole = getattr(type(engine.kernels[0]), fault)
 
-                    def encode(kernel: Any, weights: Any, block: Any) -> Any:
-                        if next(calls) == 3:
+                    def fail(*arguments: Any) -> Any:
+                        if next(calls) == at:
                             raise ValueError("no such axis")
-                        return whole(kernel, weights, block)
+                        return whole(*arguments)
 
-                    patch.setattr(type(engine.kernels[0]), "encode", encode)
-                    with pytest.raises(BackendError, match="of a mini-batch: ValueError: no such axis"):
+                    patch.setattr(type(engine.kernels[0]), fault, fail)
+                    where = "failed in begin" if fault == "begin" else "of a mini-batch"
+                    with pytest.raises(BackendError, match=f"{where}: ValueError: no such axis"):
                         engine.evaluate(PARAMETERS, sparsity, ROWS)
             assert engine.evaluate(PARAMETERS, sparsity, ROWS).total.rows == 777
         finally:

@@ -106,8 +106,16 @@ class WorkerPool:
         else:
             self.run(lambda kernel, i, run: task(i), count, lambda i: f"Part {i} of {what} failed")
 
-    def run(self, task: SegmentTask, n_segments: int, describe: Callable[[int], str]) -> None:
+    def run(
+        self,
+        task: SegmentTask,
+        n_segments: int,
+        describe: Callable[[int], str],
+        first: Callable[[], object] | None = None,
+    ) -> None:
         """Call ``task(kernel, segment, run)`` once for each segment; returns, or raises, when no worker is at it.
+
+        `first` is called in this thread while the others wake up and begin.
 
         Raises
         ------
@@ -122,6 +130,8 @@ class WorkerPool:
         helpers = min(len(self._kernels), n_segments) - 1
         if helpers == 0:
             run = SegmentRun(task, n_segments, describe, _ALONE)
+            if first is not None:
+                first()
             run.work(self._kernels[0], 0)
             if run.error is not None:
                 raise run.error
@@ -139,6 +149,8 @@ class WorkerPool:
 
         try:
             balancer.wake(put)
+            if first is not None:
+                first()
             run.work(self._kernels[0], 0)
             while len(run.finished) < given and not isinstance(run.error, KeyboardInterrupt):
                 run.wake_ups.get()  # what counts is who has left, not how many wake-ups were read

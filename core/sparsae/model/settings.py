@@ -168,7 +168,6 @@ DEFAULTS: dict[Activation, dict[str, Any]] = {
         "bandwidth": Scaled("0.05 r", lambda n, r: 0.05 * r),
     },
 }
-IS_JUMPRELU = "batchtopk is jumprelu with one threshold"  # said where a backend declines it
 START_THRESHOLD = 0.01  # of jumprelu units, in units of r
 
 
@@ -180,6 +179,11 @@ def keywords(activation: Activation) -> list[str]:
 def kernel_activation(activation: Activation) -> Activation:
     """Return what kernels compute for an activation: batch top-k is jumprelu with one threshold, found for a batch."""
     return "jumprelu" if activation == "batchtopk" else activation
+
+
+def kernel_activation_note(activation: Activation) -> str:
+    """Return what is said where a backend declines that: nothing, where it is the activation itself."""
+    return "batchtopk is jumprelu with one threshold" if activation == "batchtopk" else ""
 
 
 def default_method(options: ModelOptions) -> str:
