@@ -121,33 +121,36 @@ def _shared(name: str, body: Callable[..., Any], returns: bool = False) -> Calla
     return codegen
 
 
-def _sigmoid_errors(emit: Emit, d: Any, target: Any, columns: Any, totals: Any) -> Any:
+def sigmoid_delta(emit: Emit, z: Any, goal: Any) -> tuple[Any, Any]:
+    """Emit the error a3 - goal of a3 = 1 / (1 + 2^z), and delta3."""
     builder = emit.builder
-
-    def delta(z: Any, goal: Any) -> tuple[Any, Any]:
-        above, below = power_of_two(emit, z)
-        inverse = builder.fdiv(emit.constant(1.0), builder.fadd(below, above))
-        a3, rest = builder.fmul(below, inverse), builder.fmul(above, inverse)
-        error = builder.fsub(a3, goal)
-        return error, builder.fmul(error, builder.fmul(a3, rest))
-
-    return _errors(emit, d, target, columns, totals, delta)
+    above, below = power_of_two(emit, z)
+    inverse = builder.fdiv(emit.constant(1.0), builder.fadd(below, above))
+    a3, rest = builder.fmul(below, inverse), builder.fmul(above, inverse)
+    error = builder.fsub(a3, goal)
+    return error, builder.fmul(error, builder.fmul(a3, rest))
 
 
-def _linear_errors(emit: Emit, d: Any, target: Any, columns: Any, totals: Any) -> Any:
-    def delta(z: Any, goal: Any) -> tuple[Any, Any]:
-        error = emit.builder.fsub(z, goal)
-        return error, error
-
-    return _errors(emit, d, target, columns, totals, delta)
+def linear_delta(emit: Emit, z: Any, goal: Any) -> tuple[Any, Any]:
+    """As `sigmoid_delta`, for a linear output: both are z - goal."""
+    error = emit.builder.fsub(z, goal)
+    return error, error
 
 
-def _errors(emit: Emit, d: Any, target: Any, columns: Any, totals: Any, delta: Callable[[Any, Any], Any]) -> Any:
+def _sigmoid_errors(emit: Emit, *operands: Any) -> Any:
+    return _errors(emit, sigmoid_delta, *operands)
+
+
+def _linear_errors(emit: Emit, *operands: Any) -> Any:
+    return _errors(emit, linear_delta, *operands)
+
+
+def _errors(emit: Emit, delta: Callable[..., tuple[Any, Any]], d: Any, target: Any, columns: Any, totals: Any) -> Any:
     """Replace z by the second of what `delta` gives; returns the sum of squares of the first."""
     squares = emit.accumulators(1, 1)[0][0]
 
     def one(z: Any, goal: Any) -> Any:
-        error, product = delta(z, goal)
+        error, product = delta(emit, z, goal)
         emit.add_product(squares, error, error)
         return product
 

@@ -142,18 +142,19 @@ def signature_of(name: str, dtype: np.dtype[Any], sums_dtype: np.dtype[Any]) -> 
         "adam": (_tuple(flat, flat, flat), _tuple(flat, flat), truth, integer, _tuple(*[number] * 8), flat),
         "transpose": (rows, scratch_rows),
         "encode_topk": (
-            _tuple(*[integer] * 4), rows, _tuple(flat, flat), lists, _tuple(flat, bits, bits, flat, *[bits] * 5),
+            _tuple(*[integer] * 4), rows, _tuple(flat, flat), lists, _tuple(flat, bits, bits, flat, *[bits] * 3),
             _tuple(units, bits),
         ),
         "round_weights": (rows, flat, flat, flat, flat, _tuple(flat, flat, flat), _tuple(flat, flat)),
         "encode_screened": (
-            _tuple(*[integer] * 4), _tuple(types.float64, types.float64), rows, _tuple(rows, flat, flat),
-            _tuple(*[flat] * 5), lists, _tuple(flat, bits, bits, scratch_rows, *[flat] * 4, *[bits] * 4),
+            _tuple(*[integer] * 5), _tuple(truth, types.float64, types.float64), rows, _tuple(rows, flat, flat, flat),
+            _tuple(*[flat] * 5), lists, _tuple(flat, bits, bits, rows, *[flat] * 4, *[bits] * 3),
             _tuple(units, bits, flat, bits),
         ),
         "accumulate_topk": (
             _tuple(integer, integer, truth), _tuple(rows, rows), _tuple(flat, flat), lists, flat,
-            _tuple(scratch_rows, *[flat] * 5), _tuple(types.intp[::1], units, flat, flat), sums,
+            _tuple(scratch_rows, *[flat] * 5), _tuple(types.intp[::1], units, flat, flat),
+            _tuple(types.uint8[::1], truth, truth, _tuple(*[integer] * 13)),
         ),
     }  # fmt: skip
     return signatures.get(name) or signatures[name.partition("_")[0]]
@@ -227,14 +228,13 @@ def _compile(function: Any, signature: tuple[Any, ...]) -> None:
     """Compile; a cache that is damaged or full is done without."""
     if isinstance(function._cache, NullCache):
         announce(signature, "since it cannot remember them")
-    try:
-        with simple_function_passes():
+    with simple_function_passes():
+        try:
             function.compile(signature)
-    except DAMAGES:
-        _UNCACHED.add(function.py_func.__name__)
-        if signature not in function.signatures:  # else it is compiled, and was not remembered
-            function._cache = NullCache()
-            with simple_function_passes():
+        except DAMAGES:
+            _UNCACHED.add(function.py_func.__name__)
+            if signature not in function.signatures:  # else it is compiled, and was not remembered
+                function._cache = NullCache()
                 function.compile(signature)
 
 

@@ -13,12 +13,14 @@ from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
+from numba.np.arrayobj import populate_array
 
 from sparsae_backends.numba.target import TARGET
 
 VECTORS = 3  # registers in a panel
 PANEL_BYTES = VECTORS * TARGET.register_bytes  # of one column of a panel
 INDEX = ir.IntType(64)
+LINE = 64  # bytes of a cache line
 
 
 def lanes(dtype: Any) -> int:
@@ -74,9 +76,16 @@ class Emit:
         place = self.builder.bitcast(pointer, byte)
         self.builder.call(function, [place, word(0), word(level), word(1)])  # to be read; data
 
+    def fetch(self, first: Any, size: Any, level: int) -> None:
+        """Ask for the cache lines of so many bytes from an address on."""
+        start = self.builder.bitcast(first, ir.IntType(8).as_pointer())
+        lines = self.builder.udiv(self.builder.add(size, INDEX(LINE - 1)), INDEX(LINE))
+        with cgutils.for_range(self.builder, lines) as loop:
+            self.prefetch(self.builder.gep(start, [self.builder.mul(loop.index, INDEX(LINE))]), level)
+
     def splat(self, number: Any) -> Any:
         """Return a vector of one number."""
-        undefined = ir.Constant(self.vector, ir.Undefined)
+        undefined = ir.Constant(ir.VectorType(number.type, self.lanes), ir.Undefined)
         first = self.builder.insert_element(undefined, number, ir.IntType(32)(0))
         mask = ir.Constant(ir.VectorType(ir.IntType(32), self.lanes), None)
         return self.builder.shuffle_vector(first, undefined, mask)
@@ -121,17 +130,23 @@ class Emit:
         self.builder.store(self.fma(x, y, self.builder.load(accumulator)), accumulator)
 
     def put(self, value: Any, pointer: Any, add: Any = None) -> None:
-        """Add a number, or a vector, to as many in memory, which may be doubles; where `add` is false, store it."""
+        """Add a number, or a vector, to as many in memory, of either dtype; where `add` is false, store it."""
         out, wide = pointer.type.pointee, isinstance(value.type, ir.VectorType)
         kind = ir.VectorType(out, self.lanes) if wide else out
         place = self.builder.bitcast(pointer, kind.as_pointer())
         align = 8 if out == ir.DoubleType() else 4
-        converted = value if value.type == kind else self.builder.fpext(value, kind)
+        narrow = out == ir.FloatType() and self.number == ir.DoubleType()  # is added in double precision
         before = self.builder.load(place, align=align)
+        if narrow:
+            before = self.builder.fpext(before, value.type)
+        elif value.type != kind:
+            value = self.builder.fpext(value, kind)
         if add is not None:
-            nothing = ir.Constant(kind, [out(-0.0)] * self.lanes if wide else -0.0)  # added, it changes no bit
+            zero = value.type.element(-0.0) if wide else value.type(-0.0)
+            nothing = ir.Constant(value.type, [zero] * self.lanes) if wide else zero  # added, it changes no bit
             before = self.builder.select(add, before, nothing)
-        self.builder.store(self.builder.fadd(before, converted), place, align=align)
+        found = self.builder.fadd(before, value)
+        self.builder.store(self.builder.fptrunc(found, kind) if narrow else found, place, align=align)
 
     def transposed(self, rows: list[Any]) -> list[Any]:
         """Return the columns of a square of registers."""
@@ -206,6 +221,50 @@ def at(typing: Any, array: Any, index: Any) -> Any:
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         data = context.make_array(signature.args[0])(context, builder, args[0]).data
         return builder.gep(data, [args[1]])
+
+    return signature, codegen
+
+
+@intrinsic
+def part(typing: Any, array: Any, start: Any, count: Any) -> Any:
+    """So many elements of a flat array, as ``array[start : start + count]`` where all are there.
+
+    numba's slice takes 170 instructions, since it allows for any numbers.
+    """
+    signature = array(array, types.intp, types.intp)
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        whole = context.make_array(signature.args[0])(context, builder, args[0])
+        made = context.make_array(signature.return_type)(context, builder)
+        populate_array(
+            made, data=builder.gep(whole.data, [args[1]]), shape=[args[2]], strides=whole.strides,
+            itemsize=whole.itemsize, meminfo=None,
+        )  # fmt: skip
+        return made._getvalue()
+
+    return signature, codegen
+
+
+@intrinsic
+def clear(typing: Any, place: Any, count: Any) -> Any:
+    """Set so many numbers from an address on to 0."""
+    signature = types.void(place, types.intp)
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        size = builder.mul(args[1], INDEX(bits_of(signature.args[0]) // 8))
+        cgutils.memset(builder, args[0], size, 0)
+        return context.get_dummy_value()
+
+    return signature, codegen
+
+
+@intrinsic
+def moved(typing: Any, pointer: Any, elements: Any) -> Any:
+    """Address so many elements further on."""
+    signature = pointer(pointer, types.intp)
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.gep(args[0], [args[1]])
 
     return signature, codegen
 

@@ -12,8 +12,9 @@ from typing import Any
 
 from sparsae_backends.numba.activations import add_totals, linear_errors, sigmoid_errors, sigmoid_slopes
 from sparsae_backends.numba.compilation import helper
-from sparsae_backends.numba.emit import PANEL_BYTES, VECTORS, at
-from sparsae_backends.numba.helpers import NOTHING, clear_lanes, set_lanes
+from sparsae_backends.numba.emit import PANEL_BYTES, VECTORS, at, clear, part
+from sparsae_backends.numba.helpers import NOTHING
+from sparsae_backends.numba.lanes import set_lanes
 from sparsae_backends.numba.tiles import add_gram, add_sums, multiply_rows
 
 
@@ -57,7 +58,7 @@ def decode_panel(weights: Any, h: Any, goal: Any, sizes: Any, live: int, here: A
     _, _, W2, b2, _, _ = weights
     multiply_rows((at(W2, 0), at(b2, 0)), (at(h, 0), p, at(h, len(h))), (at(here, 0), n), live)
     if live < PANEL_BYTES // here.itemsize:
-        set_lanes(here, n, live, here.dtype.type(NOTHING if sigmoid else 0.0))
+        set_lanes(at(here, 0), n, live, NOTHING if sigmoid else 0.0)
     if sigmoid:
         return 0.0 + sigmoid_errors(at(here, 0), at(goal, 0), n, at(totals, 0))
     return 0.0 + linear_errors(at(here, 0), at(goal, 0), n, at(totals, 0))
@@ -104,18 +105,20 @@ def accumulate_sigmoid(
     room3, room2, room_q, strip, totals = scratch
     width = PANEL_BYTES // a2.itemsize
     panels, wide, narrow = (m + width - 1) // width, n * width, p * width
-    x, a2, d, delta2 = x[: panels * wide], a2[: panels * narrow], room3[: panels * wide], room2[: panels * narrow]
-    totals[:], squares = 0, 0.0
+    x, d = part(x, 0, panels * wide), part(room3, 0, panels * wide)
+    a2, delta2 = part(a2, 0, panels * narrow), part(room2, 0, panels * narrow)
+    clear(at(totals, 0), len(totals))
+    squares = 0.0
     for panel in range(panels):
-        here, goal = d[panel * wide : (panel + 1) * wide], target[panel * wide : (panel + 1) * wide]
-        h, back = a2[panel * narrow : (panel + 1) * narrow], delta2[panel * narrow : (panel + 1) * narrow]
+        here, goal = part(d, panel * wide, wide), part(target, panel * wide, wide)
+        h, back = part(a2, panel * narrow, narrow), part(delta2, panel * narrow, narrow)
         live = m - panel * width
         squares += decode_panel(weights, h, goal, sizes, live, here, totals)
         multiply_rows((at(W2_back, 0), at(s, 0)), (at(here, 0), n, at(goal, wide)), (at(back, 0), p), live)
         if live < width:
-            clear_lanes(back, p, live)
+            set_lanes(at(back, 0), p, live, 0.0)
         sigmoid_slopes(at(back, 0), at(h, 0), p, at(totals, n * width // VECTORS))
-    q = room_q[: panels * narrow] if one_pass else room_q[:0]
+    q = part(room_q, 0, panels * narrow if one_pass else 0)
     one = a2.dtype.type(1)
     for i in range(len(q)):
         q[i] = a2[i] * (one - a2[i])

@@ -12,47 +12,9 @@ from typing import Any
 
 from sparsae_backends.numba.compilation import helper
 from sparsae_backends.numba.emit import PANEL_BYTES, VECTORS, at, at_row
-from sparsae_backends.numba.lanes import fetch, turn, turn_error
+from sparsae_backends.numba.lanes import fetch, turn_error
 
 NOTHING = 2048.0  # 1 / (1 + 2^z) is the least normal number there: its square is 0
-
-
-@helper
-def set_lanes(panel: Any, columns: int, live: int, number: Any) -> None:
-    """Set the lanes of a panel that have no row to a number."""
-    width = PANEL_BYTES // panel.itemsize
-    for column in range(columns):
-        empty = panel[column * width + live : (column + 1) * width]
-        for lane in range(len(empty)):
-            empty[lane] = number
-
-
-@helper
-def clear_lanes(panel: Any, columns: int, live: int) -> None:
-    """Set the lanes of a panel that have no row to 0."""
-    set_lanes(panel, columns, live, panel.dtype.type(0))
-
-
-@helper
-def to_panel(x: Any, first: int, out: Any) -> None:
-    """Put the rows from `first` on in the lanes of the panel that `out` starts with; asks for those two panels on."""
-    m, n = x.shape
-    width = PANEL_BYTES // out.itemsize
-    live, side, k0 = min(width, m - first), width // VECTORS, 0
-    turned = live // side * side if x.strides[1] == x.itemsize else 0  # lanes that are filled a register at a time
-    if turned > 0:
-        k0 = n // side * side
-        for lane in range(0, turned, side):
-            ahead = first + 2 * width + lane  # 10^6 x 64 float32: 26 instead of 41 ms
-            for row in range(ahead, min(ahead + side, m)):
-                fetch(x, row)
-            for k in range(0, k0, side):
-                turn((at_row(x, first + lane, k), x.strides[0]), (at(out, k * width + lane), width))
-    for k in range(n):
-        for lane in range(turned if k < k0 else 0, live):
-            out[k * width + lane] = x[first + lane, k]
-    if live < width:
-        clear_lanes(out, n, live)
 
 
 @helper

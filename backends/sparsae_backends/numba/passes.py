@@ -13,10 +13,10 @@ from typing import Any
 
 from sparsae_backends.numba.activations import active_slopes, add_totals, sigmoid_slopes, sigmoids
 from sparsae_backends.numba.compilation import entry_point, helper
-from sparsae_backends.numba.emit import PANEL_BYTES, VECTORS, at, at_column, at_row
+from sparsae_backends.numba.emit import PANEL_BYTES, VECTORS, at, at_column, at_row, clear, part
 from sparsae_backends.numba.gradients import accumulate_sigmoid, products_of_narrow
-from sparsae_backends.numba.helpers import clear_lanes, error_to_panel, to_panel
-from sparsae_backends.numba.lanes import copy_column, fetch, pack_square
+from sparsae_backends.numba.helpers import error_to_panel
+from sparsae_backends.numba.lanes import copy_column, fetch, pack_square, set_lanes, to_panel
 from sparsae_backends.numba.tiles import TALL, add_gram, add_gram_of_rows, add_sums, multiply, multiply_rows
 
 
@@ -26,7 +26,7 @@ def to_panels(x: Any, out: Any) -> None:
     m, n = x.shape
     width = PANEL_BYTES // out.itemsize
     for panel in range((m + width - 1) // width):
-        to_panel(x, panel * width, out[panel * width * n :])
+        to_panel(x, panel * width, at(out, panel * width * n))
 
 
 @entry_point
@@ -95,8 +95,8 @@ def encode(sizes: Any, x: Any, m: Any, weights: Any, hidden: Any) -> None:
         )
         sigmoids(at(a2, panel * narrow), p)
     if m < panels * width:
-        clear_lanes(a2[(panels - 1) * narrow :], p, m - (panels - 1) * width)
-    total[:] = 0
+        set_lanes(at(a2, (panels - 1) * narrow), p, m - (panels - 1) * width, 0.0)
+    clear(at(total, 0), p)
     add_sums((at(a2, 0), p), panels, at(total, 0))
 
 
@@ -123,7 +123,9 @@ def backprop(
     totals3, scratch = scratch[:n], scratch[ends:]
     as_they_are = n % (width // VECTORS) == 0 and a1.strides[1] == a1.itemsize
     for start in range(0, len(a1), rows):
-        totals3[:], totals[:], stop = 0, 0, min(start + rows, len(a1))
+        stop = min(start + rows, len(a1))
+        clear(at(totals3, 0), n)
+        clear(at(totals, 0), len(totals))
         panels = (stop - start + width - 1) // width
         d, h, rest = scratch[: panels * wide], scratch[panels * wide :], scratch[panels * (wide + narrow) :]
         delta2, x = rest[: panels * narrow], rest[panels * narrow :]
@@ -131,8 +133,8 @@ def backprop(
             first = panel * width
             for row in range(min(start + first + 2 * width, len(a1)), min(start + first + 3 * width, len(a1))):
                 fetch(a2, row)
-            here, back = h[panel * narrow : (panel + 1) * narrow], delta2[panel * narrow : (panel + 1) * narrow]
-            to_panel(a2[start:stop], first, here)
+            here, back = part(h, panel * narrow, narrow), part(delta2, panel * narrow, narrow)
+            to_panel(a2[start:stop], first, at(here, 0))
             error_to_panel((a3, target), (start + first, stop), sigmoid, d[panel * wide :], totals3)
             multiply((at(W2_back, 0), at(s, 0)), (at(d, panel * wide), n, at(d, panel * wide)), (at(back, 0), p))
             if sigmoid_units:
@@ -145,7 +147,7 @@ def backprop(
             )
         else:
             for panel in range(panels):
-                to_panel(a1[start:stop], panel * width, x[panel * wide :])
+                to_panel(a1[start:stop], panel * width, at(x, panel * wide))
             add_gram((at(delta2, 0), p), (at(x, 0), n), panels, (at(out, at_W1), n, 1), True)
         add_gram((at(h, 0), p), (at(d, 0), n), panels, (at(out, at_W2), 1, p), True)
         add_totals(at(totals, 0), p, at(out, at_b1))

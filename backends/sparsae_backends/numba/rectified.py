@@ -9,10 +9,9 @@ from typing import Any
 
 from sparsae_backends.numba.activations import active_slopes
 from sparsae_backends.numba.compilation import entry_point, helper
-from sparsae_backends.numba.emit import PANEL_BYTES, VECTORS, at
+from sparsae_backends.numba.emit import PANEL_BYTES, VECTORS, at, clear, part
 from sparsae_backends.numba.gradients import add_block, decode_panel
-from sparsae_backends.numba.helpers import clear_lanes
-from sparsae_backends.numba.lanes import add_in_any_order
+from sparsae_backends.numba.lanes import add_in_any_order, set_lanes
 from sparsae_backends.numba.tiles import add_sums, multiply
 from sparsae_backends.numba.wide import products_of_wide
 
@@ -22,7 +21,7 @@ def count_active(h: Any, p: int, live: int, fired: Any) -> None:
     """Add the numbers of rows in which units are active, in one panel."""
     width = PANEL_BYTES // h.itemsize
     for j in range(p):
-        unit, count = h[j * width : j * width + live], 0
+        unit, count = part(h, j * width, live), 0
         for lane in range(live):
             count += unit[lane] != 0
         fired[j] += count
@@ -38,15 +37,15 @@ def encode_relu(sizes: Any, x: Any, m: Any, weights: Any, hidden: Any) -> None:
     width = PANEL_BYTES // a2.itemsize
     panels, wide, narrow = (m + width - 1) // width, n * width, p * width
     for panel in range(panels):
-        here = a2[panel * narrow : (panel + 1) * narrow]
+        here = part(a2, panel * narrow, narrow)
         multiply(
             (at(W1, 0), at(b1, 0)), (at(x, panel * wide), n, at(x, panel * wide + wide)), (at(a2, panel * narrow), p)
         )
         for i in range(len(here)):
             here[i] = zero if here[i] <= zero else here[i]
     if m < panels * width:
-        clear_lanes(a2[(panels - 1) * narrow :], p, m - (panels - 1) * width)
-    total[:] = 0
+        set_lanes(at(a2, (panels - 1) * narrow), p, m - (panels - 1) * width, 0.0)
+    clear(at(total, 0), p)
     add_sums((at(a2, 0), p), panels, at(total, 0))
 
 
@@ -63,12 +62,12 @@ def accumulate_relu(
     out, layout = sums
     width = PANEL_BYTES // a2.itemsize
     panels, wide, narrow = (m + width - 1) // width, n * width, p * width
-    d, delta2 = room3[: panels * wide], room2[: panels * narrow]
-    fired = out[layout[3] : layout[3] + p]
-    totals[:], squares = 0, 0.0
+    d, delta2 = part(room3, 0, panels * wide), part(room2, 0, panels * narrow)
+    fired, squares = part(out, layout[3], p), 0.0
+    clear(at(totals, 0), len(totals))
     for panel in range(panels):
-        here, goal = d[panel * wide : (panel + 1) * wide], target[panel * wide : (panel + 1) * wide]
-        h, back = a2[panel * narrow : (panel + 1) * narrow], delta2[panel * narrow : (panel + 1) * narrow]
+        here, goal = part(d, panel * wide, wide), part(target, panel * wide, wide)
+        h, back = part(a2, panel * narrow, narrow), part(delta2, panel * narrow, narrow)
         squares += decode_panel(weights, h, goal, sizes, m - panel * width, here, totals)
         multiply((at(W2_back, 0), at(s, 0)), (at(here, 0), n, at(goal, wide)), (at(back, 0), p))
         count_active(h, p, min(width, m - panel * width), fired)
@@ -81,7 +80,7 @@ def jump(z: Any, threshold: Any, h: Any) -> None:
     """H = z where it is above its unit's threshold, else 0, in one panel; NaN stays NaN."""
     zero, width = z.dtype.type(0), PANEL_BYTES // z.itemsize
     for j in range(len(threshold)):
-        above, unit, least = h[j * width : (j + 1) * width], z[j * width : (j + 1) * width], threshold[j]
+        above, unit, least = part(h, j * width, width), part(z, j * width, width), threshold[j]
         for lane in range(width):
             above[lane] = zero if unit[lane] <= least else unit[lane]
 
@@ -95,7 +94,7 @@ def encode_jumprelu(sizes: Any, x: Any, m: Any, weights: Any, hidden: Any) -> No
     zero = z.dtype.type(0)
     width = PANEL_BYTES // z.itemsize
     panels, wide, narrow = (m + width - 1) // width, n * width, p * width
-    total[:] = 0
+    clear(at(total, 0), p)
     for panel in range(panels):
         multiply(
             (at(W1, 0), at(b1, 0)), (at(x, panel * wide), n, at(x, panel * wide + wide)), (at(z, panel * narrow), p)
@@ -103,7 +102,7 @@ def encode_jumprelu(sizes: Any, x: Any, m: Any, weights: Any, hidden: Any) -> No
         live = min(width, m - panel * width)
         for j in range(p):
             first, least, added = panel * narrow + j * width, threshold[j], zero
-            unit = z[first : first + live]
+            unit = part(z, first, live)
             for lane in range(live):
                 added = add_in_any_order(added, zero if unit[lane] <= least else unit[lane])
             total[j] += added
@@ -114,7 +113,7 @@ def add_near(z: Any, threshold: Any, s: Any, half: Any, live: int, back: Any, ne
     """Add delta3 W2 over the rows near a threshold, and their number, in one panel; `back` has s in it."""
     zero, width = z.dtype.type(0), PANEL_BYTES // z.itemsize
     for j in range(len(threshold)):
-        unit, slope = z[j * width : j * width + live], back[j * width : j * width + live]
+        unit, slope = part(z, j * width, live), part(back, j * width, live)
         count, added = 0, zero
         for lane in range(live):
             inside = abs(unit[lane] - threshold[j]) < half
@@ -137,18 +136,18 @@ def accumulate_jumprelu(
     out, layout = sums
     width = PANEL_BYTES // z.itemsize
     panels, wide, narrow = (m + width - 1) // width, n * width, p * width
-    d, delta2, a2 = room3[: panels * wide], room2[: panels * narrow], room_a2[: panels * narrow]
-    fired, near = out[layout[3] : layout[3] + p], out[layout[4] : layout[4] + p]
-    out_threshold = out[layout[9] : layout[9] + p]
-    totals[:], squares = 0, 0.0
+    d, delta2 = part(room3, 0, panels * wide), part(room2, 0, panels * narrow)
+    a2, squares = part(room_a2, 0, panels * narrow), 0.0
+    fired, near, out_threshold = part(out, layout[3], p), part(out, layout[4], p), part(out, layout[9], p)
+    clear(at(totals, 0), len(totals))
     for panel in range(panels):
         live = min(width, m - panel * width)
-        here, goal = d[panel * wide : (panel + 1) * wide], target[panel * wide : (panel + 1) * wide]
-        h, back = a2[panel * narrow : (panel + 1) * narrow], delta2[panel * narrow : (panel + 1) * narrow]
-        above = z[panel * narrow : (panel + 1) * narrow]
+        here, goal = part(d, panel * wide, wide), part(target, panel * wide, wide)
+        h, back = part(a2, panel * narrow, narrow), part(delta2, panel * narrow, narrow)
+        above = part(z, panel * narrow, narrow)
         jump(above, threshold, h)
         if live < width:
-            clear_lanes(h, p, live)
+            set_lanes(at(h, 0), p, live, 0.0)
         squares += decode_panel(weights, h, goal, sizes, live, here, totals)
         multiply((at(W2_back, 0), at(s, 0)), (at(here, 0), n, at(goal, wide)), (at(back, 0), p))
         count_active(h, p, live, fired)

@@ -6,6 +6,7 @@ Imported by the constructor of the top-k kernel, since it imports numba.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from llvmlite import ir
@@ -17,7 +18,6 @@ from sparsae_backends.numba.emit import INDEX, VECTORS, Emit, bits_of, call_shar
 from sparsae_backends.numba.target import TARGET
 
 BROAD = 8  # registers of a strip of columns: as many sums, and the factor
-LINE = 64  # bytes of a cache line
 FOLDS = 4  # registers of sums of a scalar product
 
 
@@ -32,6 +32,19 @@ class Bits:
     def splat(self, number: int) -> Any:
         """Return a register of one number."""
         return ir.Constant(self.vector, [number] * self.lanes)
+
+    def spread(self, number: Any) -> Any:
+        """Return a register of one number, an index."""
+        given = number if self.bits == 64 else self.builder.trunc(number, self.vector.element)
+        undefined = ir.Constant(self.vector, ir.Undefined)
+        first = self.builder.insert_element(undefined, given, ir.IntType(32)(0))
+        mask = ir.Constant(ir.VectorType(ir.IntType(32), self.lanes), None)
+        return self.builder.shuffle_vector(first, undefined, mask)
+
+    def middle(self, low: Any, high: Any) -> Any:
+        """Return low + (high - low + 1) / 2."""
+        room = self.builder.add(self.builder.sub(high, low), self.splat(1))
+        return self.builder.add(low, self.builder.ashr(room, self.splat(1)))
 
     def load(self, first: Any, column: Any = 0) -> list[Any]:
         """Load a column, from the address of the first."""
@@ -65,40 +78,13 @@ class Bits:
         return self.builder.bitcast(there, self.vector.as_pointer())
 
 
+def larger(builder: Any, number: Any, other: Any) -> Any:
+    """Return the larger of two signed integers, or of each two in registers."""
+    return builder.select(builder.icmp_signed(">", number, other), number, other)
+
+
 def _bits(builder: Any, pointer: Any) -> Bits:
     return Bits(builder, int(pointer.dtype.bitwidth))
-
-
-@intrinsic
-def reaching(typing: Any, column: Any, bounds: Any) -> Any:
-    """Bits of the rows whose number in a column of a panel is at least that of `bounds`; both are addresses."""
-    signature = types.int64(column, bounds)
-
-    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        emit = _bits(builder, signature.args[0])
-        pairs = zip(*(emit.load(one) for one in args), strict=True)
-        return emit.mask([builder.icmp_signed(">=", *pair) for pair in pairs])
-
-    return signature, codegen
-
-
-@intrinsic
-def count_reaching(typing: Any, columns: Any, bounds: Any, counts: Any) -> Any:
-    """Set counts to the number of columns (address, how many) in which a row's number is at least that of `bounds`."""
-    signature = types.void(columns, bounds, counts)
-
-    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        emit = _bits(builder, signature.args[1])
-        first, many = fields(builder, args[0], 2)
-        least = iter(emit.load(args[1]) * 2)
-
-        def step(count: Any, column: Any) -> Any:
-            return builder.sub(count, builder.sext(builder.icmp_signed(">=", column, next(least)), emit.vector))
-
-        emit.store(emit.fold(first, many, [emit.splat(0)] * VECTORS, step), args[2])
-        return context.get_dummy_value()
-
-    return signature, codegen
 
 
 @intrinsic
@@ -110,10 +96,7 @@ def raise_maxima(typing: Any, columns: Any, maxima: Any) -> Any:
         emit = _bits(builder, signature.args[1])
         first, many = fields(builder, args[0], 2)
 
-        def step(largest: Any, column: Any) -> Any:
-            return builder.select(builder.icmp_signed(">", column, largest), column, largest)
-
-        emit.store(emit.fold(first, many, emit.load(args[1]), step), args[1])
+        emit.store(emit.fold(first, many, emit.load(args[1]), partial(larger, builder)), args[1])
         return context.get_dummy_value()
 
     return signature, codegen
@@ -130,11 +113,7 @@ def mark_negative_nan(typing: Any, columns: Any, minus_infinity: Any, marks: Any
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         emit = _bits(builder, signature.args[2])
         first, many = fields(builder, args[0], 2)
-        element = emit.vector.element
-        limit = args[1] if element == INDEX else builder.trunc(args[1], element)
-        undefined = ir.Constant(emit.vector, ir.Undefined)
-        lowest = builder.insert_element(undefined, limit, ir.IntType(32)(0))
-        lowest = builder.shuffle_vector(lowest, undefined, ir.Constant(ir.VectorType(ir.IntType(32), emit.lanes), None))
+        lowest = emit.spread(args[1])
 
         def step(marked: Any, column: Any) -> Any:
             between = builder.icmp_unsigned(">", column, lowest)
@@ -142,17 +121,6 @@ def mark_negative_nan(typing: Any, columns: Any, minus_infinity: Any, marks: Any
 
         emit.store(emit.fold(first, many, emit.load(args[2]), step), args[2])
         return context.get_dummy_value()
-
-    return signature, codegen
-
-
-@intrinsic
-def lowest_bit(typing: Any, bits: Any) -> Any:
-    """Index of the lowest bit that is set; there must be one."""
-    signature = types.int64(types.int64)
-
-    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        return builder.cttz(args[0], ir.IntType(1)(1))
 
     return signature, codegen
 
@@ -196,40 +164,12 @@ def _sum_of_rows(emit: Emit, *operands: Any) -> None:
 
 
 @intrinsic
-def put_turned(typing: Any, square: Any, out: Any, add: Any) -> Any:
-    """Transpose a square of as many rows and columns as a register has lanes; store it, or add it to what is there.
-
-    square and out are (address, elements from row to row); the numbers of out may be doubles.
-    """
-    signature = types.void(square, out, types.boolean)
-
-    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        bits, out_bits = (bits_of(one.types[0]) for one in signature.args[:2])
-        operands = [*fields(builder, args[0], 2), *fields(builder, args[1], 2), args[2]]
-        call_shared(builder, f"put_turned.to_f{out_bits}", bits, operands, _put_turned)
-        return context.get_dummy_value()
-
-    return signature, codegen
-
-
-def _put_turned(emit: Emit, square: Any, row_step: Any, out: Any, out_step: Any, add: Any) -> None:
-    builder = emit.builder
-    rows = [emit.load(emit.step(square, builder.mul(row_step, INDEX(i)))) for i in range(emit.lanes)]
-    for i, turned in enumerate(emit.transposed(rows)):
-        emit.put(turned, emit.step(out, builder.mul(out_step, INDEX(i))), add)
-
-
-@intrinsic
 def fetch_bytes(typing: Any, place: Any, size: Any) -> Any:
     """Ask for the cache lines of so many bytes from an address on, for the second level of cache."""
     signature = types.void(place, types.intp)
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        emit = Emit(builder, bits_of(signature.args[0]))
-        first = builder.bitcast(args[0], ir.IntType(8).as_pointer())
-        lines = builder.udiv(builder.add(args[1], INDEX(LINE - 1)), INDEX(LINE))
-        with cgutils.for_range(builder, lines) as loop:
-            emit.prefetch(builder.gep(first, [builder.mul(loop.index, INDEX(LINE))]), 2)
+        Emit(builder, bits_of(signature.args[0])).fetch(args[0], args[1], 2)
         return context.get_dummy_value()
 
     return signature, codegen

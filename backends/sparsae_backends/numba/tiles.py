@@ -19,7 +19,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from sparsae_backends.numba.emit import INDEX, VECTORS, Emit, bits_of, call_shared, fields
+from sparsae_backends.numba.emit import INDEX, LINE, VECTORS, Emit, bits_of, call_shared, fields
 from sparsae_backends.numba.target import TARGET
 
 TALL = TARGET.product_columns
@@ -29,7 +29,6 @@ HIGH, BROAD = TARGET.row_gram_shape
 AHEAD = (
     4096  # bytes of weights asked for ahead: 784 x 4,096 at 115 instead of 104 GFLOP/s, 55 for 39 in float64 (Zen 4)
 )
-LINE = 64  # bytes of a cache line
 SECOND_LEVEL = 2  # of cache, for `Emit.prefetch`
 CHUNK = 100  # columns of the right-hand side of `add_gram` that stay in cache
 PANELS = 36  # of both sides, whose columns stay in the first-level cache: 60 instead of 63 us, 864 x 64/25, AVX2

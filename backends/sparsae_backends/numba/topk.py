@@ -18,24 +18,37 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from sparsae_backends.numba.compilation import entry_point, helper
-from sparsae_backends.numba.emit import PANEL_BYTES, VECTORS, at, at_row
-from sparsae_backends.numba.helpers import to_panel
-from sparsae_backends.numba.lanes import add_in_any_order, power_of_two, turn
-from sparsae_backends.numba.select import bounds_of, collect, keep_row
-from sparsae_backends.numba.sparse import (
-    BROAD,
-    dot_product,
-    fetch_bytes,
-    mark_negative_nan,
-    put_turned,
-    raise_maxima,
-    sum_of_rows,
-)
+from sparsae_backends.numba.emit import PANEL_BYTES, VECTORS, at, at_row, clear, moved
+from sparsae_backends.numba.lanes import to_panel, turn
+from sparsae_backends.numba.rows import add_number, add_numbers, copy_rows, put_turned, row_errors
+from sparsae_backends.numba.select import bounds_of, collect, keep_largest, mark_bad
+from sparsae_backends.numba.sparse import BROAD, dot_product, fetch_bytes, mark_negative_nan, raise_maxima, sum_of_rows
 from sparsae_backends.numba.tiles import TALL, multiply
 
 AHEAD = 8  # units whose sums are asked for ahead
-LOG2E = 1.4426950408889634
+
+
+@helper
+def multiply_panel(weights: Any, x_panel: Any, n: int, z: Any, grouped: int, minus_infinity: int, marks: Any) -> None:
+    """Write the pre-activations of a panel, and the maximum of each group of units.
+
+    weights are packed W1 and b1; z is (z, its bits, maxima), marks (width,) become -1 in rows with a negative NaN.
+    """
+    W1, b1 = weights
+    z, z_bits, maxima = z
+    p, width = len(b1), len(marks)
+    tiles = (p + TALL - 1) // TALL
+    clear(at(maxima, 0), len(maxima))
+    for tile in range(tiles):
+        start, stop = tile * p // tiles, (tile + 1) * p // tiles
+        inputs = at(x_panel, 0), n, at(x_panel, 0)
+        multiply((at(W1, start * n), at(b1, start)), inputs, (at(z, start * width), stop - start))
+        columns = at(z_bits, start * width), stop - start
+        raise_maxima(columns, at(maxima, tile // grouped * width))
+        mark_negative_nan(columns, minus_infinity, at(marks, 0))
 
 
 @entry_point
@@ -43,45 +56,29 @@ def encode_topk(sizes: Any, x: Any, weights: Any, hidden: Any, scratch: Any, lis
     """Units, values and numbers of active units of each row, and the sum of the activations over the rows.
 
     sizes is (p, k, tiles in a group, bits of -infinity); scratch are z, its bits, maxima (0: the units themselves),
-    one panel of x, and five vectors (width,); lists are candidates: units, values as bits.
+    one panel of x, and three vectors (width,); lists are candidates: units, values as bits.
     """
     p, k, grouped, minus_infinity = sizes
-    W1, b1 = weights
     units, values, counts, total = hidden
-    z, z_bits, maxima, x_panel, low, high, middle, count, bad = scratch
+    z, z_bits, maxima, x_panel, low, count, bad = scratch
     found, found_bits = lists
     m, n = x.shape
     width = PANEL_BYTES // z.itemsize
-    tiles, room = (p + TALL - 1) // TALL, len(found) // width
-    total[:] = 0
+    room = len(found) // width
+    clear(at(total, 0), p)
     for first in range(0, m, width):
-        to_panel(x, first, x_panel)
-        bad[:] = 0
-        maxima[:] = 0
-        for tile in range(tiles):
-            start, stop = tile * p // tiles, (tile + 1) * p // tiles
-            multiply(
-                (at(W1, start * n), at(b1, start)),
-                (at(x_panel, 0), n, at(x_panel, 0)),
-                (at(z, start * width), stop - start),
-            )
-            columns, group = (at(z_bits, start * width), stop - start), tile // grouped
-            raise_maxima(columns, at(maxima, group * width))
-            mark_negative_nan(columns, minus_infinity, at(bad, 0))
-        looked_at, many_of_them = at(maxima, 0), len(maxima) // width
-        if grouped == tiles:
-            looked_at, many_of_them = at(z_bits, 0), p
-        bounds_of(looked_at, many_of_them, k, low, high, middle, count)
-        collect(z_bits, low, found, found_bits, count)
+        to_panel(x, first, at(x_panel, 0))
+        clear(at(bad, 0), width)
+        multiply_panel(weights, x_panel, n, (z, z_bits, maxima), grouped, minus_infinity, bad)
+        alone = grouped * TALL >= p  # units themselves are looked at
+        looked_at = at(z_bits, 0) if alone else at(maxima, 0), p if alone else len(maxima) // width
+        bounds_of(looked_at, k, at(low, 0))
+        collect((at(z_bits, 0), p), at(low, 0), (at(found, 0), at(found_bits, 0), room), at(count, 0))
         for lane in range(min(width, m - first)):
-            row, start = first + lane, lane * room
-            many = count[lane]
-            stop, panel, kept = start + many, (z, width, lane), (units, values, total)
-            many = keep_row(row, k, found[start:stop], found_bits[start:stop], panel, kept)
-            if bad[lane] != 0:
-                units[row * k], many = 0, max(many, 1)
-                values[row * k] = z.dtype.type(1) - z.dtype.type(1) / z.dtype.type(0)
-            counts[row] = many
+            row, start, many = first + lane, lane * room, np.intp(count[lane])
+            kept = at(units, row * k), at(values, row * k), at(total, 0)
+            many = keep_largest((at(found, start), at(found_bits, start), many), k, at(z, lane), kept)
+            counts[row] = mark_bad(many, bad[lane], kept)
 
 
 @entry_point
@@ -104,39 +101,15 @@ def transpose(matrix: Any, out: Any) -> None:
 
 @helper
 def decode_row(terms: Any, W2_back: Any, b2: Any, d: Any) -> None:
-    """Write b2 + sum of a2 W2'[unit], padded, to `d`; terms are (units, values)."""
-    units, values = terms
-    lanes = PANEL_BYTES // VECTORS // d.itemsize
-    wide = len(d)
+    """Write b2 + sum of a2 W2'[unit], padded, to `d`; terms are (values, units, how many), all but b2 addresses."""
+    lanes = PANEL_BYTES // VECTORS // b2.itemsize
+    wide = len(b2)
     registers = wide // lanes
     strips = (registers + BROAD - 1) // BROAD
     for strip in range(strips):
         first, last = strip * registers // strips, (strip + 1) * registers // strips
-        sum_of_rows(
-            at(b2, first * lanes), (at(values, 0), at(units, 0), len(units)), (at(W2_back, first * lanes), wide),
-            at(d, first * lanes), last - first,
-        )  # fmt: skip
-
-
-@helper
-def row_error(d: Any, target: Any, sigmoid: bool) -> Any:
-    """From z (or a3, where linear) to delta3 in one row; returns its squared error."""
-    one, squares = d.dtype.type(1), d.dtype.type(0)
-    if sigmoid:
-        for i in range(len(target)):
-            e = power_of_two(d[i] * d.dtype.type(-LOG2E))
-            a3 = one / (one + e)
-            error = a3 - target[i]
-            d[i] = error * (e * a3 * a3)
-            squares = add_in_any_order(squares, error * error)
-    else:
-        for i in range(len(target)):
-            error = d[i] - target[i]
-            d[i] = error
-            squares = add_in_any_order(squares, error * error)
-    for i in range(len(target), len(d)):
-        d[i] = 0
-    return squares
+        place = first * lanes
+        sum_of_rows(at(b2, place), terms, (moved(W2_back, place), wide), moved(d, place), last - first)
 
 
 @helper
@@ -144,7 +117,7 @@ def sort_by_unit(rows: int, k: int, hidden: Any, delta2: Any, starts: Any, pairs
     """Counting sort of a block's pairs: those of unit j are starts[j] to starts[j + 1], rows ascending."""
     units, values, counts = hidden
     pair_rows, pair_values, pair_delta2 = pairs
-    starts[:] = 0
+    clear(at(starts, 0), len(starts))
     for row in range(rows):
         for i in range(row * k, row * k + counts[row]):
             starts[units[i] + 2] += 1
@@ -160,86 +133,68 @@ def sort_by_unit(rows: int, k: int, hidden: Any, delta2: Any, starts: Any, pairs
 
 
 @helper
-def copy_strip(matrix: Any, first: int, live: int, wide: int, strip: Any) -> None:
-    """Copy `live` columns of a matrix together, padded with zeros to `wide`."""
-    for row in range(len(matrix)):
-        here, given = strip[row * wide : (row + 1) * wide], matrix[row, first : first + live]
-        for i in range(live):
-            here[i] = given[i]
-        for i in range(live, wide):
-            here[i] = 0
-
-
-@helper
-def sums_of_strip(factors: Any, pair_rows: Any, starts: Any, strip: Any, out: Any, zeros: Any) -> None:
-    """out[unit] = sum over the pairs of the unit of factor strip[row], for one strip of columns, rows of `wide`."""
-    wide = len(zeros)
+def sums_of_strip(factors: Any, pair_rows: Any, starts: Any, strip: Any, found: Any, zeros: Any, wide: int) -> None:
+    """found[unit] = sum over the pairs of the unit of factor strip[row], for one strip of columns, rows of `wide`."""
     registers = wide * zeros.itemsize * VECTORS // PANEL_BYTES
     for unit in range(len(starts) - 2):
         first, last = starts[unit], starts[unit + 1]
         sum_of_rows(
             at(zeros, 0), (at(factors, first), at(pair_rows, first), last - first), (at(strip, 0), wide),
-            at(out, unit * wide), registers,
+            at(found, unit * wide), registers,
         )  # fmt: skip
 
 
 @helper
 def add_rows(found: Any, p: int, broad: int, live: int, out: Any, row_step: int, add: bool) -> None:
     """Add, or write, the first `live` columns of a strip (p, broad) to the first of the rows that `out` starts with."""
+    sums, double, first = out
+    size = 8 if double else 4
     for unit in range(p):
-        into, here = out[unit * row_step : unit * row_step + live], found[unit * broad : unit * broad + live]
-        fetch_bytes(at(out, (unit + AHEAD) * row_step), live * out.itemsize)
-        if add:
-            for i in range(live):
-                into[i] += here[i]
-        else:
-            for i in range(live):
-                into[i] = here[i]
+        place = first + unit * row_step
+        fetch_bytes(moved(sums, (place + AHEAD * row_step) * size), live * size)
+        add_numbers((at(found, unit * broad), 1, live), (sums, double, place), add)
 
 
 @helper
 def add_turned(found: Any, p: int, broad: int, live: int, out: Any, add: bool) -> None:
     """Add, or write, the first `live` columns of a strip (p, broad) to as many rows (p,) that `out` starts with."""
+    sums, double, first = out
     side = PANEL_BYTES // VECTORS // found.itemsize
     for column in range(0, live, side):
         whole = p // side * side if column + side <= live else 0
         for unit in range(0, whole, side):
-            put_turned((at(found, unit * broad + column), broad), (at(out, column * p + unit), p), add)
+            square = at(found, unit * broad + column), broad
+            put_turned(square, (sums, double, first + column * p + unit), p, add)
         for i in range(column, min(column + side, live)):
-            for unit in range(whole, p):
-                before = out[i * p + unit] if add else out.dtype.type(0)
-                out[i * p + unit] = before + found[unit * broad + i]
+            rest = at(found, whole * broad + i), broad, p - whole
+            add_numbers(rest, (sums, double, first + i * p + whole), add)
 
 
 @helper
-def add_row_errors(sizes: Any, block: Any, weights: Any, hidden: Any, s: Any, room: Any, out: Any) -> Any:
-    """Decode the rows, write delta3 and delta2, and add what these give to the biases; returns the squared error.
+def row_sums(sizes: Any, block: Any, weights: Any, hidden: Any, s: Any, room: Any) -> Any:
+    """Decode the rows, write delta3 and delta2; returns the squared error.
 
-    room is (D, delta2, sum of D over the rows), out (fired, b1).
+    room is (D, delta2, sum of D over the rows).
     """
     _, k, sigmoid = sizes
     x, target = block
     W2_back, b2 = weights
     units, values, counts = hidden
     D, delta2, total3 = room
-    fired, out_b1 = out
-    m, wide, squares = len(x), len(b2), 0.0
-    total3[:] = 0
+    (m, n), wide, squares = x.shape, len(b2), 0.0
+    clear(at(total3, 0), wide)
     for row in range(m):
         first, last = row * k, row * k + counts[row]
         if row + 1 < m:
             for i in range((row + 1) * k, (row + 1) * k + counts[row + 1]):
                 fetch_bytes(at(W2_back, units[i] * wide), wide * D.itemsize)
-        d = D[row]
-        decode_row((units[first:last], values[first:last]), W2_back, b2, d)
-        squares += row_error(d, target[row], sigmoid)
+        d = at_row(D, row, 0)
+        decode_row((at(values, first), at(units, first), last - first), at(W2_back, 0), b2, d)
+        squares += row_errors(d, at_row(target, row, 0), n, sigmoid)
         for i in range(wide):
-            total3[i] += d[i]
+            total3[i] += D[row, i]
         for i in range(first, last):
-            unit = units[i]
-            delta2[i] = dot_product(at(d, 0), at(W2_back, unit * wide), wide) + s[unit]
-            fired[unit] += 1
-            out_b1[unit] += delta2[i]
+            delta2[i] = dot_product(d, at(W2_back, units[i] * wide), wide) + s[units[i]]
     return squares
 
 
@@ -250,31 +205,36 @@ def accumulate_topk(
     """Add a block's sums to a vector that `layout` describes.
 
     sizes is (p, k, whether the output is sigmoid); scratch are D, delta2, a strip, sums of a strip, zeros of a strip,
-    and the sum of D over the rows; pairs are starts (p + 2,), rows, values and delta2.
+    and the sum of D over the rows; pairs are starts (p + 2,), rows, values and delta2; sums are (bytes of the vector,
+    whether it is of float64, whether there are sums in it, layout).
     """
     p, k, _ = sizes
     x, _ = block
     units, values, counts, total = hidden
     D, delta2, strip, found, zeros, total3 = scratch
     starts, pair_rows, pair_values, pair_delta2 = pairs
-    out, layout = sums
+    vector, double, add, layout = sums
     at_rows, at_squares, at_hidden, at_fired, _, at_W1, at_W2, at_b1, at_b2, _, _, _, _ = layout
     m, n = x.shape
-    lists, wide, add = (units, values, counts), len(total3), out[at_rows] > 0
-    per_unit = out[at_fired : at_fired + p], out[at_b1 : at_b1 + p]
-    out[at_rows] += m
-    out[at_squares] += add_row_errors(sizes, block, weights, lists, s, (D, delta2, total3), per_unit)
-    for unit in range(p):
-        out[at_hidden + unit] += total[unit]
-    for i in range(n):
-        out[at_b2 + i] += total3[i]
+    lists, wide, out = (units, values, counts), len(total3), at(vector, 0)
+    add_number(m, (out, double, at_rows))
+    squares = row_sums(sizes, block, weights, lists, s, (D, delta2, total3))
+    add_number(squares, (out, double, at_squares))
+    add_numbers((at(total, 0), 1, p), (out, double, at_hidden), True)
+    add_numbers((at(total3, 0), 1, n), (out, double, at_b2), True)
     sort_by_unit(m, k, lists, delta2, starts, (pair_rows, pair_values, pair_delta2))
+    for unit in range(p):
+        added = 0.0
+        for i in range(starts[unit], starts[unit + 1]):
+            added += pair_delta2[i]
+        add_number(starts[unit + 1] - starts[unit], (out, double, at_fired + unit))
+        add_number(added, (out, double, at_b1 + unit))
     for first in range(0, wide, len(zeros)):
         broad = min(len(zeros), wide - first)
         live = min(broad, n - first)
-        copy_strip(x, first, live, broad, strip)
-        sums_of_strip(pair_delta2, pair_rows, starts, strip, found, zeros[:broad])
-        add_rows(found, p, broad, live, out[at_W1 + first :], n, add)
-        copy_strip(D[:m], first, broad, broad, strip)
-        sums_of_strip(pair_values, pair_rows, starts, strip, found, zeros[:broad])
-        add_turned(found, p, broad, live, out[at_W2 + first * p :], add)
+        copy_rows((at_row(x, 0, first), x.strides[0]), (m, live, broad), at(strip, 0))
+        sums_of_strip(pair_delta2, pair_rows, starts, strip, found, zeros, broad)
+        add_rows(found, p, broad, live, (out, double, at_W1 + first), n, add)
+        copy_rows((at_row(D, 0, first), D.strides[0]), (m, broad, broad), at(strip, 0))
+        sums_of_strip(pair_values, pair_rows, starts, strip, found, zeros, broad)
+        add_turned(found, p, broad, live, (out, double, at_W2 + first * p), add)

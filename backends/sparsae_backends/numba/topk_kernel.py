@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from sparsae import Array, Parameters, Problem, Sums
 from sparsae_backends._memory import ALIGNMENT, aligned, uncollected
-from sparsae_backends.numba.base import CompiledKernel, sums_are_float64
+from sparsae_backends.numba.base import CompiledKernel
 
 BLOCK_ROWS = 1056  # whole panels of 24 and 48 rows; 2,048 and 4,096 rows make 2 and 4 blocks of about equal length
 GROUPS_OF_K = 4  # groups of units for each of the k, at least: 37 candidates for k = 32 of 4,096 normal numbers
@@ -84,13 +84,12 @@ class TopKKernel(CompiledKernel[tuple[Array, Array], SparseWeights, SparseHidden
         super().__init__(problem)
         with uncollected():
             from sparsae_backends.numba import emit, passes, screen, tiles, topk  # imports numba
-            from sparsae_backends.numba.apart import can_start
             from sparsae_backends.numba.compilation import compile_for, describe
             from sparsae_backends.numba.target import TARGET
 
         n, p, dtype, k = problem.n_visible, problem.n_hidden, problem.dtype, problem.k
         assert k is not None
-        self.passes, self.screen, self.pack, self.compile_for = topk, screen, passes.pack, compile_for
+        self.passes, self.screen, self.pack, self.nothing = topk, screen, passes.pack, np.zeros(0, dtype)
         self.n, self.p, self.k, self.tall = n, p, k, tiles.TALL
         self.layout = tuple(Sums(n, p).layout)
         self.wide = -(-n // emit.lanes(dtype)) * emit.lanes(dtype)
@@ -98,12 +97,8 @@ class TopKKernel(CompiledKernel[tuple[Array, Array], SparseWeights, SparseHidden
         self.width = emit.width(dtype)
         self._reserve_selection(self.width)
         self.screens = TARGET.pairs and dtype == np.float32 and self.encode_sizes[2] < -(-p // self.tall)
-        exact, screened = (passes.pack, topk.encode_topk), (screen.round_weights, screen.encode_screened)
-        wanted: tuple[object, ...] = (topk.transpose, *(screened if self.screens else exact))
-        if self.screens and can_start():  # another process does it meanwhile: blocks that cannot be screened need it
-            wanted += exact
-        sums = (np.float64,) if sums_are_float64(problem) else (dtype, np.float64)  # of mini-batches; of revived units
-        self.notes = (describe(compile_for((*wanted, topk.accumulate_topk), dtype, *sums)),)
+        encode = (screen.round_weights, screen.encode_screened) if self.screens else (topk.encode_topk,)
+        self.notes = (describe(compile_for((topk.transpose, passes.pack, *encode, topk.accumulate_topk), dtype)),)
         if self.screens:
             self._reserve_screen(self.width)
             self.notes += (SCREENED,)
@@ -128,7 +123,7 @@ class TopKKernel(CompiledKernel[tuple[Array, Array], SparseWeights, SparseHidden
         self.encode_sizes = p, k, grouped, int(np.array(-np.inf, dtype).view(integer))
         z, x_panel = aligned((p * width,), dtype), aligned((self.n * width,), dtype)
         maxima = np.zeros(-(-tiles // grouped) * width, integer)
-        vectors = (np.zeros(width, integer) for _ in range(5))
+        vectors = (np.zeros(width, integer) for _ in range(3))
         self.encode_scratch = z, z.view(integer), maxima, x_panel, *vectors
         room = (p + APART) * width
         self.lists = np.zeros(room, np.int32), np.zeros(room, integer)
@@ -139,11 +134,11 @@ class TopKKernel(CompiledKernel[tuple[Array, Array], SparseWeights, SparseHidden
         z, bits, maxima, x_panel, *vectors = self.encode_scratch
         rows = aligned((width * half,), dtype).reshape(width, half)
         room = (np.zeros(size, dtype) for size in (width, self.n, 2))
-        self.screen_scratch = z, bits, maxima, rows, x_panel, *room, *vectors[:4]
+        self.screen_scratch = z, bits, maxima, rows, x_panel, *room, *vectors
         lower = np.zeros(self.p, dtype)
         self.candidates = *self.lists, lower, lower.view(bits.dtype)
         most = CANDIDATES_OF_K * self.k + self.p // SHARE_OF_UNITS
-        self.screen_sizes = *self.encode_sizes[:3], most
+        self.screen_sizes = *self.encode_sizes[:3], most, self.encode_sizes[3]
 
     def _new_hidden(self, rows: int) -> SparseHidden:
         dtype, pairs = self.problem.dtype, rows * self.k
@@ -203,23 +198,26 @@ class TopKKernel(CompiledKernel[tuple[Array, Array], SparseWeights, SparseHidden
         if hidden is None:
             hidden = self._encode(weights, block[0], self.hidden)
         self.s[:] = 0 if sparsity is None else sparsity
-        self.compile_for((self.passes.accumulate_topk,), self.problem.dtype, into.vector.dtype)
+        vector = into.vector
+        sums = vector.view(np.uint8), vector.itemsize == 8, bool(vector[self.layout[0]] > 0), self.layout
         self.passes.accumulate_topk(
-            self.sizes, block, weights.decoder, tuple(hidden), self.s, self.scratch, self.pairs,
-            (into.vector, self.layout),
-        )  # fmt: skip
+            self.sizes, block, weights.decoder, tuple(hidden), self.s, self.scratch, self.pairs, sums
+        )
 
     def finish(self, weights: SparseWeights, sums: Sums) -> None:
         """The compiled code leaves no scale in the sums."""
 
     def _encode(self, weights: SparseWeights, x: Array, hidden: SparseHidden) -> SparseHidden:
         """Fill in the lists and sums."""
-        if not math.isnan(weights.rho) and self.screen.encode_screened(
-            self.screen_sizes, (weights.rho, weights.far), x, weights.exact, weights.words, tuple(hidden),
-            self.screen_scratch, self.candidates,
-        ):  # fmt: skip
+        if self.screens:
+            for screened in (True, False) if not math.isnan(weights.rho) else (False,):
+                packed = self.nothing if screened else weights.packed(self.pack)
+                if self.screen.encode_screened(
+                    self.screen_sizes, (screened, weights.rho, weights.far), x, (*weights.exact, packed),
+                    weights.words, tuple(hidden), self.screen_scratch, self.candidates,
+                ):  # fmt: skip
+                    break
             return hidden
-        self.compile_for((self.pack, self.passes.encode_topk), self.problem.dtype)
         self.passes.encode_topk(
             self.encode_sizes, x, (weights.packed(self.pack), weights.exact[1]), tuple(hidden), self.encode_scratch,
             self.lists,
