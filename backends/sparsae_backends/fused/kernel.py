@@ -54,8 +54,7 @@ class FusedKernel(Kernel[FusedBlock, Loan[FoldedWeights], Loan[FusedHidden]]):
         room = self.scratch.cut(len(x))
         rows = _in_c_order(x, room.x, keep)
         goal = rows if target is x else _in_c_order(target, room.target, keep)
-        peak = float(max(rows.max(), -rows.min())) if keep else np.inf
-        return FusedBlock(rows, goal, peak, keep, room.layers)
+        return FusedBlock(rows, goal, keep, room.layers)
 
     def begin(self, parameters: Parameters) -> Loan[FoldedWeights]:
         """Transpose, scale and pad, once per evaluation."""
@@ -77,8 +76,10 @@ class FusedKernel(Kernel[FusedBlock, Loan[FoldedWeights], Loan[FusedHidden]]):
         if hidden is None:
             hidden = room.new_hidden() if block.keep else room.lent.take()
             block.hidden = hidden if block.keep else None
-        elif self.fetches:
-            np.vdot(block.x, block.x)  # its rows have left the cache since the last evaluation
+        else:
+            block.look()  # it is used again and again
+            if self.fetches:
+                np.vdot(block.x, block.x)  # its rows have left the cache since the last evaluation
         self._hidden(weights.what, block, hidden.what, room)
         return hidden, hidden.what.total.astype(np.float64)
 
