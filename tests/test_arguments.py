@@ -1,16 +1,19 @@
-"""Arguments of the wrong kind: a path that is an open file, a result that is none, a seed, a shape."""
+"""Arguments of the wrong kind: a path that is an open file, a result that is none, a seed, a shape, data."""
 
 from __future__ import annotations
 
 import io
 from collections.abc import Callable
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 import sparsae
+from sparsae import DataError, Objective
 from sparsae.data.exchange import export_model, import_model
 from sparsae.errors import FileAccessError, FileMissingError, ParameterError, SparsaeError
 from sparsae.training.json_log import JsonLog
@@ -76,3 +79,33 @@ def test_other_arguments_of_the_wrong_kind(call: Callable[[], Any], message: str
 def test_shapes_of_images_may_be_lists(tmp_path: Path) -> None:
     """As a model file has them."""
     assert RESULT.plot_features(tmp_path / "f.png", image_shape=[2, 3]) is not None  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("array", "way"),
+    [
+        (np.array([(0.1, 0.2), (0.3, 0.4)], dtype=[("a", float), ("b", float)]), "numpy.column_stack"),
+        (np.array([[0.1 + 1j, 0.2], [0.3, 0.4]]), "numpy.hstack"),
+        (np.array([["2020-01-01", "2020-01-02"], ["2020-01-03", "2020-01-09"]], "M8[D]"), "timedelta64"),
+        (np.array([[1, 2], [3, 4]], "m8[s]"), "timedelta64"),
+        (np.array([["0.1", "0.2"], ["0.3", "0.4"]]), "numpy.asarray"),
+        (np.array([[Decimal("0.1"), 1], [2, 3]]), "which is no number of NumPy. .*numpy.asarray"),
+    ],
+)
+def test_the_advice_makes_numbers_of_what_was_given(array: NDArray[Any], way: str) -> None:
+    """It is Python, and what it makes is taken."""
+    with pytest.raises(DataError, match=way) as caught:
+        Objective(array, 1)
+    advice = str(caught.value).rpartition("for example ")[2].removeprefix("with ").rstrip(".")
+    code = advice[advice.index("numpy.hstack") :] if "hstack" in advice else advice.rpartition("first, ")[2]
+    code = code.removeprefix("days, ")
+    made = eval(code, {"numpy": np, "X": array})
+    assert Objective(made, 1, output="linear").n_visible == (4 if "hstack" in advice else 2)
+
+
+def test_the_advice_for_sparse_columns_of_pandas() -> None:
+    """to_numeric leaves them as they are."""
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame({"a": pandas.arrays.SparseArray([0.0, 0.5]), "b": [0.1, 0.2]})
+    with pytest.raises(DataError, match=r"a \(Sparse.*sparse ones with X.sparse.to_dense\(\)"):
+        Objective(frame, 1)

@@ -78,6 +78,9 @@ def test_disabled_on_the_command_line_is_disabled(plugins):
     done = command("--disable", "dot", "train", "digits", "--backend", "dot", **plugins)
     assert done.returncode == 2
     assert "Error: Backend 'dot' is disabled" in done.stderr
+    done = command("--disable", "numbaa", "backends", **plugins)  # else numba would run
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "--disable: there is no backend 'numbaa'; did you mean 'numba'? There are bad, " in done.stderr
 
 
 def test_check_exits_with_1_when_something_fails_and_writes_its_report(plugins):

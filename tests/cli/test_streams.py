@@ -87,7 +87,7 @@ def test_an_array_of_several_and_pictures(pipe: Pipe, model: str) -> None:
     ended, out = pipe(archive, "encode", model, "-::b", "-o", "-")
     assert (ended.code, out.count(b"\n")) == (0, 8), ended.err
     ended, _ = pipe(archive, "encode", model, "-", "-o", "-")
-    assert (ended.code, "name one as -:NAME" in ended.err) == (2, True), ended.err
+    assert (ended.code, "name one as -::NAME" in ended.err) == (2, True), ended.err
     images = as_bytes(lambda file: np.save(file, np.random.default_rng(0).uniform(size=(12, 12))))
     ended, _ = pipe(images, "train", "patches:-", "--patches", 50, "--patch-size", 4, *FIT, "--quiet", "-o", "p.npz")
     assert ended.code == 0, ended.err

@@ -46,7 +46,7 @@ def test_arrays_of_a_zarr_group_are_picked_by_name(tmp_path, zarr_format):
     np.testing.assert_array_equal(load(f"{path}:one").X, X)
     np.testing.assert_array_equal(load(path / "deep" / "two").X, 2 * X)
     with pytest.raises(
-        DataError, match=r"2 matrices; name one as .*x.zarr:NAME. It has deep/two \(500x6 float32\), la"
+        DataError, match=r"2 matrices; name one as .*x.zarr::NAME. It has deep/two \(500x6 float32\), la"
     ):
         load(path)
     with pytest.raises(DataError, match="no array 'three'; it has deep/two"):

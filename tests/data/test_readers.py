@@ -108,7 +108,7 @@ def test_truncated_and_foreign_files_are_refused(tmp_path, name):
 def test_arrays_are_picked_by_name(tmp_path):
     """Two matrices: the error lists them, FILE:NAME picks one."""
     np.savez(tmp_path / "x.npz", A=X, B=2 * X)
-    with pytest.raises(DataError, match=r"2 matrices; name one as .*x.npz:NAME. It has A \(4x3 float64\), B"):
+    with pytest.raises(DataError, match=r"2 matrices; name one as .*x.npz::NAME. It has A \(4x3 float64\), B"):
         load(tmp_path / "x.npz")
     np.testing.assert_array_equal(load(f"{tmp_path}/x.npz:B").X, 2 * X)
     with pytest.raises(DataError, match="no array 'C'; it has A \\(4x3 float64\\), B"):

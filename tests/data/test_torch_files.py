@@ -68,7 +68,7 @@ def test_the_tensors_of_a_file_are_listed(torch, tmp_path):
     x = torch.from_numpy(X)
     torch.save({"a": x, "b": [x, x.to_sparse()], "c": x.to(torch.complex64)}, tmp_path / "x.pt")
     with pytest.raises(
-        DataError, match=r"2 matrices; name one as .*x.pt:NAME. It has a \(200x6 float32\), b/0 \(200x6 f"
+        DataError, match=r"2 matrices; name one as .*x.pt::NAME. It has a \(200x6 float32\), b/0 \(200x6 f"
     ):
         load(tmp_path / "x.pt")
     with pytest.raises(DataError, match=r"b/1 \(200x6 float32, sparse_coo\) is not an array of real numbers"):

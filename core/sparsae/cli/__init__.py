@@ -94,10 +94,25 @@ def cli(ctx: click.Context, *, disable: tuple[str, ...]) -> None:
         click.echo(ctx.get_help(), err=True)
         ctx.exit(2)
     ctx.color = colours_allowed()
-    if disable:  # by the environment, so that processes which measure do without it too
+    if disable:
+        _check_disabled(disable)
+        # by the environment, so that processes which measure do without it too
         before = os.environ.get("SPARSAE_DISABLE")
         os.environ["SPARSAE_DISABLE"] = ",".join([*disable, before or ""])
         ctx.call_on_close(lambda: _restore("SPARSAE_DISABLE", before))
+
+
+def _check_disabled(names: tuple[str, ...]) -> None:
+    """Refuse a name that no backend has: a backend would be used that was to be left out."""
+    from sparsae.errors import BackendNotFoundError
+    from sparsae.plugins.registry import registry
+
+    known = registry().names()
+    for name in names:
+        if name not in known:
+            raise BackendNotFoundError(
+                f"--disable: there is no backend {name!r}{suggest(name, known)} There are {', '.join(known)}."
+            )
 
 
 def _restore(name: str, value: str | None) -> None:

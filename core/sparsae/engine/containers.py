@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib
 import os
 from collections.abc import Mapping
+from numbers import Number
 from typing import Any
 
 import numpy as np
@@ -99,9 +100,9 @@ def check_matrix(data: Any, name: str) -> None:
     if dtype.kind == "O":
         if shape == ():
             raise DataError(_not_an_array(data[()], name))
-        raise DataError(f"{name} has dtype object{_first_object(data)}. {_ADVICE.format(name=name)}")
+        raise DataError(f"{name} has dtype object{_first_object(data)}. {conversion(dtype, name)}")
     if dtype.kind not in "fiub":
-        raise DataError(f"{name} has dtype {dtype}; expected real numbers. {_ADVICE.format(name=name)}")
+        raise DataError(f"{name} has dtype {dtype}; expected real numbers. {conversion(dtype, name)}")
     if len(shape) != 2:
         raise DataError(
             f"{name} has shape {shape}; expected a matrix (n_samples, n_visible), one sample a row."
@@ -116,7 +117,19 @@ def check_matrix(data: Any, name: str) -> None:
         raise DataError(f"{name} is empty: its shape is {shape}; at least one sample and one input are needed.")
 
 
-_ADVICE = "Convert it first, for example with numpy.asarray({name}, dtype=float)."
+def conversion(dtype: np.dtype[Any], name: str) -> str:
+    """Say how values of a dtype become real numbers: what NumPy does not convert is told apart."""
+    if dtype.names:
+        way = f"with numpy.column_stack([{name}[field] for field in {name}.dtype.names])"
+    elif dtype.kind == "c":
+        way = f"its size, abs({name}), or real and imaginary parts as columns, numpy.hstack([{name}.real, {name}.imag])"
+    elif dtype.kind == "M":
+        way = f"days since the first, ({name} - {name}.min()) / numpy.timedelta64(1, 'D')"
+    elif dtype.kind == "m":
+        way = f"days, {name} / numpy.timedelta64(1, 'D')"
+    else:
+        way = f"with numpy.asarray({name}, dtype=float)"
+    return f"Convert it first, for example {way}."
 
 
 def _not_an_array(value: object, name: str) -> str:
@@ -137,5 +150,6 @@ def _first_object(data: Any) -> str:
     for place, value in np.ndenumerate(data):
         if value is None or not isinstance(value, (int, float, np.number, np.bool_)):
             where = ", ".join(f"{axis} {i}" for axis, i in zip(("row", "column"), place, strict=False))
-            return f": it holds {printable(repr(value))[:40]} in {where} (counted from 0), which is not a number"
+            what = "no number of NumPy" if isinstance(value, Number) else "not a number"
+            return f": it holds {printable(repr(value))[:40]} in {where} (counted from 0), which is {what}"
     return " although it holds numbers alone"

@@ -64,7 +64,8 @@ def _pandas_values(frame: Any, name: str) -> NDArray[Any]:
         elif count := int(column.isna().sum()):
             missing.append((printable(label), count))
         dtypes.append(dtype)
-    _refuse_text(name, text, "for example with pandas.to_numeric")
+    sparse = f", sparse ones with {name}.sparse.to_dense()" if any("(Sparse[" in what for what in text) else ""
+    _refuse_text(name, text, f"for example with pandas.to_numeric{sparse}")
     _refuse_missing(name, missing, f"for example {name}.fillna({name}.mean()) or {name}.dropna()")
     if not dtypes:
         return np.empty(frame.shape)

@@ -109,7 +109,7 @@ class ValueCheck:
                 f"{missing}Fill them, or leave their rows out: drop_missing=True in sparsae.data.load, "
                 f"--drop-missing at the command line."
             )
-        return f"{missing}Remove or fill them before training."
+        return f"{missing}Remove or fill them first."
 
 
 def check_chosen(rows: NDArray[Any], numbers: NDArray[np.intp], name: str, *, unit_range: bool) -> None:

@@ -13,7 +13,7 @@ from sklearn.utils import validation
 from sklearn.utils.validation import check_array, validate_data
 
 from sparsae._types import FLOATS, Array
-from sparsae.engine.containers import as_matrix, gives_rows
+from sparsae.engine.containers import as_matrix, conversion, gives_rows
 from sparsae.engine.dask_rows import is_dask
 from sparsae.errors import DataError
 from sparsae.estimator.dask_blocks import read_dask
@@ -110,10 +110,7 @@ def as_numbers(X: Any) -> Any:
     """
     array = X if isinstance(X, np.ndarray) else np.asarray(X)
     if array.dtype.kind not in NUMBERS + OBJECT_OR_COMPLEX:
-        raise DataError(
-            f"X has dtype {array.dtype}; expected real numbers. "
-            f"Convert it first, for example with numpy.asarray(X, dtype=float)."
-        )
+        raise DataError(f"X has dtype {array.dtype}; expected real numbers. {conversion(array.dtype, 'X')}")
     return array
 
 

@@ -30,6 +30,7 @@ from sparsae.errors import (
 )
 from sparsae.files import as_path, file_kind, sync_folder
 from sparsae.files.opening import temporary_file
+from sparsae.files.status import reason
 from sparsae.model import check_size
 from sparsae.model.checks import as_number
 from sparsae.training.archive import HEADER, read_archive, write_archive
@@ -144,7 +145,7 @@ def check_place(path: Path, *, resume: bool) -> Path:
     except (OSError, RuntimeError, ValueError) as error:  # a loop of links, a name that is too long or has a zero byte
         if isinstance(error, FileAccessError):
             raise
-        raise FileAccessError(f"No checkpoint can be written to {path}: {error}") from error
+        raise FileAccessError(f"No checkpoint can be written to {path}: {reason(error)}.") from error
     folder = target.parent
     if not folder.is_dir():
         raise FileMissingError(f"The folder of the checkpoint, {folder}, does not exist; make it first.")

@@ -136,7 +136,7 @@ def choose_entry(label: str, entries: Sequence[ArrayEntry], request: ReadRequest
     if not fitting and len(numeric) == 1:
         return numeric[0]  # its shape is refused with what can be done
     what = f"{len(fitting)} matrices" if fitting else "no matrix of numbers"
-    raise DataError(f"{label} has {what}; name one as {label}:NAME. It has {listed}.")
+    raise DataError(f"{label} has {what}; name one as {label}::NAME. It has {listed}.")
 
 
 def check_matrix(label: str, values: Any, *, may_be_empty: bool = False) -> None:
