@@ -25,10 +25,10 @@ Top-k units in float32, where the processor multiplies pairs of bfloat16 numbers
 
 `target.py` finds out what numba compiles for; `emit.py`, `tiles.py`, `activations.py`, `lanes.py`, `rows.py`,
 `sparse.py`, `select.py` and `pairs.py` emit code; `helpers.py` and `gradients.py` hold the loops in Python that passes
-are made of; `passes.py`, `wide.py`, `rectified.py`, `topk.py` and `screen.py` the passes of sigmoid units, wide layers,
-relu and JumpReLU, and top-k units; `compilation.py` compiles and caches, `apart.py` in two processes.  These import
-numba (inside this package ``import numba`` is absolute: the library) and are imported when a kernel is made:
-`kernel.py` or `topk_kernel.py`, which share `base.py`.
+are made of; `passes.py`, `wide.py`, `large.py`, `rectified.py`, `topk.py` and `screen.py` the passes of sigmoid units,
+wide and large layers, relu and JumpReLU, and top-k units; `compilation.py` compiles and caches, `apart.py` in two
+processes.  These import numba (inside this package ``import numba`` is absolute: the library) and are imported when a
+kernel is made: `kernel.py` or `topk_kernel.py`, which share `base.py`.
 
 Compiling takes as long as there are instructions before they are optimised: a loop in Python is 120 of them, a slice
 170, an emitted loop 12.

@@ -19,6 +19,7 @@ PIECE_BYTES = (
 WIDE = 96  # inputs and hidden units, at least, for the gradient products of `wide.py`
 FLOAT64_WEIGHTS = 100_000  # mini-batches of smaller models have sums of float64, as full batches do
 WIDE_ROWS = 1008  # of a block of such layers
+LARGE = 4 << 20  # bytes of a matrix of weights; those of larger layers are packed in strips
 
 Block = TypeVar("Block")
 Weights = TypeVar("Weights")
@@ -85,6 +86,12 @@ class GivenGradients:
 def is_wide(problem: Problem) -> bool:
     """Whether gradients are products of wide matrices, for which `wide.py` is faster."""
     return min(problem.n_visible, problem.n_hidden) >= WIDE
+
+
+def is_large(problem: Problem) -> bool:
+    """Whether weights are packed where they are used, as `large.py` does for sigmoid units."""
+    size = problem.n_visible * problem.n_hidden * problem.dtype.itemsize
+    return problem.activation == "sigmoid" and is_wide(problem) and size > LARGE
 
 
 def sums_are_float64(problem: Problem) -> bool:

@@ -125,6 +125,7 @@ def signature_of(name: str, dtype: np.dtype[Any], sums_dtype: np.dtype[Any]) -> 
     rows, scratch_rows = types.Array(number, 2, "C", readonly=True), number[:, ::1]
     units, bits = types.int32[::1], (types.int64 if dtype == np.float64 else types.int32)[::1]
     sizes, weights = _tuple(integer, integer, truth, number), _tuple(*[flat] * 6)
+    matrices = _tuple(_tuple(*[matrix] * 3), _tuple(flat, flat), _tuple(*[number] * 3))  # that are not packed
     hidden, lists = _tuple(flat, totals), _tuple(units, flat, units, totals)
     sums = _tuple(total[::1], _tuple(*[integer] * 13))
     signatures = {
@@ -135,6 +136,10 @@ def signature_of(name: str, dtype: np.dtype[Any], sums_dtype: np.dtype[Any]) -> 
             flat, _tuple(*[integer] * 5),
         ),
         "encode": (sizes, flat, integer, weights, hidden),
+        "encode_large": (sizes, flat, integer, matrices, hidden, flat),
+        "accumulate_large": (
+            sizes, _tuple(flat, flat, integer), matrices, hidden, flat, truth, _tuple(*[flat] * 6), sums,
+        ),
         "accumulate": (
             sizes, _tuple(flat, flat, integer), weights, hidden, flat, truth, _tuple(*[flat] * 5), sums,
         ),

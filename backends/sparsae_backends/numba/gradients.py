@@ -54,9 +54,16 @@ def products_of_narrow(
 @helper
 def decode_panel(weights: Any, h: Any, goal: Any, sizes: Any, live: int, here: Any, totals: Any) -> Any:
     """delta3 of one panel, 0 in lanes without a row, added to `totals`; returns its squared error."""
-    n, p, sigmoid, _ = sizes
+    n, p, _, _ = sizes
     _, _, W2, b2, _, _ = weights
     multiply_rows((at(W2, 0), at(b2, 0)), (at(h, 0), p, at(h, len(h))), (at(here, 0), n), live)
+    return panel_errors(goal, sizes, live, here, totals)
+
+
+@helper
+def panel_errors(goal: Any, sizes: Any, live: int, here: Any, totals: Any) -> Any:
+    """As `decode_panel`, from the products."""
+    n, _, sigmoid, _ = sizes
     if live < PANEL_BYTES // here.itemsize:
         set_lanes(at(here, 0), n, live, NOTHING if sigmoid else 0.0)
     if sigmoid:

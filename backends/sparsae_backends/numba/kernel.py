@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from itertools import accumulate
-from typing import Any, final
+from typing import Any, NamedTuple, final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sparsae import Array, Parameters, Problem, Sums
 from sparsae_backends._memory import ALIGNMENT, LOG2E, InTurns, Loan, aligned, uncollected
-from sparsae_backends.numba.base import CompiledKernel, is_wide, sums_are_float64
+from sparsae_backends.numba.base import CompiledKernel, is_large, is_wide, sums_are_float64
 
 IN_TURNS = 4 << 20  # bytes of a packed matrix; larger ones have left the other core's cache by themselves
+STRIP, LEAST_STRIP = 1 << 20, 8  # bytes of packed weights where a matrix is large; rows of the matrix, at least
 LENT = 1 << 20  # bytes of hidden activations that are lent again: new memory takes 2 us, which shows in small blocks
 
 
@@ -25,6 +26,15 @@ class PackedWeights:
     def __init__(self, loan: Loan[tuple[Array, ...]], threshold: Array) -> None:
         self.loan = loan  # of the memory that `arrays` are in
         self.arrays = (*loan.what[1:], threshold)  # W1, b1, W2, b2, W2', flat, in the order of the products
+
+
+class LargeWeights(NamedTuple):
+    """The parameters as the passes of `large.py` take them."""
+
+    arrays: tuple[tuple[Array, ...], tuple[Array, ...], tuple[Any, ...]]  # W1, W2 and W2'; b1 and b2, scaled; scales
+
+
+Weights = PackedWeights | LargeWeights
 
 
 @final
@@ -51,7 +61,7 @@ class PanelBlock:
 
 
 @final
-class NumbaKernel(CompiledKernel[PanelBlock, PackedWeights, PanelHidden]):
+class NumbaKernel(CompiledKernel[PanelBlock, Weights, PanelHidden]):
     """Forward and backward pass on panels of rows.
 
     The constructor compiles what a fit calls, or loads what an earlier process compiled.  `accumulate` of large float32
@@ -78,7 +88,9 @@ class NumbaKernel(CompiledKernel[PanelBlock, PackedWeights, PanelHidden]):
         self.passes, self.compile_for = passes, compile_for
         self.encode_pass, self.accumulate_pass = passes_of(problem)
         at_once = (self.accumulate_pass,) if sums_are_float64(problem) else ()
-        self.compile_seconds = compile_for((passes.to_panels, passes.pack_weights, self.encode_pass, *at_once), dtype)
+        self.large = is_large(problem)
+        packing = () if self.large else (passes.pack_weights,)
+        self.compile_seconds = compile_for((passes.to_panels, *packing, self.encode_pass, *at_once), dtype)
         self.notes = (describe(self.compile_seconds),)
         self.width = emit.width(dtype)
         self.sizes = n, p, problem.output == "sigmoid", dtype.type((problem.bandwidth or 0) / 2)
@@ -92,6 +104,8 @@ class NumbaKernel(CompiledKernel[PanelBlock, PackedWeights, PanelHidden]):
         self.scratch: dict[str, Array] = {}
         self.accumulate_scratch: dict[bool, tuple[Array, ...]] = {}  # by whether it is for one pass
         self.places, self.packed = reserve_packed(problem)
+        size = max(STRIP // dtype.itemsize, LEAST_STRIP * max(n, p)) + ALIGNMENT
+        self.strips = (aligned((size,), dtype),) if self.large else ()  # room for packed weights
         self.into_dtype: np.dtype[Any] | None = None  # of sums that `accumulate_pass` was made ready for
         hidden_size = self.rows * p
         self.hidden_size = hidden_size if hidden_size * dtype.itemsize <= LENT else 0  # that is lent again
@@ -108,15 +122,17 @@ class NumbaKernel(CompiledKernel[PanelBlock, PackedWeights, PanelHidden]):
             self.passes.to_panels(rows, panels[-1])
         return PanelBlock(panels[0], panels[-1], m, keep)
 
-    def begin(self, parameters: Parameters) -> PackedWeights:
+    def begin(self, parameters: Parameters) -> Weights:
         """Pack W1, b1, W2, b2 and W2' in the order of the products, scales of the exponents folded in."""
         W1, b1, W2, b2 = parameters[:4]
+        if self.large:
+            return LargeWeights(((W1, W2, W2.T), (b1 * self.scales[0], b2 * self.scales[1]), self.scales))
         threshold = self.zeros if parameters.threshold is None else np.array(parameters.threshold)
         weights = PackedWeights(self.packed.take(), threshold)
         self.passes.pack_weights((W1, W2, W2.T), (b1, b2), self.scales, weights.loan.what[0], self.places)
         return weights
 
-    def encode(self, weights: PackedWeights, block: PanelBlock) -> tuple[PanelHidden, NDArray[np.float64]]:
+    def encode(self, weights: Weights, block: PanelBlock) -> tuple[PanelHidden, NDArray[np.float64]]:
         """Hidden activations, in the block's own room where it is kept."""
         hidden = block.hidden
         if hidden is None:
@@ -126,17 +142,17 @@ class NumbaKernel(CompiledKernel[PanelBlock, PackedWeights, PanelHidden]):
             hidden = PanelHidden(self.lent.take() if lend else Loan(aligned((size,), self.problem.dtype)), size, p)
             block.hidden = hidden if block.keep else None
         arrays = hidden.arrays
-        self.encode_pass(self.sizes, block.x, block.m, weights.arrays, arrays)
+        self.encode_pass(self.sizes, block.x, block.m, weights.arrays, arrays, *self.strips)
         return hidden, arrays[1]
 
     def accumulate(
-        self, weights: PackedWeights, block: PanelBlock, hidden: PanelHidden | None, sparsity: Array | None, into: Sums
+        self, weights: Weights, block: PanelBlock, hidden: PanelHidden | None, sparsity: Array | None, into: Sums
     ) -> None:
         """Add this block's sums."""
         p = self.sizes[1]
         if hidden is None:
             hidden = PanelHidden(Loan(self._room("a2", p)), self.rows * p, p)
-            self.encode_pass(self.sizes, block.x, block.m, weights.arrays, hidden.arrays)
+            self.encode_pass(self.sizes, block.x, block.m, weights.arrays, hidden.arrays, *self.strips)
         s, one_pass = self.zeros, sparsity is None
         if sparsity is not None:
             s = self.s
@@ -150,7 +166,7 @@ class NumbaKernel(CompiledKernel[PanelBlock, PackedWeights, PanelHidden]):
             self._accumulate_scratch(one_pass), (vector, self.layout),
         )  # fmt: skip
 
-    def finish(self, weights: PackedWeights, sums: Sums) -> None:
+    def finish(self, weights: Weights, sums: Sums) -> None:
         """The compiled code leaves no scale in the sums."""
 
     def _accumulate_scratch(self, one_pass: bool) -> tuple[Array, ...]:
@@ -160,7 +176,7 @@ class NumbaKernel(CompiledKernel[PanelBlock, PackedWeights, PanelHidden]):
             third = p if one_pass or self.problem.activation == "jumprelu" else 0
             columns = {"d": n, "delta2": p, "third": third, "strip": self.strip}
             rooms = [self._room(name, many) for name, many in columns.items()]
-            self.accumulate_scratch[one_pass] = (*rooms, self.totals)
+            self.accumulate_scratch[one_pass] = (*rooms, self.totals, *self.strips)
         return self.accumulate_scratch[one_pass]
 
     def _room(self, name: str, columns: int) -> Array:
@@ -193,6 +209,10 @@ def passes_of(problem: Problem) -> tuple[Any, Any]:
     if problem.activation == "sigmoid":
         from sparsae_backends.numba import passes
 
+        if is_large(problem):
+            from sparsae_backends.numba import large
+
+            return large.encode_large, large.accumulate_large
         if is_wide(problem):
             from sparsae_backends.numba import wide
 
