@@ -16,6 +16,7 @@ from tests.support import coverage_children
 import sparsae
 from sparsae.machine import limits
 
+os.environ.setdefault("SPARSAE_BACKEND", "fused")  # nothing is compiled for a test that does not name a backend
 INHERITED = dict(os.environ)
 PEERS = ("jax", "torch")  # tested by `make test-peers`, in an environment that has them
 

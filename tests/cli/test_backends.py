@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 import sparsae
+from sparsae.plugins.selection import why_default
 from sparsae.testing import template as skeleton
 
 ROOT = Path(__file__).parent.parent.parent
@@ -58,7 +59,7 @@ def test_the_list_shows_what_cannot_be_used_and_why(plugins):
     line = next(line for line in done.stdout.splitlines() if line.startswith("bad "))
     assert "broken" in line
     assert "KeyError when it was imported: 'lost'" in line
-    assert done.stdout.splitlines()[-1].startswith("Backend 'fused' is the default, ready at once: numba is ")
+    assert done.stdout.splitlines()[-1] == why_default()
     done = command("backends", "bad", **plugins)
     assert "dist_bad" in done.stdout
     assert "in deep" in done.stdout

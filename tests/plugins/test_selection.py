@@ -1,8 +1,9 @@
 """Argument before context before environment before default; never a silent fallback."""
 
 import asyncio
-import sys
+import re
 import threading
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from sparsae.plugins.autoselect import fastest
 def test_argument_before_context_before_environment_before_default(monkeypatch):
     """Each level is used only where those before it are silent."""
     monkeypatch.delenv("SPARSAE_BACKEND", raising=False)
-    assert (selection.select().backend.name, selection.select().how) == ("fused", "default")
+    assert (selection.select().backend.name, selection.select().how) == (selection.default_backend(), "default")
     monkeypatch.setenv("SPARSAE_BACKEND", "loop")
     assert (selection.select().backend.name, selection.select().how) == ("loop", "environment")
     with sparsae.use_backend("numpy"):
@@ -28,20 +29,71 @@ def test_argument_before_context_before_environment_before_default(monkeypatch):
     assert selection.requested_threads() is None
 
 
-def test_the_receipt_says_why_a_backend_is_the_default(monkeypatch):
-    """Whether numba is there, disabled or not; nothing is said of one that was asked for."""
+@pytest.fixture
+def default(monkeypatch):
+    """Nothing is chosen or disabled; what is known of numba is forgotten before and after."""
     monkeypatch.delenv("SPARSAE_BACKEND", raising=False)
     monkeypatch.delenv("SPARSAE_DISABLE", raising=False)
-    monkeypatch.setitem(sys.modules, "numba", None)
-    assert "compiles for some seconds when a machine uses it first; name it, or 'auto'" in selection.why_default()
-    monkeypatch.delitem(sys.modules, "numba")
-    monkeypatch.setattr(selection, "find_spec", lambda name: None)
-    note = "Backend 'fused' is the default, ready at once: numba is not installed."
+    selection._why_not_imported.cache_clear()
+    yield monkeypatch
+    selection._why_not_imported.cache_clear()
+
+
+def numba_that(outcome, told_not_to=False):
+    """An import of numba that succeeds, or raises."""
+
+    def import_module(name):
+        if isinstance(outcome, Exception):
+            raise outcome
+        return SimpleNamespace(config=SimpleNamespace(DISABLE_JIT=told_not_to))
+
+    return import_module
+
+
+def test_the_compiled_backend_is_the_default_where_it_is_installed(default):
+    """Whatever is compiled already and however many CPUs there are: the choice decides bits."""
+    default.setattr(selection, "find_spec", lambda name: object())
+    default.setattr(selection, "import_module", numba_that("works"))
+    assert selection.default_backend() == "numba"
+    assert selection.why_default() == (
+        "Backend 'numba' is the default, since it is installed; it compiles for some seconds when a machine uses it "
+        "first. 'fused' is ready at once."
+    )
+    default.setenv("SPARSAE_DISABLE", "numba")
+    assert selection.default_backend() == "fused"
+    assert selection.why_default() == "Backend 'fused' is the default: numba is disabled."
+
+
+@pytest.mark.parametrize(
+    ("spec", "importing", "reason"),
+    [
+        (None, numba_that("works"), "numba is not installed"),
+        (
+            object(),
+            numba_that(ImportError("Numba needs NumPy 2.2 or less")),
+            r"numba cannot be imported \(ImportError: N",
+        ),
+        (object(), numba_that("works", told_not_to=True), "numba is told not to compile, by NUMBA_DISABLE_JIT"),
+    ],
+)
+def test_what_keeps_numba_from_being_the_default_is_said(default, spec, importing, reason):
+    """In the receipt, and nothing of a backend that was asked for."""
+    default.setattr(selection, "find_spec", lambda name: spec)
+    default.setattr(selection, "import_module", importing)
     X = np.full((5, 3), 0.5)
-    assert note in sparsae.Objective(X, 2).receipt.notes
-    assert note not in sparsae.Objective(X, 2, backend="fused").receipt.notes
-    monkeypatch.setenv("SPARSAE_DISABLE", "numba")
-    assert selection.why_default().endswith(": numba is disabled.")
+    receipt = sparsae.Objective(X, 2).receipt
+    assert receipt.backend == "fused"
+    assert any(re.match(f"Backend 'fused' is the default: {reason}", note) for note in receipt.notes)
+    assert "default" not in " ".join(sparsae.Objective(X, 2, backend="fused").receipt.notes)
+
+
+@pytest.mark.filterwarnings("ignore::sparsae.ConvergenceWarning")
+def test_a_fit_with_numba_by_default(default):
+    """The whole way, and its receipt says why."""
+    pytest.importorskip("numba")
+    result = sparsae.train(np.random.default_rng(0).random((30, 5)), 3, max_iter=2)
+    assert result.receipt.backend == "numba"
+    assert selection.why_default() in result.receipt.notes
 
 
 def test_use_backend_without_with_takes_effect_at_once_and_can_be_restored(monkeypatch):
@@ -58,12 +110,12 @@ def test_use_backend_without_with_takes_effect_at_once_and_can_be_restored(monke
     finally:
         choice.restore()
     choice.restore()
-    assert (sparsae.get_backend().name, selection.requested_threads()) == ("fused", None)
+    assert (sparsae.get_backend().name, selection.requested_threads()) == (selection.default_backend(), None)
     with pytest.raises(errors.BackendNotFoundError, match="No backend named 'nunpy'; did you mean 'numpy'"):
         sparsae.use_backend("nunpy")
     with pytest.raises(sparsae.ParameterError, match="threads must be an integer of at least 1, not 0"):
         sparsae.use_backend("numpy", threads=0)
-    assert sparsae.get_backend().name == "fused"
+    assert sparsae.get_backend().name == selection.default_backend()
 
 
 def test_context_ends_with_an_exception_and_stays_in_its_thread_and_task(monkeypatch):
@@ -92,7 +144,7 @@ def test_context_ends_with_an_exception_and_stays_in_its_thread_and_task(monkeyp
         await asyncio.gather(inside(), outside())
 
     asyncio.run(both())
-    assert [*seen, selection.select().backend.name] == ["fused", "fused", "fused"]
+    assert [*seen, selection.select().backend.name] == [selection.default_backend()] * 3
 
 
 def test_a_misspelt_name_is_refused_with_the_nearest(monkeypatch):

@@ -15,6 +15,7 @@ import sparsae
 from sparsae import Checkpoint, TrainResult, errors, train
 from sparsae.errors import CheckpointError, CheckpointWarning
 from sparsae.optimize import LBFGS, Adam
+from sparsae.plugins import selection
 from sparsae.training.checkpoint import load, previous
 
 Array = NDArray[Any]
@@ -122,6 +123,20 @@ def test_auto_goes_on_with_the_backend_of_the_checkpoint(uniform: Array, path: P
     whole = train(uniform, 5, max_iter=8, backend="einsum", threads=1)
     train(uniform, 5, max_iter=4, backend="einsum", threads=1, checkpoint=path)
     resumed = train(uniform, 5, max_iter=8, backend="auto", threads=1, checkpoint=path, resume=True)
+    assert resumed.receipt.backend == "einsum"
+    assert same(resumed, whole)
+
+
+def test_a_default_goes_on_with_the_backend_of_the_checkpoint(
+    uniform: Array, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may be another one after something was installed; the bits would be others."""
+    monkeypatch.delenv("SPARSAE_BACKEND", raising=False)
+    monkeypatch.setattr(selection, "default_backend", lambda: "einsum")
+    whole = train(uniform, 5, max_iter=8, threads=1)
+    train(uniform, 5, max_iter=4, threads=1, checkpoint=path)
+    monkeypatch.setattr(selection, "default_backend", lambda: "dot")
+    resumed = train(uniform, 5, max_iter=8, threads=1, checkpoint=path, resume=True)
     assert resumed.receipt.backend == "einsum"
     assert same(resumed, whole)
 

@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 from sparsae._types import THREADINGS
 from sparsae.errors import BackendNotFoundError, SparsaeError, ThreadsWarning
-from sparsae.plugins.selection import DEFAULT_BACKEND, Selected, list_backends, select
+from sparsae.plugins.selection import FALLBACK, Selected, list_backends, select
 
 BUDGET = 3.0  # seconds of measuring
 FEW_ROWS = 64
@@ -132,7 +132,7 @@ def select_fastest(how: str, n_samples: int, prepare: Prepare, *, flop_per_row: 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ThreadsWarning)  # given once, for the one that is chosen
         ready = [record for record in list_backends() if record.state == "ready"]
-        ready.sort(key=lambda record: (record.name != DEFAULT_BACKEND, THREADINGS.index(record.threading)))
+        ready.sort(key=lambda record: (record.name != FALLBACK, THREADINGS.index(record.threading)))
         choice = fastest([record.name for record in ready], n_samples, prepare, flop_per_row=flop_per_row)
     chosen = select(choice.name)
     return Selected(chosen.backend, chosen.record, f"auto ({how})", choice.notes)

@@ -6,9 +6,10 @@ A backend that the user named either runs or the call fails; there is no silent 
 from __future__ import annotations
 
 import os
-import sys
 from contextvars import ContextVar
 from dataclasses import dataclass
+from functools import cache
+from importlib import import_module
 from importlib.util import find_spec
 from typing import Self, final
 
@@ -16,10 +17,11 @@ from sparsae._text import suggest
 from sparsae.errors import BackendNotFoundError, ParameterError
 from sparsae.model import check_size
 from sparsae.plugins.contract import Backend
+from sparsae.plugins.records import text_of
 from sparsae.plugins.registry import RESERVED, BackendRecord, disabled, registry
 
-DEFAULT_BACKEND = "fused"
-COMPILED = "numba"  # faster, once it is compiled
+COMPILED = "numba"  # the default where its library can be used: whoever installed that asked for it
+FALLBACK = "fused"  # needs NumPy alone
 AUTO = RESERVED
 _NAME: ContextVar[str | Backend | None] = ContextVar("sparsae_backend", default=None)
 _THREADS: ContextVar[int | None] = ContextVar("sparsae_threads", default=None)
@@ -48,7 +50,7 @@ class Selected:
 
 
 def requested_backend(backend: str | Backend | None = None) -> tuple[str, str | Backend]:
-    """Return how a backend is chosen, and its name (or the `Backend` itself); nothing is loaded.
+    """Return how a backend is chosen, and its name (or the `Backend` itself); no plugin is loaded.
 
     Raises
     ------
@@ -63,24 +65,42 @@ def requested_backend(backend: str | Backend | None = None) -> tuple[str, str | 
         return "context", chosen
     if word := os.environ.get("SPARSAE_BACKEND", "").strip():
         return "environment", word
-    return "default", DEFAULT_BACKEND
+    return "default", default_backend()
+
+
+def default_backend() -> str:
+    """Return the name of the default backend: the same in each process of an installation, since it decides bits.
+
+    So it depends neither on CPUs nor on what is compiled already.
+    """
+    return FALLBACK if _why_not_compiled() else COMPILED
 
 
 def why_default() -> str:
-    """Return a sentence on which backend is the default, and why it is not the fastest of those that come with sparsae.
+    """Return a sentence on which backend is the default, and why."""
+    if reason := _why_not_compiled():
+        return f"Backend {FALLBACK!r} is the default: {reason}."
+    return (
+        f"Backend {COMPILED!r} is the default, since it is installed; it compiles for some seconds when a machine uses "
+        f"it first. {FALLBACK!r} is ready at once."
+    )
 
-    Nothing is imported.
-    """
-    if COMPILED in disabled():
-        why = f"{COMPILED} is disabled"
-    elif COMPILED not in sys.modules and find_spec(COMPILED) is None:
-        why = f"{COMPILED} is not installed"
-    else:
-        why = (
-            f"{COMPILED} is installed and faster on most problems, but compiles for some seconds when a machine uses "
-            f"it first; name it, or 'auto', to have it"
-        )
-    return f"Backend {DEFAULT_BACKEND!r} is the default, ready at once: {why}."
+
+def _why_not_compiled() -> str:
+    """Return why the compiled backend cannot be the default; "" where it can."""
+    return f"{COMPILED} is disabled" if COMPILED in disabled() else _why_not_imported()
+
+
+@cache
+def _why_not_imported() -> str:
+    """Return why the library of the compiled backend cannot be used; "" where it can, and is imported then."""
+    if find_spec(COMPILED) is None:
+        return f"{COMPILED} is not installed"
+    try:
+        told_not_to = import_module(COMPILED).config.DISABLE_JIT
+    except Exception as error:  # noqa: BLE001 (one that is damaged, or wants another NumPy, may raise anything)
+        return f"{COMPILED} cannot be imported ({type(error).__name__}: {text_of(error)})"
+    return f"{COMPILED} is told not to compile, by NUMBA_DISABLE_JIT" if told_not_to else ""
 
 
 def select(backend: str | Backend | None = None) -> Selected:

@@ -12,6 +12,7 @@ from sparsae.machine.caller_warning import warn_caller
 from sparsae.model.settings import ModelSettings
 from sparsae.objective import Objective, ObjectiveOptions
 from sparsae.optimize import Method, describe, get_method
+from sparsae.plugins.registry import registry
 from sparsae.plugins.selection import AUTO, requested_backend
 from sparsae.receipt import Receipt
 
@@ -19,9 +20,9 @@ LAST_BITS = "Last bits: "  # a kernel's note that begins so names a choice of it
 
 
 def resumed_options(header: Mapping[str, Any], options: ObjectiveOptions) -> ObjectiveOptions:
-    """Return options of the objective with block size and passes of the checkpoint, and its backend for "auto".
+    """Return options of the objective with the checkpoint's block size and passes, and its backend if none is named.
 
-    Block size and passes decide the last bits.
+    They decide the last bits.
 
     Warns
     -----
@@ -43,7 +44,8 @@ def resumed_options(header: Mapping[str, Any], options: ObjectiveOptions) -> Obj
             )
         )
     backend = given.get("backend")
-    if requested_backend(backend)[1] == AUTO:
+    how, name = requested_backend(backend)
+    if name == AUTO or (how == "default" and receipt["backend"] in registry()):
         backend = receipt["backend"]
     return cast(ObjectiveOptions, {**given, **saved, "backend": backend})
 

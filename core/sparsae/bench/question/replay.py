@@ -21,7 +21,7 @@ from sparsae.bench.task_process import TaskProcess
 from sparsae.errors import BackendError
 from sparsae.machine.threads import cpu_budget
 from sparsae.model import check_size
-from sparsae.plugins.selection import DEFAULT_BACKEND, select
+from sparsae.plugins.selection import default_backend, select
 
 Size = tuple[int, int, int]
 SIZE = (10_000, 64, 25)  # samples, visible units, hidden units
@@ -160,7 +160,7 @@ def _ways(size: Size, seed: int) -> Iterator[Competitor]:
     """The ways in NumPy, on one thread as in 2013, then those of sparsae: on one thread, and on all CPUs."""
     for key, way in VARIANTS.items():
         yield _competitor(key, way.label, 1, "variant_task", size=size, seed=seed, name=key)
-    ours = [name for name in dict.fromkeys((DEFAULT_BACKEND, *_OURS)) if _is_ready(name)]
+    ours = [name for name in dict.fromkeys((default_backend(), *_OURS)) if _is_ready(name)]
     for threads in dict.fromkeys((1, cpu_budget().granted)):
         for name in ours:
             label = f"sparsae.backprop, {name}, {plural(threads, 'thread')}"
