@@ -108,3 +108,21 @@ def test_wide_layers_have_longer_blocks():
     assert min(784, 196) >= WIDE > 64
     assert all(block_rows(problem) % 48 == 0 for problem in problems)
     assert block_rows(problems[3]) > block_rows(problems[2])
+
+
+@pytest.mark.parametrize("dtypes", [(np.float64, np.float32), (np.float32, np.float64)])
+def test_a_large_model_makes_its_gradient_pass_ready_for_the_sums_that_come(dtypes):
+    """Of either dtype, before the first block that adds to them and not again; numpy.dtype takes None for float64."""
+    n, p, m = 400, 130, 3
+    kernel = NumbaKernel(Problem(n_visible=n, n_hidden=p, dtype=np.dtype(np.float32), activation="relu"))
+    asked = []
+    make_ready = kernel.compile_for
+    kernel.compile_for = lambda functions, dtype, *sums: asked.append(sums) or make_ready(functions, dtype, *sums)
+    rows = np.full((m, n), 0.5, np.float32)
+    weights, block = kernel.begin(Parameters.random(n, p).astype(np.float32)), kernel.prepare(rows, rows, True)
+    for dtype in dtypes:
+        for _ in range(2):
+            into = Sums(n, p, np.zeros(Sums(n, p).vector.size, dtype))
+            kernel.accumulate(weights, block, None, np.zeros(p, np.float32), into)
+            assert into.rows == m
+    assert asked == [(np.dtype(dtype),) for dtype in dtypes]

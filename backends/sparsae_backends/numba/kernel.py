@@ -158,7 +158,7 @@ class NumbaKernel(CompiledKernel[PanelBlock, Weights, PanelHidden]):
             s = self.s
             s[:] = sparsity
         vector = into.vector
-        if vector.dtype != self.into_dtype:
+        if self.into_dtype is None or vector.dtype != self.into_dtype:  # NumPy takes None for float64
             self.compile_for((self.accumulate_pass,), self.problem.dtype, vector.dtype)
             self.into_dtype = vector.dtype
         self.accumulate_pass(
