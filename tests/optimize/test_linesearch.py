@@ -101,3 +101,13 @@ def test_between_points_without_a_cubic_the_middle_is_tried() -> None:
     low, high = (LinePoint(length, -1.0, np.zeros(1), evaluation(-length, [-1.0])) for length in (1.0, 3.0))
     assert not np.isfinite(linesearch._cubic(low, high))
     assert linesearch._between(low, high) == 2.0
+
+
+@pytest.mark.filterwarnings("error")
+def test_slopes_without_a_product_give_no_warning() -> None:
+    """The cubic has no minimiser then, and the interval is halved."""
+    scale = 1e160
+    found, tried = search(lambda x: (scale * (x - 1e-3) ** 2, 2 * scale * (x - 1e-3)), 1.0)
+    assert found.point is not None
+    assert abs(found.point.length - 1e-3) < 2e-4
+    assert all(later < earlier for earlier, later in pairwise(tried[:4]))

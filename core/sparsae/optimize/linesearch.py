@@ -127,6 +127,7 @@ def strong_wolfe(
     return LineSearchResult(low if low.length > 0 else None, trials, finite)
 
 
+@np.errstate(over="ignore", invalid="ignore")  # slopes of 1e160 have no product: there is no minimiser then
 def _cubic(a: LinePoint, b: LinePoint) -> float:
     """Minimiser of the cubic through cost and slope of two points (equation 3.59); NaN where there is none."""
     d1 = a.slope + b.slope - 3 * (a.cost - b.cost) / (a.length - b.length)
