@@ -97,7 +97,7 @@ def test_one_worker_adds_blocks_in_place_with_the_bits_of_two(
                 x, 250, method=Adam(batch_rows=512), max_iter=2, activation=activation, backend="fused", threads=threads
             )
         )
-        assert (len(made) == 1) is (threads == 1)
+        assert len(made) in ((1,) if threads == 1 else (2, 3))
     assert any("in 4 blocks on 2 row workers" in note for note in fits[1].receipt.notes)
     assert fits[0].parameters.flatten().tobytes() == fits[1].parameters.flatten().tobytes()
     np.testing.assert_array_equal(fits[0].history.cost, fits[1].history.cost)

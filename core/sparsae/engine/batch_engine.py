@@ -88,9 +88,10 @@ class BatchEngine:
         self._threads = self._pool if granted.pool == 1 else WorkerPool(self.kernels[:1] * granted.pool)
         self._reader = RowReader(x, target, problem)
         self._direct = direct and self.kernels[0].direct_sums
-        in_place = self._direct and len(self.kernels) == 1 and self.kernels[0].adds_blocks
         weights = 2 * problem.n_visible * problem.n_hidden
-        self._in_place = in_place and weights * problem.dtype.itemsize >= IN_PLACE_BYTES
+        large = self._direct and weights * problem.dtype.itemsize >= IN_PLACE_BYTES
+        self._in_place = large and workers == 1 and self.kernels[0].adds_blocks
+        self._sums_ahead = max(1, workers - 1) if large else workers  # blocks whose sums wait for those of one before
         self.place = plural(len(self.kernels), "row worker")
         self._sums = batch_sum(self._problem, direct=self._direct)
 
@@ -184,7 +185,7 @@ class BatchEngine:
             nonlocal whole
             s = shared.wait(run)
             if whole is None:
-                self._sums.wait_until_near(index, len(self.kernels), run.check)
+                self._sums.wait_until_near(index, self._sums_ahead, run.check)
             sums = self._sums.buffer() if whole is None else whole
             block, weights = blocks.block(kernel, index, run), begun.wait(run)
             kernel.accumulate(weights, block, hidden[index], s, sums)
