@@ -8,6 +8,7 @@ import pytest
 import sparsae
 from sparsae import Objective, Parameters, Sums
 from sparsae.cost import KL_EDGE, Cost
+from sparsae.engine.fold import cast_sparsity
 from sparsae.errors import OptimizationError, ParameterError
 
 X = np.random.default_rng(0).random((12, 3))
@@ -159,3 +160,11 @@ def test_penalty_and_sparsity_together_are_those_of_the_formula():
     beyond, same = cost.penalty_and_sparsity(np.array([0.0]))
     assert same == slope
     assert beyond == at_edge + float(slope[0] * (0.0 - KL_EDGE))
+
+
+def test_a_sparsity_vector_near_the_largest_float32_is_cast():
+    """It is looked at number by number there; smaller ones are known to fit."""
+    for large in (2e38, -2e38):
+        cast = cast_sparsity(np.array([large, 1.0]), np.dtype(np.float32))
+        assert cast.dtype == np.float32
+        np.testing.assert_allclose(cast, [large, 1.0], rtol=1e-7)

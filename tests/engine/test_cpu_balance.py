@@ -188,3 +188,12 @@ def test_workers_are_woken_on_other_cpus_than_the_first_ones(system):
     system.allowed = {2, 3}
     workers.wake(lambda: system.calls.append("woken"))
     assert system.calls == ["woken"]
+
+
+def test_where_the_system_does_not_say_where_a_thread_is_workers_are_woken_as_they_are(system, monkeypatch):
+    """And a pool of one worker looks nowhere."""
+    monkeypatch.setattr(cpu_balance, "_CURRENT_CPU", None)
+    CpuBalancer([10, 11]).wake(lambda: system.calls.append("woken"))
+    monkeypatch.undo()
+    CpuBalancer([10]).wake(lambda: system.calls.append("woken"))
+    assert system.calls == ["woken", "woken"]
