@@ -43,12 +43,12 @@ def main() -> None:
     facts = {"source": data.name, "image_shape": data.image_shape}
     sparsae.save(FOLDER / "model.npz", replace(result, transform=data.transform, data=facts))
     print(f"wrote {FOLDER}/features.png, {FOLDER}/history.png, {FOLDER}/model.npz\n")
-    race(data.X, result.parameters.flatten())
+    race(data.X, result.parameters.flatten(), receipt.backend)
 
 
-def race(X, theta) -> None:
-    """Time one cost-and-gradient with each NumPy backend: medians of interleaved repeats, ratios within each round."""
-    names = ("fused", "dot", "numpy", "einsum", "loop")
+def race(X, theta, trained_with: str) -> None:
+    """Time one cost-and-gradient with each backend: medians of interleaved repeats, ratios within each round."""
+    names = tuple(dict.fromkeys((trained_with, "fused", "dot", "numpy", "einsum", "loop")))
     seconds: dict[str, list[float]] = {name: [] for name in names}
     with ExitStack() as stack:
         objectives = {name: sparsae.Objective(X, HIDDEN, backend=name) for name in names}
