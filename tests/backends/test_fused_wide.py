@@ -9,7 +9,6 @@ import pytest
 
 import sparsae
 from sparsae import Objective, Parameters, Problem, Sums
-from sparsae.engine.batch_sums import make_batch_sums
 from sparsae.optimize import Adam
 from sparsae.reference import evaluate_reference
 from sparsae_backends.fused import dense
@@ -76,28 +75,20 @@ def test_its_backprop_is_that_of_the_numpy_backend() -> None:
 @pytest.mark.filterwarnings("ignore::sparsae.ConvergenceWarning", "ignore::sparsae.errors.ThreadsWarning")
 @pytest.mark.parametrize(("activation", "dtype"), [("sigmoid", np.float32), ("sigmoid", np.float64), ("relu", "f4")])
 def test_one_worker_adds_blocks_in_place_with_the_bits_of_two(
-    activation: Any, dtype: Any, monkeypatch: pytest.MonkeyPatch
+    activation: Any, dtype: Any, monkeypatch: pytest.MonkeyPatch, sums_made: list[int]
 ) -> None:
     """Sums of four blocks of a mini-batch, in slices: one vector for all of them, or one for each and their sum."""
-    made: list[int] = []
-
-    def counted(*arguments: Any, **options: Any) -> Any:
-        made.append(1)
-        return make_batch_sums(*arguments, **options)
-
-    monkeypatch.setattr("sparsae.engine.batch_sums.make_batch_sums", counted)
-    monkeypatch.setattr("sparsae.engine.batch_engine.IN_PLACE_BYTES", 0)
     monkeypatch.setattr(dense, "SLICE_BYTES", 1)
     x = np.random.default_rng(1).uniform(0.1, 0.9, (512, 260)).astype(dtype)
     fits = []
     for threads in (1, 2):
-        made.clear()
+        sums_made.clear()
         fits.append(
             sparsae.train(
                 x, 250, method=Adam(batch_rows=512), max_iter=2, activation=activation, backend="fused", threads=threads
             )
         )
-        assert len(made) in ((1,) if threads == 1 else (2, 3))
+        assert len(sums_made) in ((1,) if threads == 1 else (2, 3))
     assert any("in 4 blocks on 2 row workers" in note for note in fits[1].receipt.notes)
     assert fits[0].parameters.flatten().tobytes() == fits[1].parameters.flatten().tobytes()
     np.testing.assert_array_equal(fits[0].history.cost, fits[1].history.cost)
