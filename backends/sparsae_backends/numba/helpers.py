@@ -11,8 +11,9 @@ from __future__ import annotations
 from typing import Any
 
 from sparsae_backends.numba.compilation import helper
-from sparsae_backends.numba.emit import PANEL_BYTES, VECTORS, at, at_row
-from sparsae_backends.numba.lanes import fetch, turn_error
+from sparsae_backends.numba.emit import PANEL_BYTES, VECTORS, at, at_row, clear
+from sparsae_backends.numba.lanes import fetch, set_lanes, turn_error
+from sparsae_backends.numba.tiles import add_sums
 
 NOTHING = 2048.0  # 1 / (1 + 2^z) is the least normal number there: its square is 0
 
@@ -51,3 +52,15 @@ def error_to_panel(given: Any, rows: Any, sigmoid: bool, out: Any, totals: Any) 
             totals[k] += delta
         for lane in range(live, width):
             out[k * width + lane] = 0
+
+
+@helper
+def sum_rows(hidden: Any, m: Any, p: Any) -> None:
+    """Sum the activations of a block over its m rows; what the last panel has beyond them is set to 0."""
+    a2, total = hidden
+    width = PANEL_BYTES // a2.itemsize
+    panels, narrow = (m + width - 1) // width, p * width
+    if m < panels * width:
+        set_lanes(at(a2, (panels - 1) * narrow), p, m - (panels - 1) * width, 0.0)
+    clear(at(total, 0), p)
+    add_sums((at(a2, 0), p), panels, at(total, 0))

@@ -15,9 +15,10 @@ from sparsae_backends.numba.activations import sigmoid_slopes, sigmoids
 from sparsae_backends.numba.compilation import entry_point, helper
 from sparsae_backends.numba.emit import PANEL_BYTES, VECTORS, at, clear, part
 from sparsae_backends.numba.gradients import add_block, panel_errors
+from sparsae_backends.numba.helpers import sum_rows
 from sparsae_backends.numba.lanes import set_lanes
 from sparsae_backends.numba.passes import pack_matrix
-from sparsae_backends.numba.tiles import add_sums, multiply_rows
+from sparsae_backends.numba.tiles import multiply_rows
 from sparsae_backends.numba.wide import products_of_wide
 
 
@@ -46,16 +47,13 @@ def encode_large(sizes: Any, x: Any, m: Any, weights: Any, hidden: Any, room: An
     """As `encode` of `passes.py`."""
     _, p, _, _ = sizes
     matrices, biases, scales = weights
-    a2, total = hidden
+    a2, _ = hidden
     width = PANEL_BYTES // a2.itemsize
     panels, narrow = (m + width - 1) // width, p * width
     multiply_strips(matrices[0], scales[0], biases[0], x, a2, m, room)
     for panel in range(panels):
         sigmoids(at(a2, panel * narrow), p)
-    if m < panels * width:
-        set_lanes(at(a2, (panels - 1) * narrow), p, m - (panels - 1) * width, 0.0)
-    clear(at(total, 0), p)
-    add_sums((at(a2, 0), p), panels, at(total, 0))
+    sum_rows(hidden, m, p)
 
 
 @entry_point

@@ -15,9 +15,9 @@ from sparsae_backends.numba.activations import active_slopes, add_totals, sigmoi
 from sparsae_backends.numba.compilation import entry_point, helper
 from sparsae_backends.numba.emit import PANEL_BYTES, VECTORS, at, at_column, at_row, clear, part
 from sparsae_backends.numba.gradients import accumulate_sigmoid, products_of_narrow
-from sparsae_backends.numba.helpers import error_to_panel
-from sparsae_backends.numba.lanes import copy_column, fetch, pack_square, set_lanes, to_panel
-from sparsae_backends.numba.tiles import TALL, add_gram, add_gram_of_rows, add_sums, multiply, multiply_rows
+from sparsae_backends.numba.helpers import error_to_panel, sum_rows
+from sparsae_backends.numba.lanes import copy_column, fetch, pack_square, to_panel
+from sparsae_backends.numba.tiles import TALL, add_gram, add_gram_of_rows, multiply, multiply_rows
 
 
 @entry_point
@@ -83,7 +83,7 @@ def encode(sizes: Any, x: Any, m: Any, weights: Any, hidden: Any) -> None:
     """a2 = 1 / (1 + 2^z) with z folded, and its sum over the rows."""
     n, p, _, _ = sizes
     W1, b1, _, _, _, _ = weights
-    a2, total = hidden
+    a2, _ = hidden
     width = PANEL_BYTES // a2.itemsize
     panels, wide, narrow = (m + width - 1) // width, n * width, p * width
     for panel in range(panels):
@@ -94,10 +94,7 @@ def encode(sizes: Any, x: Any, m: Any, weights: Any, hidden: Any) -> None:
             m - panel * width,
         )
         sigmoids(at(a2, panel * narrow), p)
-    if m < panels * width:
-        set_lanes(at(a2, (panels - 1) * narrow), p, m - (panels - 1) * width, 0.0)
-    clear(at(total, 0), p)
-    add_sums((at(a2, 0), p), panels, at(total, 0))
+    sum_rows(hidden, m, p)
 
 
 @entry_point

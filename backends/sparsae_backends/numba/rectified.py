@@ -11,8 +11,9 @@ from sparsae_backends.numba.activations import active_slopes
 from sparsae_backends.numba.compilation import entry_point, helper
 from sparsae_backends.numba.emit import PANEL_BYTES, VECTORS, at, clear, part
 from sparsae_backends.numba.gradients import add_block, decode_panel
+from sparsae_backends.numba.helpers import sum_rows
 from sparsae_backends.numba.lanes import add_in_any_order, set_lanes
-from sparsae_backends.numba.tiles import add_sums, multiply
+from sparsae_backends.numba.tiles import multiply
 from sparsae_backends.numba.wide import products_of_wide
 
 
@@ -32,7 +33,7 @@ def encode_relu(sizes: Any, x: Any, m: Any, weights: Any, hidden: Any) -> None:
     """a2 = max(z, 0), and its sum over the rows; NaN stays NaN."""
     n, p, _, _ = sizes
     W1, b1, _, _, _, _ = weights
-    a2, total = hidden
+    a2, _ = hidden
     zero = a2.dtype.type(0)
     width = PANEL_BYTES // a2.itemsize
     panels, wide, narrow = (m + width - 1) // width, n * width, p * width
@@ -43,10 +44,7 @@ def encode_relu(sizes: Any, x: Any, m: Any, weights: Any, hidden: Any) -> None:
         )
         for i in range(len(here)):
             here[i] = zero if here[i] <= zero else here[i]
-    if m < panels * width:
-        set_lanes(at(a2, (panels - 1) * narrow), p, m - (panels - 1) * width, 0.0)
-    clear(at(total, 0), p)
-    add_sums((at(a2, 0), p), panels, at(total, 0))
+    sum_rows(hidden, m, p)
 
 
 @entry_point
